@@ -1,0 +1,1 @@
+"""ml_collections configs; `get_config()` of each file gives a complete one."""

@@ -1,0 +1,92 @@
+"""Every knob, once. The other configs start from this one and change what differs.
+
+Values are those of the paper's run of R1-Reward-7B (arXiv 2505.02835) where it gives them.
+Override on the command line with `section.field=value`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    c = ConfigDict()
+    c.seed = 0  # of weights, order of data and samples
+    c.workdir = ""  # run directory: configs, metrics, checkpoints, rollouts, results
+    c.template = "full"  # wording of the prompts: full or brief (see prompts.TEMPLATES)
+
+    c.model = ConfigDict()
+    c.model.path = ""  # Hugging Face folder of the policy to start from
+    c.model.max_pixels = 640 * 28 * 28  # larger images are shrunk; 640 visual tokens
+    c.model.param_dtype = "float32"  # master weights
+    c.model.compute_dtype = "bfloat16"  # forward and backward pass
+
+    c.buckets = ConfigDict()  # padded sizes; the smallest that fits is taken
+    c.buckets.tokens = (512, 1024, 2048, 4096)  # of a prompt, visual tokens included
+    c.buckets.images = (1, 2, 4, 8)  # of a row
+    c.buckets.patches = (1024, 2560)  # of an image, four per visual token
+
+    c.mesh = ConfigDict()  # devices per axis; one may be -1, all the rest
+    c.mesh.data = 1  # rows are split, parameters copied
+    c.mesh.fsdp = -1  # rows and parameters are split
+    c.mesh.tensor = 1  # heads and hidden units are split
+
+    c.data = ConfigDict()
+    c.data.train = ""  # jsonl of annotations (sft) or records (rl)
+    c.data.heldout = ""  # jsonl of records to evaluate on
+    c.data.threads = 8  # reader threads that decode images and tokenise
+
+    c.optimizer = ConfigDict()
+    c.optimizer.b1 = 0.9  # AdamW
+    c.optimizer.b2 = 0.95  # AdamW
+    c.optimizer.weight_decay = 0.0  # AdamW
+    c.optimizer.clip_norm = 1.0  # global gradient norm
+    c.optimizer.warmup_share = 0.03  # of the updates
+    c.optimizer.final_share = 0.1  # last learning rate / peak
+
+    c.step = ConfigDict()
+    c.step.chunk = 2048  # token positions per pass through the output head
+    c.step.remat = True  # recompute layers in the backward pass
+
+    c.sft = ConfigDict()  # cold start
+    c.sft.steps = 804  # updates; one epoch of 205,740 records
+    c.sft.batch = 256  # examples per update
+    c.sft.lr = 1e-5  # peak
+    c.sft.max_completion_tokens = 1024  # longest text to imitate
+
+    c.rl = ConfigDict()
+    c.rl.iterations = 335  # rollout batches
+    c.rl.rollout_batch = 256  # prompts per iteration, one sample each
+    c.rl.train_batch = 128  # samples per update
+    c.rl.lr = 1e-6  # peak (the release: 3e-7)
+    c.rl.temperature = 1.0  # of the samples
+    c.rl.loss = "stable_reinforce"  # or ppo (see rl.losses.LOSSES)
+    c.rl.aggregate = "token"  # token or sequence: what counts the same in the mean
+    c.rl.filter = "paper"  # advantage filter: paper, released or none
+    c.rl.sigmas = 3.0  # of the filter, standard deviations
+    c.rl.eps = 1e-8  # added to the standard deviation
+    c.rl.clip_eps = 0.2  # of the surrogate, around ratio 1
+    c.rl.min_ratio = 1e-3  # Pre-CLIP
+    c.rl.max_ratio = 1e3  # Pre-CLIP
+    c.rl.kl_coef = 0.0  # reward per nat from the reference (the release: 1e-3); 0 needs none
+    c.rl.format_weight = 0.5  # of the format reward
+    c.rl.consistency_weight = 0.5  # of the consistency reward, times the result
+    c.rl.consistency_mode = "binary"  # binary (paper: 1, 0) or signed (release: 1, -1)
+    c.rl.old_logp = "trainer"  # old log-probs from the trainer's forward pass or the sampler's
+
+    c.rollout = ConfigDict()
+    c.rollout.rows = 64  # prompts per batch of the sampler
+    c.rollout.max_new_tokens = 1024  # longest completion
+    c.rollout.unroll = False  # unroll the decoder's layers: faster on CPU, slower to compile
+
+    c.judge = ConfigDict()
+    c.judge.path = ""  # Hugging Face folder of the judge; empty: no consistency reward
+    c.judge.rows = 64  # pairs per batch
+    c.judge.max_tokens = 2048  # longest judge prompt
+
+    c.eval = ConfigDict()
+    c.eval.samples = 5  # votes per judgement
+    c.eval.temperature = 1.0  # of the votes
+
+    c.checkpoint = ConfigDict()
+    c.checkpoint.every = 50  # updates (sft) or iterations (rl) between saves; 0: only at the end
+    c.checkpoint.keep = 2  # newest saves that are kept
+    return c

@@ -1,0 +1,1 @@
+"""Teachers that write analyses for the cold start, and grade difficulty by their attempts."""

@@ -1,0 +1,1 @@
+"""Preference records: reading, writing, batching, and an embedded world that makes them."""

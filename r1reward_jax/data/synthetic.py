@@ -1,0 +1,308 @@
+"""The embedded world: preference records about small rendered images, made from a seed.
+
+A scene is a 3 x 3 board with a few coloured shapes. Records come in twins: the same question and
+the same two responses about two scenes, one for which the first response is true and one for
+which the second is. So neither text nor length tells which response is right; only the image does
+(the balanced pairs of VQA v2, Goyal et al. 2017, arXiv 1612.00837). Questions, and therefore
+twins, are disjoint between splits, and so are images.
+
+Differs from the paper's data (MM-RLHF and others): a program knows the truth here, which is what
+lets tests and the quickstart check consistency without a model.
+"""
+
+import hashlib
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from etils import epath
+from PIL import Image, ImageDraw
+
+from r1reward_jax.types import InputError, PreferenceRecord, Verdict, other
+
+COLORS = {
+    "red": (214, 39, 40),
+    "green": (44, 150, 44),
+    "blue": (31, 90, 220),
+    "yellow": (240, 200, 20),
+}
+SHAPES = ("circle", "square", "triangle", "cross")
+NUMBERS = ("no", "one", "two", "three")
+SPLITS = {"sft": 0.6, "rl": 0.2, "heldout": 0.2}
+"""Share of the question texts that each split owns."""
+BOARD = 3
+CELL = 28
+"""Pixels of a board cell, the size of one visual token of Qwen2.5-VL."""
+
+QUESTIONS = {
+    "color": (
+        "What color is the {x}?",
+        "Which color does the {x} have?",
+        "Tell me the color of the {x}.",
+        "Name the color of the {x}.",
+        "The {x} has which color?",
+        "Say what color the {x} is.",
+    ),
+    "count": (
+        "How many {x}s are there?",
+        "What is the number of {x}s?",
+        "Tell me the number of {x}s.",
+        "Count the {x}s.",
+        "How many {x}s do you see?",
+        "Say how many {x}s there are.",
+    ),
+    "shape": (
+        "What shape is the {x} object?",
+        "Which shape does the {x} object have?",
+        "Tell me the shape of the {x} object.",
+        "Name the shape of the {x} object.",
+        "The {x} object has which shape?",
+        "Say what shape the {x} object is.",
+    ),
+    "position": (
+        "In which row is the {x}?",
+        "Which row holds the {x}?",
+        "Tell me the row of the {x}.",
+        "Name the row of the {x}.",
+        "The {x} is in which row?",
+        "Say in which row the {x} is.",
+    ),
+}
+ROWS = ("top", "middle", "bottom")
+CONCLUSIONS = ("Response {k} fits.", "Response {k} is right.", "Response {other} is wrong.")
+"""How an analysis ends: what it says, in different words."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A shape on the board; row and column count from the top left."""
+
+    color: str
+    shape: str
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A question, two responses, and one scene for which each of them is true."""
+
+    skill: str
+    question: str
+    responses: tuple[str, str]
+    facts: tuple[str, str]
+    scenes: tuple[tuple[Thing, ...], tuple[Thing, ...]]
+
+
+# ------------------------------------------------------------------ skills
+# Each takes (random numbers, subject of the question, things in a scene) and returns the two
+# responses' texts, the two facts that an analysis states, and the two scenes.
+
+
+def _places(rng: random.Random, count: int) -> list[tuple[int, int]]:
+    """`count` different cells in reading order."""
+    return sorted(rng.sample([(row, column) for row in range(BOARD) for column in range(BOARD)], count))
+
+
+def _scene(rng: random.Random, looks: Sequence[tuple[str, str]]) -> tuple[Thing, ...]:
+    looks = rng.sample(list(looks), len(looks))
+    return tuple(Thing(*look, *at) for look, at in zip(looks, _places(rng, len(looks)), strict=True))
+
+
+def _others(rng: random.Random, count: int, *, color: str = "", shape: str = ""):
+    """Looks of `count` things that are neither of this colour nor of this shape."""
+    colors = [c for c in COLORS if c != color]
+    shapes = [s for s in SHAPES if s != shape]
+    return [(rng.choice(colors), rng.choice(shapes)) for _ in range(count)]
+
+
+def _color(rng: random.Random, shape: str, things: int):
+    pair = rng.sample(list(COLORS), 2)
+    scenes = [_scene(rng, [(c, shape), *_others(rng, things - 1, shape=shape)]) for c in pair]
+    return [f"It is {c}." for c in pair], [f"It is {c}." for c in pair], scenes
+
+
+def _count(rng: random.Random, shape: str, things: int):
+    things = max(things, 2)  # one thing leaves nothing to tell apart
+    pair = rng.sample(range(1, things + 1), 2)
+    scenes = [
+        _scene(
+            rng,
+            [(rng.choice(list(COLORS)), shape) for _ in range(n)]
+            + _others(rng, things - n, shape=shape),
+        )
+        for n in pair
+    ]
+    return [f"I count {NUMBERS[n]}." for n in pair], [f"I count {NUMBERS[n]}." for n in pair], scenes
+
+
+def _shape(rng: random.Random, color: str, things: int):
+    pair = rng.sample(SHAPES, 2)
+    scenes = [_scene(rng, [(color, s), *_others(rng, things - 1, color=color)]) for s in pair]
+    return [f"It is a {s}." for s in pair], [f"It is a {s}." for s in pair], scenes
+
+
+def _position(rng: random.Random, shape: str, things: int):
+    pair = rng.sample(range(BOARD), 2)
+    scenes = []
+    for row in pair:
+        target = Thing(rng.choice(list(COLORS)), shape, row, rng.randrange(BOARD))
+        free = [at for at in _places(rng, BOARD**2) if at != (target.row, target.column)]
+        rest = zip(_others(rng, things - 1, shape=shape), rng.sample(free, things - 1), strict=True)
+        scene = [target, *(Thing(*look, *at) for look, at in rest)]
+        scenes.append(tuple(sorted(scene, key=lambda t: (t.row, t.column))))
+    return [f"The {ROWS[r]} row." for r in pair], [f"It is in the {ROWS[r]} row." for r in pair], scenes
+
+
+SKILLS: dict[str, tuple[Callable, Sequence[str]]] = {
+    "color": (_color, SHAPES),
+    "count": (_count, SHAPES),
+    "shape": (_shape, tuple(COLORS)),
+    "position": (_position, SHAPES),
+}
+
+
+# ------------------------------------------------------------------ making
+
+
+def make_world(
+    folder: str, *, seed: int, sizes: dict[str, int], skills: Sequence[str], things: Sequence[int]
+) -> dict[str, list[PreferenceRecord]]:
+    """Make the records of every split and write their images as PNG files.
+
+    Args:
+      folder: images go to `folder/images`, record paths point there.
+      seed: same seed, same bytes.
+      sizes: records per split ("sft", "rl", "heldout"); rounded down to whole twins.
+      skills: names from SKILLS.
+      things: the numbers of things in a scene to draw from; more things are harder.
+
+    Raises:
+      InputError: an unknown skill or split, or a scene that does not fit the board.
+    """
+    unknown = [s for s in skills if s not in SKILLS] + [s for s in sizes if s not in SPLITS]
+    if unknown:
+        raise InputError(f"unknown {unknown}; skills are {list(SKILLS)}, splits are {list(SPLITS)}")
+    if not things or not 1 <= min(things) <= max(things) <= 3:
+        raise InputError(f"a scene has 1 to 3 things, not {list(things)}")
+    (epath.Path(folder) / "images").mkdir(parents=True, exist_ok=True)
+    questions = _split_questions(random.Random(f"{seed}/questions"), skills)
+    world, seen = {}, set()
+    for split, size in sizes.items():
+        rng = random.Random(f"{seed}/{split}")
+        world[split] = []
+        while len(world[split]) + 2 <= size:
+            twin = _twin(rng, questions[split], things)
+            images = [render(scene, rng) for scene in twin.scenes]
+            keys = {hashlib.sha256(image.tobytes()).digest() for image in images}
+            if seen.isdisjoint(keys):  # no image occurs twice, within or between splits
+                seen |= keys
+                stem = f"{folder}/images/{split}-{len(world[split]):05d}"
+                world[split] += _records(rng, twin, images, stem)
+    return world
+
+
+def _split_questions(rng: random.Random, skills: Sequence[str]) -> dict[str, list[tuple]]:
+    """Share the (skill, template, subject) triples out to the splits, per skill."""
+    shares: dict[str, list[tuple]] = {split: [] for split in SPLITS}
+    for skill in skills:
+        triples = [(skill, q, x) for q in QUESTIONS[skill] for x in SKILLS[skill][1]]
+        rng.shuffle(triples)
+        start = 0.0
+        for split, share in SPLITS.items():
+            first, last = round(start * len(triples)), round((start + share) * len(triples))
+            shares[split] += triples[first:last]
+            start += share
+    return shares
+
+
+def _twin(rng: random.Random, questions: Sequence[tuple], things: Sequence[int]) -> Twin:
+    skill, question, subject = rng.choice(questions)
+    responses, facts, scenes = SKILLS[skill][0](rng, subject, rng.choice(things))
+    question = question.format(x=subject)
+    return Twin(skill, question, tuple(responses), tuple(facts), tuple(scenes))
+
+
+def _records(
+    rng: random.Random, twin: Twin, images: Sequence[Image.Image], stem: str
+) -> list[PreferenceRecord]:
+    """The two records of a twin, in one order of the responses; each response is right in one."""
+    records, flip = [], rng.random() < 0.5
+    for k, (scene, image) in enumerate(zip(twin.scenes, images, strict=True)):
+        path = f"{stem}-{k}.png"
+        image.save(path)
+        meta = {
+            "skill": twin.skill,
+            "things": [[t.color, t.shape] for t in scene],
+            "fact": twin.facts[k],
+            "level": len(scene),
+        }
+        name, preferred = epath.Path(path).stem, (1 if k == 0 else 2)
+        record = PreferenceRecord(
+            name, twin.question, twin.responses, preferred, (path,), meta=meta
+        )
+        records.append(record.swapped() if flip else record)
+    return records
+
+
+def render(scene: Sequence[Thing], rng: random.Random) -> Image.Image:
+    """Draw a scene on a light board; sizes and places vary within a cell."""
+    shade = rng.randint(225, 255)
+    image = Image.new("RGB", (BOARD * CELL, BOARD * CELL), (shade, shade, shade))
+    draw = ImageDraw.Draw(image)
+    for thing in scene:
+        size = rng.randint(16, 22)
+        x = thing.column * CELL + rng.randint(2, CELL - size - 2)
+        y = thing.row * CELL + rng.randint(2, CELL - size - 2)
+        color = tuple(max(0, min(255, c + rng.randint(-15, 15))) for c in COLORS[thing.color])
+        _draw(draw, thing.shape, x, y, size, color)
+    return image
+
+
+def _draw(draw: ImageDraw.ImageDraw, shape: str, x: int, y: int, size: int, color: tuple) -> None:
+    box, third = (x, y, x + size, y + size), size // 3
+    if shape == "circle":
+        draw.ellipse(box, fill=color)
+    elif shape == "square":
+        draw.rectangle(box, fill=color)
+    elif shape == "triangle":
+        draw.polygon([(x + size / 2, y), (x, y + size), (x + size, y + size)], fill=color)
+    else:
+        draw.rectangle((x + third, y, x + size - third, y + size), fill=color)
+        draw.rectangle((x, y + third, x + size, y + size - third), fill=color)
+
+
+# ------------------------------------------------------------------ truth
+
+
+def listing(record: PreferenceRecord) -> str:
+    """The faultless first half of an analysis: what stands on the board, in reading order, and the
+    fact that the question asks for."""
+    things = ", ".join(f"{color} {shape}" for color, shape in record.meta["things"])
+    return f"I see {things}. {record.meta['fact']}"
+
+
+def conclusion(verdict: Verdict, rng: random.Random) -> str:
+    """A last sentence that argues for `verdict`."""
+    return rng.choice(CONCLUSIONS).format(k=verdict, other=other(verdict))
+
+
+def supports(analysis: str) -> Verdict | None:
+    """Which response an analysis argues for, by its conclusion; None if it has none or several
+    that disagree. The world's own ground truth for consistency."""
+    found: set[Verdict] = set()
+    for number, claim in re.findall(r"Response ([12]) (fits|is right|is wrong)\.", analysis):
+        verdict: Verdict = 1 if number == "1" else 2
+        found.add(other(verdict) if claim == "is wrong" else verdict)
+    return found.pop() if len(found) == 1 else None
+
+
+def world_hash(records: Sequence[PreferenceRecord]) -> str:
+    """A hash of texts, labels and image bytes."""
+    digest = hashlib.sha256()
+    for r in records:
+        digest.update(repr((r.question, r.responses, r.preferred)).encode())
+        for path in r.images:
+            digest.update(epath.Path(path).read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Evaluation: both answer orders, votes, and what a model without eyes would score."""

@@ -1,0 +1,124 @@
+"""Judge preference records in both answer orders and sum up.
+
+The release always shows the preferred response first, so a model that always says 1 scores 100 %
+there. Here every pair is judged in both orders; accuracy is the mean over them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from PIL import Image
+
+from r1reward_jax.evals.voting import majority
+from r1reward_jax.prompts import Template, evaluator_prompt, parse_verdict, well_formed
+from r1reward_jax.rollout.engine import Engine
+from r1reward_jax.types import Completion, InputError, Params, PreferenceRecord, Verdict
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One record in one order (as shown to the model), and what the model wrote about it."""
+
+    record: PreferenceRecord
+    completions: tuple[Completion, ...]
+
+    @property
+    def verdicts(self) -> list[Verdict | None]:
+        return [parse_verdict(c.text) for c in self.completions]
+
+
+def judge(
+    engine: Engine,
+    params: Params,
+    records: Sequence[PreferenceRecord],
+    template: Template,
+    *,
+    samples: int,
+    temperature: float,
+    seed: int,
+) -> list[Judgement]:
+    """Judge each record as it is and swapped: judgements 2i and 2i + 1 are of record i.
+
+    Raises:
+      InputError: a record has no label, or there are no records.
+    """
+    unlabelled = [r.id for r in records if r.preferred is None]
+    if unlabelled or not records:
+        raise InputError(f"evaluation needs labelled records; without label: {unlabelled[:5]}")
+    shown = [r for record in records for r in (record, record.swapped())]
+    prompts = [evaluator_prompt(r, template) for r in shown]
+    rollout = engine.generate(params, prompts, samples=samples, temperature=temperature, seed=seed)
+    rows = zip(shown, rollout.completions, strict=True)
+    return [Judgement(record, tuple(completions)) for record, completions in rows]
+
+
+def accuracy(judgements: Sequence[Judgement]) -> float:
+    """Share of verdicts, over all samples and both orders, that name the preferred response.
+    Unparsable ones are wrong."""
+    right = [v == j.record.preferred for j in judgements for v in j.verdicts]
+    return sum(right) / len(right)
+
+
+def vote_accuracy(judgements: Sequence[Judgement]) -> float:
+    """Share of judgements whose majority is right; ties are wrong."""
+    right = [majority(j.verdicts) == j.record.preferred for j in judgements]
+    return sum(right) / len(right)
+
+
+def strict_accuracy(judgements: Sequence[Judgement]) -> float:
+    """Share of pairs that are judged right in both orders, by majority."""
+    right = [majority(j.verdicts) == j.record.preferred for j in judgements]
+    pairs = [a and b for a, b in zip(right[::2], right[1::2], strict=True)]
+    return sum(pairs) / len(pairs)
+
+
+def share(judgements: Sequence[Judgement], holds: Callable[[str], bool]) -> float:
+    """Share of completions whose text has a property."""
+    found = [holds(c.text) for j in judgements for c in j.completions]
+    return sum(found) / len(found)
+
+
+def describe(judgements: Sequence[Judgement]) -> dict[str, float]:
+    """Accuracy, bias, format and length of a set of judgements."""
+    lengths = [len(c.token_ids) for j in judgements for c in j.completions]
+    flipped = [
+        majority(a.verdicts) == majority(b.verdicts) is not None
+        for a, b in zip(judgements[::2], judgements[1::2], strict=True)
+    ]
+    return {
+        "accuracy": accuracy(judgements),
+        "strict_accuracy": strict_accuracy(judgements),
+        "vote_accuracy": vote_accuracy(judgements),
+        "first_order_accuracy": accuracy(judgements[::2]),
+        "second_order_accuracy": accuracy(judgements[1::2]),
+        "flip_rate": sum(flipped) / len(flipped),
+        "verdict_1_share": share(judgements, lambda t: parse_verdict(t) == 1),
+        "unparsable_share": share(judgements, lambda t: parse_verdict(t) is None),
+        "format_share": share(judgements, well_formed),
+        "mean_response_tokens": sum(lengths) / len(lengths),
+    }
+
+
+def without_images(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord]:
+    """The records with each image replaced by a grey one of the same size."""
+
+    def blank(image: Any) -> Image.Image:
+        with Image.open(image) as original:
+            return Image.new("RGB", original.size, (128, 128, 128))
+
+    return [replace(r, images=tuple(blank(i) for i in r.images)) for r in records]
+
+
+def judgement_row(judgement: Judgement) -> dict[str, Any]:
+    """A judgement as a line of judgements.jsonl."""
+    record = judgement.record
+    return {
+        "id": record.id,
+        "question": record.question,
+        "responses": record.responses,
+        "preferred": record.preferred,
+        "images": [i if isinstance(i, str) else "embedded" for i in record.images],
+        "verdicts": judgement.verdicts,
+        "texts": [c.text for c in judgement.completions],
+    }

@@ -1,0 +1,85 @@
+"""A judge that runs here: a second model with its own params, mesh and jitted step.
+
+One prefill per completion; the probability of "supports" comes from the logits of the template's
+two answer tokens at the last position (paper, section 3.3: the consistency reward). The judge sees
+the whole analysis; the release shows it the last three lines.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from r1reward_jax.prompts import Template, judge_prompt
+from r1reward_jax.types import LanguageModel, Params, PromptBatch, Verdict, check
+
+
+def support_probability(
+    model: LanguageModel, params: Params, inputs: PromptBatch, answers: Int[Array, "2"], dtype: Any
+) -> Float[Array, "B"]:
+    """P(supports) / (P(supports) + P(contradicts)) behind each prompt, float32.
+
+    Args:
+      model: the judge.
+      params: its parameters.
+      inputs: judge prompts, right-padded.
+      answers: ids of the two answer tokens, "supports" first.
+      dtype: of the forward pass.
+    """
+    params = jax.tree.map(lambda p: p.astype(dtype), params)
+    hidden = model.hidden(params, inputs, remat=False)
+    last = jnp.take_along_axis(hidden, (inputs.lengths - 1)[:, None, None], axis=1)[:, 0]
+    logits = (last @ model.head(params)[:, answers]).astype(jnp.float32)
+    return jax.nn.softmax(logits, axis=-1)[:, 0]
+
+
+class LocalJudge:
+    """Scores (analysis, verdict) pairs in batches of a fixed number of rows."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        params: Params,
+        processor: Any,
+        template: Template,
+        *,
+        rows: int,
+        compute_dtype: Any,
+        put_batch: Callable[[Any], Any],
+    ):
+        """
+        Args:
+          model: any model that follows the judge prompt; images are not shown to it.
+          params: already on the judge's mesh.
+          processor: of the judge.
+          template: whose judge prompt and answer words are used; each word must be one token.
+          rows: pairs per batch.
+          compute_dtype: of the forward pass.
+          put_batch: puts a host batch on the judge's mesh.
+        """
+        self.params, self.processor, self.template = params, processor, template
+        self.rows, self.put_batch = rows, put_batch
+        words = (template.supports, template.contradicts)
+        answers = np.asarray([processor.token_id(w) for w in words], np.int32)
+        self._step = jax.jit(
+            lambda params, inputs: support_probability(
+                model, params, inputs, answers, jnp.dtype(compute_dtype)
+            )
+        )
+
+    def score(self, pairs: Sequence[tuple[str, Verdict]]) -> list[float]:
+        """The probability, for each (analysis, verdict), that the analysis supports the verdict.
+        Each distinct pair is judged once."""
+        distinct = list(dict.fromkeys(pairs))
+        found: dict[tuple[str, Verdict], float] = {}
+        for start in range(0, len(distinct), self.rows):
+            part = distinct[start : start + self.rows]
+            prompts = [self.processor.encode(judge_prompt(*p, self.template)) for p in part]
+            inputs = self.processor.collate(prompts, rows=self.rows)
+            check(inputs)
+            scores = np.asarray(self._step(self.params, self.put_batch(inputs)))
+            found |= zip(part, (float(s) for s in scores[: len(part)]), strict=True)
+        return [found[p] for p in pairs]

@@ -1,0 +1,103 @@
+"""Qwen2.5-VL as pure functions of its parameters (`types.LanguageModel`).
+
+The NNX module is split once; hot paths get a plain dict of arrays and the hashable `Model`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from r1reward_jax.models.qwen2_5_vl.config import Config
+from r1reward_jax.models.qwen2_5_vl.text import Decoder
+from r1reward_jax.models.qwen2_5_vl.vision import VisionTower
+from r1reward_jax.types import Cache, Params, PromptBatch
+
+
+class Qwen2_5_VL(nnx.Module):
+    """The modules; `visual` and `text` as in the original."""
+
+    def __init__(self, config: Config, rngs: nnx.Rngs):
+        self.visual = VisionTower(config.vision, rngs)
+        self.text = Decoder(config.text, rngs)
+
+    def embed(self, inputs: PromptBatch, *, remat: bool) -> Float[Array, "B T D"]:
+        """Token embeddings, with visual tokens in the places of the image placeholders."""
+        x = self.text.embed_tokens[...][inputs.tokens]
+        if inputs.vision is None:
+            return x
+        seen = self.visual(inputs.vision, remat=remat).astype(x.dtype)
+        index = inputs.vision_index[..., None]
+        return jnp.where(index >= 0, jnp.take_along_axis(seen, jnp.maximum(index, 0), axis=1), x)
+
+
+@dataclass(frozen=True)
+class Model:
+    """`types.LanguageModel` for one configuration; hashable, so a jitted function can close on it."""
+
+    config: Config
+
+    @cached_property
+    def _graph(self) -> nnx.GraphDef:
+        return nnx.split(nnx.eval_shape(lambda: Qwen2_5_VL(self.config, nnx.Rngs(0))))[0]
+
+    def _module(self, params: Params) -> Qwen2_5_VL:
+        return nnx.merge(self._graph, params)
+
+    def init(self, seed: int) -> Params:
+        """Random float32 parameters: normal(0, 0.02) matrices, unit norms, zero biases."""
+        module = Qwen2_5_VL(self.config, nnx.Rngs(seed))
+        return nnx.to_pure_dict(nnx.split(module, nnx.Param)[1])
+
+    def abstract_params(self) -> Params:
+        """Shapes and dtypes of the parameters, nothing allocated."""
+        module = nnx.eval_shape(lambda: Qwen2_5_VL(self.config, nnx.Rngs(0)))
+        return nnx.to_pure_dict(nnx.split(module, nnx.Param)[1])
+
+    def hidden(
+        self, params: Params, inputs: PromptBatch, *, remat: bool = False
+    ) -> Float[Array, "B T D"]:
+        """Final hidden states of whole sequences."""
+        module = self._module(params)
+        x = module.embed(inputs, remat=remat)
+        return module.text(x, inputs.positions, inputs.lengths, remat=remat)[0]
+
+    def head(self, params: Params) -> Float[Array, "D V"]:
+        """The output projection."""
+        return self._module(params).text.head()
+
+    def prefill(
+        self, params: Params, inputs: PromptBatch, *, samples: int, capacity: int
+    ) -> tuple[Float[Array, "B D"], Cache]:
+        """Hidden state at each row's last token; a cache for `samples` x `capacity` new tokens."""
+        module = self._module(params)
+        x = module.embed(inputs, remat=False)
+        hidden, kept = module.text(x, inputs.positions, inputs.lengths, keep_cache=True)
+        last = jnp.take_along_axis(hidden, (inputs.lengths - 1)[:, None, None], axis=1)[:, 0]
+        k, v = kept
+        layers, rows, heads, _, dim = k.shape
+        empty = jnp.zeros((layers, rows, heads, samples, capacity, dim), k.dtype)
+        return last, Cache(k, v, inputs.lengths, empty, empty)
+
+    def decode(
+        self,
+        params: Params,
+        tokens: Int[Array, "B M"],
+        positions: Int[Array, "B M"],
+        step: Int[Array, ""],
+        cache: Cache,
+        *,
+        unroll: bool = False,
+    ) -> tuple[Float[Array, "B M D"], Cache]:
+        """One token further for every sample."""
+        module = self._module(params)
+        return module.text.decode(tokens, positions, step, cache, unroll=unroll)
+
+
+def create(config: Config, seed: int) -> tuple[Model, Params]:
+    """A model of this configuration with random float32 parameters."""
+    model = Model(config)
+    return model, jax.jit(model.init, static_argnums=0)(seed)

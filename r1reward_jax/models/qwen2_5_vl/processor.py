@@ -1,0 +1,252 @@
+"""Text and images to arrays: the family's tokenizer and image processor, our own chat layout.
+
+Differs from `transformers` in two ways. Text of a prompt is tokenised with special tokens
+disabled, so that markup inside a record (`<|im_end|>`, `<|image_pad|>`) stays text. And what depends
+on image sizes (M-RoPE positions, window order) is computed here on the host, once.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from etils import epath
+from jaxtyping import Int
+from PIL import Image, ImageOps
+from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
+
+from r1reward_jax.models.qwen2_5_vl.config import Config
+from r1reward_jax.models.qwen2_5_vl.rope import mrope_positions, window_order
+from r1reward_jax.types import EncodedPrompt, ImagePart, InputError, Prompt, PromptBatch, VisionInputs
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Sizes that batches are padded to; the smallest that fits is taken. Few sizes, few compiles."""
+
+    tokens: tuple[int, ...]
+    images: tuple[int, ...]
+    patches: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """One image in window order."""
+
+    patches: np.ndarray
+    rotary_ids: Int[np.ndarray, "P 2"]
+    windows: list[int]
+    """Patches of each attention window."""
+    home: Int[np.ndarray, "Q"]
+    """For each visual token in reading order, its place in window order."""
+    grid: tuple[int, int, int]
+
+
+class Processor:
+    """`types.Processor` for Qwen2.5-VL. Thread-safe once built."""
+
+    def __init__(self, folder: str, buckets: Buckets, *, max_pixels: int | None = None):
+        """Read tokenizer and image settings of a Hugging Face folder.
+
+        Args:
+          folder: holds tokenizer, config.json, preprocessor_config.json.
+          buckets: padded sizes of batches.
+          max_pixels: larger images are shrunk to this many pixels; None takes the folder's limit.
+        """
+        self.folder, self.buckets, self.config = folder, buckets, Config.load(folder)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._backend = self.tokenizer.backend_tokenizer
+        self._backend.encode_special_tokens = True  # record text is not markup
+        self._images = _image_processor(folder, max_pixels)
+        ids = self.tokenizer.convert_tokens_to_ids
+        self._im_start, self._im_end = ids("<|im_start|>"), ids("<|im_end|>")
+        self.pad_id = ids("<|endoftext|>")
+        self.eos_ids = (self._im_end, self.pad_id)
+        c = self.config
+        self.banned_ids = (
+            c.image_token_id,
+            c.video_token_id,
+            c.vision_start_token_id,
+            c.vision_end_token_id,
+            ids("<|vision_pad|>"),
+            self._im_start,
+        )
+
+    def _text(self, text: str) -> list[int]:
+        return self._backend.encode(text, add_special_tokens=False).ids
+
+    def encode(self, prompt: Prompt) -> EncodedPrompt:
+        """Tokenise a prompt in the family's chat layout, ready for the assistant's turn."""
+        images = [self.encode_image(p.image) for p in prompt.content if isinstance(p, ImagePart)]
+        ids = [self._im_start, *self._text(f"system\n{prompt.system}"), self._im_end]
+        ids += [*self._text("\n"), self._im_start]
+        waiting, text = iter(images), "user\n"
+        for part in prompt.content:
+            if isinstance(part, ImagePart):
+                c, count = self.config, len(next(waiting).home)
+                ids += [*self._text(text), c.vision_start_token_id]
+                ids += [c.image_token_id] * count + [c.vision_end_token_id]
+                text = ""
+            else:
+                text += part
+        ids += [*self._text(text), self._im_end, *self._text("\n"), self._im_start]
+        ids += self._text("assistant\n")
+        token_ids = np.asarray(ids, np.int32)
+        is_vision = token_ids == self.config.image_token_id
+        merge = self.config.vision.spatial_merge_size
+        positions, delta = mrope_positions(is_vision, [i.grid for i in images], merge)
+        return EncodedPrompt(token_ids, positions, delta, is_vision, tuple(images))
+
+    def encode_image(self, image: Any) -> EncodedImage:
+        """Resize, normalise and cut an image (path, PIL image or bytes) into patches."""
+        out = self._images([open_image(image)])
+        patches = np.asarray(out["pixel_values"], np.float32)
+        t, rows, columns = (int(x) for x in np.asarray(out["image_grid_thw"])[0])
+        merge = self.config.vision.spatial_merge_size
+        order, windows = window_order(rows, columns, self.config.vision)
+        cells = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), -1)
+        cells = cells.reshape(rows // merge, merge, columns // merge, merge, 2)
+        cells = cells.transpose(0, 2, 1, 3, 4).reshape(-1, merge**2, 2)
+        home = np.argsort(order).astype(np.int32)
+        patches = patches.reshape(len(order), merge**2, -1)[order].reshape(patches.shape)
+        ids = cells[order].reshape(-1, 2).astype(np.int32)
+        return EncodedImage(patches, ids, windows, home, (t, rows, columns))
+
+    def encode_completion(self, text: str) -> list[int]:
+        """Tokens of an assistant turn, with its end token."""
+        return [*self._text(text), self._im_end]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of sampled tokens, special tokens left out."""
+        return self.tokenizer.decode(list(token_ids), skip_special_tokens=True)
+
+    def token_id(self, text: str) -> int:
+        """The id of a text that is one token. Raises InputError if it is several."""
+        ids = self._text(text)
+        if len(ids) != 1:
+            raise InputError(f"{text!r} is {len(ids)} tokens for {self.folder}, expected one")
+        return ids[0]
+
+    def collate(
+        self,
+        prompts: Sequence[EncodedPrompt],
+        completions: Sequence[Sequence[int]] | None = None,
+        *,
+        rows: int | None = None,
+        completion_capacity: int | None = None,
+    ) -> PromptBatch:
+        """Pad prompts (and completions after them) to a batch of bucket sizes.
+
+        Args:
+          prompts: encoded prompts, at most `rows` of them.
+          completions: token ids that follow each prompt.
+          rows: rows of the batch; missing ones are filled with one pad token each.
+          completion_capacity: room for completions behind the prompt bucket, in tokens.
+
+        Raises:
+          InputError: a prompt or completion is longer than its bucket. Nothing is ever cut.
+        """
+        rows = rows or len(prompts)
+        completions = completions or [()] * len(prompts)
+        capacity = completion_capacity or 0
+        width = _bucket("prompt tokens", self.buckets.tokens, [len(p.token_ids) for p in prompts])
+        longest = max((len(c) for c in completions), default=0)
+        if longest > capacity:
+            raise InputError(f"a completion has {longest} tokens, the batch has room for {capacity}")
+        tokens = np.full((rows, width + capacity), self.pad_id, np.int32)
+        lengths, delta = np.ones(rows, np.int32), np.zeros(rows, np.int32)
+        positions = np.tile(np.arange(width + capacity, dtype=np.int32)[None, :, None], (rows, 1, 3))
+        for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+            n = len(prompt.token_ids)
+            lengths[i], delta[i] = n + len(completion), prompt.rope_delta
+            tokens[i, :n], tokens[i, n : lengths[i]] = prompt.token_ids, completion
+            positions[i] += prompt.rope_delta
+            positions[i, :n] = prompt.positions
+        vision, index = self._vision(prompts, rows, width + capacity)
+        return PromptBatch(tokens, lengths, positions, delta, index, vision)  # pyright: ignore
+
+    def _vision(self, prompts, rows: int, width: int) -> tuple[VisionInputs | None, np.ndarray]:
+        index = np.full((rows, width), -1, np.int32)
+        every = [image for p in prompts for image in p.images]
+        if not every:
+            return None, index
+        images = _bucket("images of a row", self.buckets.images, [len(p.images) for p in prompts])
+        patches = _bucket("patches of an image", self.buckets.patches, [len(i.patches) for i in every])
+        slots = min(self.config.vision.window_patches, patches)
+        windows = max(-(-patches // slots), _power_of_two(max(len(i.windows) for i in every)))
+        v = VisionInputs(
+            np.zeros((rows, images, patches, every[0].patches.shape[-1]), np.float32),
+            np.zeros((rows, images, patches, 2), np.int32),
+            np.full((rows, images, windows * slots), patches, np.int32),
+            np.zeros((rows, images, patches), np.int32),
+            np.zeros((rows, images), np.int32),
+        )  # pyright: ignore[reportArgumentType]
+        for row, prompt in enumerate(prompts):
+            homes = []
+            for k, image in enumerate(prompt.images):
+                _place_image(v, row, k, image, slots)
+                homes.append(k * (patches // 4) + image.home)
+            if homes:
+                index[row, : len(prompt.is_vision)][prompt.is_vision] = np.concatenate(homes)
+        return v, index
+
+
+def _place_image(v: VisionInputs, row: int, k: int, image: EncodedImage, slots: int) -> None:
+    """Write one image into the (numpy) arrays of a batch."""
+    n = len(image.patches)
+    v.patches[row, k, :n] = image.patches  # pyright: ignore[reportIndexIssue]
+    v.rotary_ids[row, k, :n] = image.rotary_ids  # pyright: ignore[reportIndexIssue]
+    v.lengths[row, k] = n  # pyright: ignore[reportIndexIssue]
+    starts = np.cumsum([0, *image.windows[:-1]])
+    places = [w * slots + np.arange(size) for w, size in enumerate(image.windows)]
+    sources = [start + np.arange(size) for start, size in zip(starts, image.windows, strict=True)]
+    place, source = np.concatenate(places), np.concatenate(sources)
+    v.window_slots[row, k, place] = source  # pyright: ignore[reportIndexIssue]
+    v.patch_slots[row, k, source] = place  # pyright: ignore[reportIndexIssue]
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+def _bucket(what: str, sizes: tuple[int, ...], needed: Sequence[int]) -> int:
+    longest = max(needed, default=0)
+    fitting = [s for s in sizes if s >= longest]
+    if not fitting:
+        raise InputError(f"{what}: {longest} is more than the largest bucket of {sizes}")
+    return min(fitting)
+
+
+def _image_processor(folder: str, max_pixels: int | None) -> Qwen2VLImageProcessorPil:
+    path = epath.Path(folder) / "preprocessor_config.json"
+    if not path.exists():
+        raise InputError(f"{path}: not found; expected a Hugging Face Qwen2.5-VL folder")
+    stored = json.loads(path.read_text())
+    size = stored.get("size") or {}
+    smallest = stored.get("min_pixels") or size.get("shortest_edge") or 3136
+    largest = max_pixels or stored.get("max_pixels") or size.get("longest_edge") or 12_845_056
+    return Qwen2VLImageProcessorPil(min_pixels=smallest, max_pixels=largest)
+
+
+def open_image(image: Any) -> Image.Image:
+    """An RGB image from a path, encoded bytes or a PIL image; transparency becomes white.
+
+    Raises:
+      InputError: the file is missing, empty or not an image; the message names it.
+    """
+    name = image if isinstance(image, str) else type(image).__name__
+    try:
+        if isinstance(image, bytes):
+            image = Image.open(io.BytesIO(image))
+        elif not isinstance(image, Image.Image):
+            image = Image.open(io.BytesIO(epath.Path(image).read_bytes()))
+        image = ImageOps.exif_transpose(image)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+        return image.convert("RGB")
+    except (OSError, Image.DecompressionBombError) as error:
+        raise InputError(f"image {name}: {error}; expected a readable PNG, JPEG or WebP") from None

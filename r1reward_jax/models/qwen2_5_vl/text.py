@@ -1,0 +1,160 @@
+"""The decoder: pre-norm grouped-query attention with M-RoPE, SwiGLU, stacked layers.
+
+One block serves training, prefill and decode: it projects and rotates, then calls the attention
+that it is given.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from r1reward_jax.models.qwen2_5_vl.config import TextConfig
+from r1reward_jax.models.qwen2_5_vl.layers import Linear, RMSNorm, SwiGLU, attention, stack
+from r1reward_jax.models.qwen2_5_vl.rope import rotate, text_angles
+from r1reward_jax.types import Cache
+
+
+class Block(nnx.Module):
+    """One decoder layer over [B, T, D]."""
+
+    def __init__(self, config: TextConfig, rngs: nnx.Rngs):
+        width, dim = config.hidden_size, config.head_dim
+        keys = config.num_key_value_heads * dim
+        self.input_layernorm = RMSNorm(width, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(width, config.rms_norm_eps)
+        self.q_proj = Linear(width, config.num_attention_heads * dim, bias=True, rngs=rngs)
+        self.k_proj = Linear(width, keys, bias=True, rngs=rngs)
+        self.v_proj = Linear(width, keys, bias=True, rngs=rngs)
+        self.o_proj = Linear(config.num_attention_heads * dim, width, bias=False, rngs=rngs)
+        self.mlp = SwiGLU(width, config.intermediate_size, bias=False, rngs=rngs)
+        self.kv_heads, self.head_dim = config.num_key_value_heads, dim
+
+    def __call__(
+        self, x: Float[Array, "B T D"], angles: Float[Array, "B T half"], attend: Callable
+    ) -> Float[Array, "B T D"]:
+        rows, length, width = x.shape
+        h = self.input_layernorm(x)
+        q_BTKGH = self.q_proj(h).reshape(rows, length, self.kv_heads, -1, self.head_dim)
+        k_BTKH = self.k_proj(h).reshape(rows, length, self.kv_heads, self.head_dim)
+        v_BTKH = self.v_proj(h).reshape(rows, length, self.kv_heads, self.head_dim)
+        q_BTKGH = rotate(q_BTKGH, angles[:, :, None, None])
+        k_BTKH = rotate(k_BTKH, angles[:, :, None])
+        mixed = attend(q_BTKGH, k_BTKH, v_BTKH)
+        x = x + self.o_proj(mixed.reshape(rows, length, -1))
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Decoder(nnx.Module):
+    """Embedding, layers, final norm and output head."""
+
+    def __init__(self, config: TextConfig, rngs: nnx.Rngs):
+        shape = (config.vocab_size, config.hidden_size)
+        self.embed_tokens = nnx.Param(jax.random.normal(rngs.params(), shape) * shape[1] ** -0.5)
+        self.layers = stack(config.num_hidden_layers, lambda r: Block(config, r), rngs)
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        tied = config.tie_word_embeddings
+        self.lm_head = None if tied else Linear(*shape[::-1], bias=False, rngs=rngs)
+        self.config = config
+
+    def head(self) -> Float[Array, "D V"]:
+        """The output projection; the transposed embedding where the two are tied."""
+        return self.embed_tokens[...].T if self.lm_head is None else self.lm_head.kernel[...]
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        positions: Int[Array, "B T 3"],
+        lengths: Int[Array, "B"],
+        *,
+        remat: bool = False,
+        keep_cache: bool = False,
+    ):
+        """Final hidden states [B, T, D] of embedded rows, and (k, v) [L, B, K, T, H] if asked."""
+        angles = text_angles(positions, self.config)
+        index = jnp.arange(x.shape[1])
+        mask = (index[:, None] >= index) & (index < lengths[:, None, None])
+        graph, params = nnx.split(self.layers)
+
+        def layer(x, params):
+            kept = []
+
+            def attend(q, k, v):
+                kept.extend(jnp.swapaxes(a, 1, 2) for a in (k, v))
+                return attention(q, k, v, mask)
+
+            x = nnx.merge(graph, params)(x, angles, attend)
+            return x, tuple(kept) if keep_cache else None
+
+        x, cache = jax.lax.scan(jax.checkpoint(layer) if remat else layer, x, params)
+        return self.norm(x), cache
+
+    def decode(
+        self,
+        tokens: Int[Array, "B M"],
+        positions: Int[Array, "B M"],
+        step: Int[Array, ""],
+        cache: Cache,
+        *,
+        unroll: bool,
+    ) -> tuple[Float[Array, "B M D"], Cache]:
+        """Hidden states of one new token per sample; its keys and values go to slot `step`."""
+        x = self.embed_tokens[...][tokens]
+        angles = text_angles(jnp.repeat(positions[..., None], 3, axis=-1), self.config)
+        prompt_mask = jnp.arange(cache.prompt_k.shape[3]) < cache.prompt_lengths[:, None]
+        own_mask = jnp.arange(cache.k.shape[4]) <= step
+        graph, params = nnx.split(self.layers)
+
+        def layer(carry, scanned):
+            x, ks, vs = carry
+            params, index, prompt_k, prompt_v = scanned
+            kept = []
+
+            def attend(q, k, v):
+                where = (index, 0, 0, 0, step, 0)
+                new_k = jax.lax.dynamic_update_slice(ks, _slot(k), where)
+                new_v = jax.lax.dynamic_update_slice(vs, _slot(v), where)
+                kept.extend((new_k, new_v))
+                own = (new_k[index], new_v[index], own_mask)
+                return two_part_attention(q, (prompt_k, prompt_v, prompt_mask), own)
+
+            x = nnx.merge(graph, params)(x, angles, attend)
+            return (x, *kept), None
+
+        scanned = (params, jnp.arange(cache.k.shape[0]), cache.prompt_k, cache.prompt_v)
+        (x, k, v), _ = jax.lax.scan(layer, (x, cache.k, cache.v), scanned, unroll=unroll)
+        return self.norm(x), cache._replace(k=k, v=v)
+
+
+def _slot(x: Float[Array, "B M K H"]) -> Float[Array, "1 B K M 1 H"]:
+    return jnp.swapaxes(x, 1, 2)[None, :, :, :, None]
+
+
+def two_part_attention(q, prompt, own) -> Float[Array, "B M K G H"]:
+    """Attention over a prompt that all samples of a row share and over each sample's own tokens.
+
+    One softmax over both parts; their scores meet in the float32 maximum and sum, so that the
+    prompt's keys are never copied per sample.
+
+    Args:
+      q: [B, M, K, G, H].
+      prompt: keys, values [B, K, S, H] and mask [B, S].
+      own: keys, values [B, K, M, C, H] and mask [C].
+    """
+    prompt_k, prompt_v, prompt_mask = prompt
+    own_k, own_v, own_mask = own
+    q = q * q.shape[-1] ** -0.5
+    f32 = jnp.float32
+    a = jnp.einsum("BMKGH,BKSH->BKMGS", q, prompt_k, preferred_element_type=f32)
+    b = jnp.einsum("BMKGH,BKMCH->BKMGC", q, own_k, preferred_element_type=f32)
+    a = jnp.where(prompt_mask[:, None, None, None], a, -1e30)
+    b = jnp.where(own_mask, b, -1e30)
+    top = jnp.maximum(a.max(-1, keepdims=True), b.max(-1, keepdims=True))
+    a, b = jnp.exp(a - top), jnp.exp(b - top)
+    total = a.sum(-1) + b.sum(-1)
+    mixed = jnp.einsum("BKMGS,BKSH->BKMGH", a.astype(prompt_v.dtype), prompt_v)
+    mixed = mixed + jnp.einsum("BKMGC,BKMCH->BKMGH", b.astype(own_v.dtype), own_v)
+    mixed = (mixed / total[..., None]).astype(q.dtype)
+    return jnp.swapaxes(mixed, 1, 2)

@@ -1,0 +1,126 @@
+"""The windowed vision tower: patches to merged visual tokens in the decoder's width.
+
+Patches come in window order and padded per image (`types.VisionInputs`). Full-attention layers run
+over B*I rows with one length each, so they never leave an image or frame. For window layers the
+patches are moved once per group into padded windows of at most 64 and attend only there, which is
+a batched small attention and never a masked full one.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from r1reward_jax.models.qwen2_5_vl.config import VisionConfig
+from r1reward_jax.models.qwen2_5_vl.layers import Linear, RMSNorm, SwiGLU, attention, stack
+from r1reward_jax.models.qwen2_5_vl.rope import rotate, vision_angles
+from r1reward_jax.types import VisionInputs
+
+
+class Block(nnx.Module):
+    """Pre-norm attention within a row, then SwiGLU."""
+
+    def __init__(self, config: VisionConfig, rngs: nnx.Rngs):
+        width = config.hidden_size
+        self.norm1 = RMSNorm(width, 1e-6)
+        self.norm2 = RMSNorm(width, 1e-6)
+        self.qkv = Linear(width, 3 * width, bias=True, rngs=rngs)
+        self.proj = Linear(width, width, bias=True, rngs=rngs)
+        self.mlp = SwiGLU(width, config.intermediate_size, bias=True, rngs=rngs)
+        self.heads = config.num_heads
+
+    def __call__(
+        self,
+        x: Float[Array, "R S D"],
+        angles: Float[Array, "R S half"],
+        valid: Bool[Array, "R S"],
+    ) -> Float[Array, "R S D"]:
+        rows, length, width = x.shape
+        qkv = self.qkv(self.norm1(x)).reshape(rows, length, 3, self.heads, -1)
+        q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        q, k = (rotate(a, angles[:, :, None]) for a in (q, k))
+        mask = jnp.broadcast_to(valid[:, None], (rows, length, length))
+        mixed = attention(q[:, :, :, None], k, v, mask)
+        x = x + self.proj(mixed.reshape(rows, length, width))
+        return x + self.mlp(self.norm2(x))
+
+
+class Merger(nnx.Module):
+    """Four neighbouring patches to one visual token."""
+
+    def __init__(self, config: VisionConfig, rngs: nnx.Rngs):
+        merged = config.hidden_size * config.spatial_merge_size**2
+        self.norm = RMSNorm(config.hidden_size, 1e-6)
+        self.fc1 = Linear(merged, merged, bias=True, rngs=rngs)
+        self.fc2 = Linear(merged, config.out_hidden_size, bias=True, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "R P D"]) -> Float[Array, "R Q Z"]:
+        rows, patches, width = x.shape
+        merge = self.fc1.kernel.shape[0] // width
+        x = self.norm(x).reshape(rows, patches // merge, merge * width)
+        return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
+
+
+class VisionTower(nnx.Module):
+    """Patch embedding, groups of window layers that end in a full one, merger."""
+
+    def __init__(self, config: VisionConfig, rngs: nnx.Rngs):
+        groups, windowed = config.groups
+        self.patch_embed = Linear(config.patch_dim, config.hidden_size, bias=False, rngs=rngs)
+        self.window_layers = stack(groups * windowed, lambda r: Block(config, r), rngs)
+        self.full_layers = stack(groups, lambda r: Block(config, r), rngs)
+        self.merger = Merger(config, rngs)
+        self.config = config
+
+    def __call__(self, vision: VisionInputs, *, remat: bool) -> Float[Array, "B IQ D"]:
+        """Visual tokens of each row's images, in window order, [B, I * P / 4, D]."""
+        rows, images, patches = vision.patches.shape[:3]
+        vision = jax.tree.map(lambda x: x.reshape(rows * images, *x.shape[2:]), vision)
+        x = self.patch_embed(vision.patches.astype(self.patch_embed.kernel.dtype))
+        x = self._layers(x, vision, remat)
+        return self.merger(x).reshape(rows, images * patches // 4, -1)
+
+    def _layers(self, x: Float[Array, "R P D"], vision: VisionInputs, remat: bool):
+        groups, windowed = self.config.groups
+        angles = vision_angles(vision.rotary_ids, self.config)
+        valid = jnp.arange(x.shape[1]) < vision.lengths[:, None]
+        to_windows, from_windows, window_valid = _window_moves(vision, self.config)
+        window_angles = to_windows(angles)
+        window_graph, window_params = nnx.split(self.window_layers)
+        full_graph, full_params = nnx.split(self.full_layers)
+        window_params = jax.tree.map(
+            lambda p: p.reshape(groups, windowed, *p.shape[1:]), window_params
+        )
+
+        def window_layer(x, params):
+            return nnx.merge(window_graph, params)(x, window_angles, window_valid), None
+
+        def full_layer(x, params):
+            return nnx.merge(full_graph, params)(x, angles, valid)
+
+        if remat:
+            window_layer, full_layer = jax.checkpoint(window_layer), jax.checkpoint(full_layer)
+
+        def group(x, params):
+            of_windows, of_full = params
+            windows, _ = jax.lax.scan(window_layer, to_windows(x), of_windows)
+            return full_layer(from_windows(windows), of_full), None
+
+        return jax.lax.scan(group, x, (window_params, full_params))[0]
+
+
+def _window_moves(vision: VisionInputs, config: VisionConfig):
+    """Functions [R, P, …] -> [R * windows, slots, …] and back, and which slots are filled."""
+    rows, patches = vision.patches.shape[:2]
+    slots = min(config.window_patches, patches)
+
+    def to_windows(x):
+        x = jnp.pad(x, ((0, 0), (0, 1), (0, 0)))  # index P, an empty slot, reads zeros
+        x = jnp.take_along_axis(x, vision.window_slots[..., None], axis=1)
+        return x.reshape(-1, slots, x.shape[-1])
+
+    def from_windows(x):
+        x = x.reshape(rows, -1, x.shape[-1])
+        return jnp.take_along_axis(x, vision.patch_slots[..., None], axis=1)
+
+    return to_windows, from_windows, (vision.window_slots < patches).reshape(-1, slots)

@@ -1,0 +1,125 @@
+"""Prompts for the evaluator and the judge, and the strict reading of what the evaluator writes.
+
+The wording is our own. `evaluator` is for pretrained models; `brief` says the same in few tokens
+for the tiny models of the quickstart. A published checkpoint is best asked with the prompt that it
+was trained on, which travels in the `message` field of its data.
+"""
+
+import re
+from dataclasses import dataclass
+
+from r1reward_jax.types import ImagePart, PreferenceRecord, Prompt, Verdict
+
+SYSTEM = "You are a helpful assistant."
+
+
+@dataclass(frozen=True)
+class Template:
+    """The two questions that are put to models: which response, and does the analysis fit."""
+
+    evaluator: str
+    judge: str
+    supports: str
+    contradicts: str
+
+
+TEMPLATES = {
+    "full": Template(
+        evaluator="""\
+Two responses to a question about the material above are given. Decide which one is better.
+
+First compare them step by step: check what they claim against the image, then correctness, \
+completeness and clarity. Write this analysis between <think> and </think>. Then write the number \
+of the better response, 1 or 2, between <answer> and </answer>. There is no tie.
+
+[Question]:
+{question}
+
+[Response 1]:
+{first}
+
+[Response 2]:
+{second}
+
+[Output format]:
+<think>your analysis</think><answer>1 or 2</answer>""",
+        judge="""\
+Someone compared two responses and wrote the analysis below, then gave a verdict. Read only the \
+analysis. Does it argue for the response that the verdict names? Say Yes or No.
+
+[Analysis]:
+{analysis}
+
+[Verdict]:
+Response {verdict} is better.
+
+[Your answer, Yes or No]:""",
+        supports="Yes",
+        contradicts="No",
+    ),
+    "brief": Template(
+        evaluator="{question}\nResponse 1: {first}\nResponse 2: {second}\nWhich is better?",
+        judge="{analysis}\nVerdict: {verdict}\nConsistent?",
+        supports="Yes",
+        contradicts="No",
+    ),
+}
+
+_BODY = r"(?:(?!</?think>|</?answer>).)*"
+_FORMAT = re.compile(rf"<think>({_BODY})</think><answer>({_BODY})</answer>", re.DOTALL)
+_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_SECTIONS = re.compile(
+    r"\[Question\]:\s*(?P<question>.*?)[\s#]*\[Response 1\]:\s*(?P<first>.*?)"
+    r"[\s#]*\[Response 2\]:\s*(?P<second>.*?)[\s#*]*(?:\[?Output [Ff]ormat.*)?\Z",
+    re.DOTALL,
+)
+
+
+def evaluator_prompt(record: PreferenceRecord, template: Template) -> Prompt:
+    """The question to the policy: images first, then question and responses in stored order."""
+    first, second = record.responses
+    text = template.evaluator.format(question=record.question, first=first, second=second)
+    return Prompt(SYSTEM, (*(ImagePart(image) for image in record.images), text))
+
+
+def judge_prompt(analysis: str, verdict: Verdict, template: Template) -> Prompt:
+    """The question to the judge; it sees the whole analysis and the verdict, nothing else."""
+    return Prompt(SYSTEM, (template.judge.format(analysis=analysis, verdict=verdict),))
+
+
+def answer_text(analysis: str, verdict: Verdict) -> str:
+    """What a well-formed completion looks like."""
+    return f"<think>{analysis}</think><answer>{verdict}</answer>"
+
+
+def well_formed(text: str) -> bool:
+    """Exactly one `<think>…</think><answer>…</answer>`, nothing before, between or after."""
+    return _FORMAT.fullmatch(text) is not None
+
+
+def parse_verdict(text: str) -> Verdict | None:
+    """The verdict of a completion, or None.
+
+    Strict: there is exactly one answer block and it holds exactly 1 or 2 (white space around it is
+    allowed). "1 or 2", "10" and "Response 1" are not verdicts.
+    """
+    answers = _ANSWER.findall(text)
+    if len(answers) != 1 or text.count("<answer>") != 1:
+        return None
+    return {"1": 1, "2": 2}.get(answers[0].strip())  # pyright: ignore[reportReturnType]
+
+
+def parse_analysis(text: str) -> str:
+    """What stands between the think tags; the text before the answer where they are missing."""
+    match = re.search(r"<think>(.*?)</think>", text, re.DOTALL)
+    return match.group(1) if match else text.split("<answer>")[0]
+
+
+def split_message(text: str) -> tuple[str, str, str] | None:
+    """(question, first response, second response) of an evaluator prompt with the sections
+    [Question], [Response 1] and [Response 2], as in the public R1-Reward-RL set; None if a section
+    is missing or stands there more than once."""
+    if any(text.count(f"[{name}]:") != 1 for name in ("Question", "Response 1", "Response 2")):
+        return None
+    match = _SECTIONS.search(text)
+    return match and (match["question"].strip(), match["first"].strip(), match["second"].strip())

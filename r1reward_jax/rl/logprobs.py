@@ -1,0 +1,75 @@
+"""Log-probabilities of completion tokens without a [B, T, V] array, and masked averages.
+
+Positions are sliced before the output head, and the head runs over chunks of positions that the
+backward pass recomputes: at most `chunk` x V logits live at any time.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+def completion_hidden(
+    hidden: Float[Array, "B T D"], prompt_lengths: Int[Array, "B"], capacity: int
+) -> Float[Array, "B C D"]:
+    """Hidden states that predict each completion token: from the prompt's last position on.
+
+    Args:
+      hidden: final hidden states of prompt and completion.
+      prompt_lengths: tokens of each prompt; completions start right behind.
+      capacity: C, columns to take.
+    """
+    index = prompt_lengths[:, None] - 1 + jnp.arange(capacity)
+    index = jnp.minimum(index, hidden.shape[1] - 1)
+    return jnp.take_along_axis(hidden, index[..., None], axis=1)
+
+
+def token_logprobs(
+    hidden: Float[Array, "B C D"],
+    head: Float[Array, "D V"],
+    targets: Int[Array, "B C"],
+    *,
+    chunk: int,
+) -> tuple[Float[Array, "B C"], Float[Array, "B C"]]:
+    """log p(target) and the entropy of the distribution at each position, in float32.
+
+    Args:
+      hidden: hidden states at the predicting positions.
+      head: output projection.
+      targets: token ids.
+      chunk: positions (rows times columns) per step of the scan.
+
+    Returns:
+      (logp, entropy), both float32 [B, C]; entropy in nats. Gradients flow through both.
+    """
+    rows, columns, width = hidden.shape
+    count = rows * columns
+    chunk = min(chunk, count)
+    padding = -count % chunk
+    flat = jnp.pad(hidden.reshape(count, width), ((0, padding), (0, 0)))
+    wanted = jnp.pad(targets.reshape(count), (0, padding))
+
+    @jax.checkpoint
+    def one(carry, part):
+        states, ids = part
+        # float32 from here on: the sum over the vocabulary loses digits in bf16
+        logits = (states @ head).astype(jnp.float32)
+        total = jax.nn.logsumexp(logits, axis=-1)
+        picked = jnp.take_along_axis(logits, ids[:, None], axis=-1)[:, 0]
+        mean_logit = jnp.sum(jax.nn.softmax(logits, axis=-1) * logits, axis=-1)
+        return carry, (picked - total, total - mean_logit)
+
+    parts = flat.reshape(-1, chunk, width), wanted.reshape(-1, chunk)
+    _, (logp, entropy) = jax.lax.scan(one, None, parts)
+    return tuple(x.reshape(-1)[:count].reshape(rows, columns) for x in (logp, entropy))
+
+
+def masked_mean(
+    x: Float[Array, "..."], mask: Bool[Array, "..."], *, denominator: Float[Array, ""] | None = None
+) -> Float[Array, ""]:
+    """Sum of `x` where `mask` is true, divided by the number of true places (or `denominator`).
+
+    An empty mask gives 0. Values under a false mask never matter, not even NaN.
+    """
+    total = jnp.sum(jnp.where(mask, x, 0.0))
+    return total / (jnp.maximum(jnp.sum(mask), 1) if denominator is None else denominator)

@@ -1,0 +1,1 @@
+"""Rollouts: a pure sampler, and an engine that batches prompts for it."""

@@ -1,0 +1,1 @@
+"""Training: mesh, optimizer, the jitted steps, the loops around them, checkpoints, metrics."""

@@ -1,0 +1,72 @@
+"""Training batches from prompts and completions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from r1reward_jax.data.preferences import Annotation
+from r1reward_jax.prompts import Template, evaluator_prompt
+from r1reward_jax.types import EncodedPrompt, InputError, Processor, Prompt, TrainBatch
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt and the completion to imitate."""
+
+    prompt: Prompt
+    completion: str
+
+
+def cold_start_example(annotation: Annotation, template: Template) -> Example:
+    """What the cold start imitates: the teacher's text behind the evaluator prompt."""
+    return Example(evaluator_prompt(annotation.record, template), annotation.completion)
+
+
+def encode_example(example: Example, processor: Processor) -> tuple[EncodedPrompt, list[int]]:
+    """Tokenise both parts of an example."""
+    return processor.encode(example.prompt), processor.encode_completion(example.completion)
+
+
+def make_train_batch(
+    prompts: Sequence[EncodedPrompt],
+    completions: Sequence[Sequence[int]],
+    processor: Processor,
+    *,
+    capacity: int,
+    old_logp: np.ndarray | None = None,
+    advantages: np.ndarray | None = None,
+) -> TrainBatch:
+    """Full sequences and their completion targets, right-padded to `capacity` tokens.
+
+    Args:
+      prompts: encoded prompts.
+      completions: token ids of each, end token included.
+      processor: pads and collates.
+      capacity: C, columns of the completion arrays.
+      old_logp: float32 [B, C]; zeros if not given.
+      advantages: float32 [B, C]; zeros if not given.
+
+    Raises:
+      InputError: a completion is longer than `capacity`.
+    """
+    rows = len(prompts)
+    longest = max(len(c) for c in completions)
+    if longest > capacity:
+        raise InputError(
+            f"a completion of {longest} tokens is longer than max_completion_tokens {capacity}"
+        )
+    targets = np.zeros((rows, capacity), np.int32)
+    mask = np.zeros((rows, capacity), bool)
+    for row, completion in enumerate(completions):
+        targets[row, : len(completion)] = completion
+        mask[row, : len(completion)] = True
+    zeros = np.zeros((rows, capacity), np.float32)
+    return TrainBatch(
+        processor.collate(prompts, completions, completion_capacity=capacity),
+        np.asarray([len(p.token_ids) for p in prompts], np.int32),  # pyright: ignore
+        targets,  # pyright: ignore
+        mask,  # pyright: ignore
+        zeros if old_logp is None else old_logp,  # pyright: ignore
+        zeros if advantages is None else advantages,  # pyright: ignore
+    )

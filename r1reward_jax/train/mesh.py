@@ -1,0 +1,75 @@
+"""Device meshes and where arrays live on them. A mesh is made once and passed, never global."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from r1reward_jax.types import InputError
+
+AXES = ("data", "fsdp", "tensor")
+BATCH = P(("data", "fsdp"))
+"""Batch rows are split over both data-parallel axes."""
+
+
+def make_mesh(data: int, fsdp: int, tensor: int, devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh with the axes data, fsdp and tensor; one of the sizes may be -1, the rest of them.
+
+    Raises:
+      InputError: the sizes do not multiply to the number of devices.
+    """
+    devices = list(devices or jax.devices())
+    sizes = [data, fsdp, tensor]
+    if sizes.count(-1) == 1:
+        known = -data * fsdp * tensor
+        sizes[sizes.index(-1)] = len(devices) // known
+    if sizes[0] * sizes[1] * sizes[2] != len(devices):
+        raise InputError(
+            f"mesh {dict(zip(AXES, sizes, strict=True))} needs {sizes[0] * sizes[1] * sizes[2]} "
+            f"devices, there are {len(devices)}; set mesh.data, mesh.fsdp, mesh.tensor"
+        )
+    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def param_shardings(abstract: Any, rules: Sequence[tuple[str, P]], mesh: Mesh) -> Any:
+    """The sharding of every parameter: the first rule whose pattern is found in its path.
+
+    Raises:
+      InputError: a path without a rule, or an axis that its mesh axis does not divide.
+    """
+
+    def one(path, leaf):
+        name = "/".join(str(k.key) for k in path)
+        spec = next((spec for pattern, spec in rules if re.search(pattern, name)), None)
+        if spec is None:
+            raise InputError(f"no sharding rule for parameter {name}")
+        for size, axis in zip(leaf.shape, spec, strict=False):
+            if axis is not None and size % mesh.shape[axis]:
+                raise InputError(
+                    f"parameter {name} {leaf.shape}: {size} cannot be split over "
+                    f"mesh axis {axis} of {mesh.shape[axis]}"
+                )
+        return NamedSharding(mesh, spec)
+
+    return jax.tree_util.tree_map_with_path(one, abstract)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same on every device."""
+    return NamedSharding(mesh, P())
+
+
+def put_batch(batch: Any, mesh: Mesh) -> Any:
+    """Host arrays to the devices, rows split over the data-parallel axes.
+
+    Raises:
+      InputError: the rows cannot be split evenly.
+    """
+    ways = mesh.shape["data"] * mesh.shape["fsdp"]
+    rows = jax.tree.leaves(batch)[0].shape[0]
+    if rows % ways:
+        raise InputError(f"a batch of {rows} rows cannot be split over {ways} devices (data x fsdp)")
+    return jax.device_put(batch, NamedSharding(mesh, BATCH))

@@ -1,0 +1,269 @@
+"""Central types: one word per concept, used by every room of the house.
+
+Axis legend, used in every signature and einsum string of the package:
+
+    B batch rows    T tokens of a sequence   C completion tokens   S keys (attended positions)
+    N query heads   K key/value heads        G = N / K             H head dimension
+    D width         V vocabulary             L layers              M samples per prompt
+    I images of a row                        P patches of an image Q merged patches, P / 4
+
+Host-side types are frozen dataclasses, device-side ones NamedTuples of arrays (plain pytrees).
+Rows are right-padded and carry their length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+Verdict = Literal[1, 2]
+"""Position, 1 or 2, of the response that is judged the better one."""
+
+Params = dict[str, Any]
+"""A nested dict of arrays, the parameters of one model."""
+
+
+class InputError(ValueError):
+    """Something that the user gave is wrong; the message says what, where and what to do."""
+
+
+# ---------------------------------------------------------------- host side
+
+
+@dataclass(frozen=True)
+class PreferenceRecord:
+    """A question about images, two responses, and which of them people prefer.
+
+    `images` holds paths, PIL images or encoded bytes; `video` a folder of frames. `preferred` is
+    None for records to be judged whose label is unknown.
+    """
+
+    id: str
+    question: str
+    responses: tuple[str, str]
+    preferred: Verdict | None
+    images: tuple[Any, ...] = ()
+    video: str | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def swapped(self) -> "PreferenceRecord":
+        """The same record with its two responses (and the label) in the other order."""
+        flipped = None if self.preferred is None else other(self.preferred)
+        return PreferenceRecord(
+            self.id, self.question, self.responses[::-1], flipped, self.images, self.video, self.meta
+        )
+
+
+def other(verdict: Verdict) -> Verdict:
+    """The other position: 2 for 1, 1 for 2."""
+    return 2 if verdict == 1 else 1
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """An image inside a prompt: a path, a PIL image or encoded bytes."""
+
+    image: Any
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A system message and one user turn of text and images. Text is never markup."""
+
+    system: str
+    content: tuple[str | ImagePart, ...]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What the policy wrote after a prompt. `token_ids` include the end token if there is one."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: Literal["eos", "length"]
+
+
+@dataclass(frozen=True)
+class RewardBreakdown:
+    """The parts of a reward and their combination (paper, section 3.3)."""
+
+    format: float
+    result: float
+    consistency: float
+    total: float
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """A tokenised, unpadded prompt as a processor makes it."""
+
+    token_ids: Int[np.ndarray, "T"]
+    positions: Int[np.ndarray, "T 3"]
+    """M-RoPE positions (time, height, width)."""
+    rope_delta: int
+    """What to add to a token's index to get its position, for tokens after the prompt."""
+    is_vision: Bool[np.ndarray, "T"]
+    """True where a visual token stands."""
+    images: tuple[Any, ...] = ()
+
+
+# -------------------------------------------------------------- device side
+
+
+class VisionInputs(NamedTuple):
+    """Images of a batch, padded per image; patches in window order, see `models`."""
+
+    patches: Float[Array, "B I P E"]
+    rotary_ids: Int[Array, "B I P 2"]
+    """Row and column of each patch."""
+    window_slots: Int[Array, "B I W"]
+    """For each slot of the padded windows, the patch in it; P where the slot is empty."""
+    patch_slots: Int[Array, "B I P"]
+    """For each patch, its slot in the padded windows."""
+    lengths: Int[Array, "B I"]
+    """Real patches of each image; 0 for images that only pad the row."""
+
+
+class PromptBatch(NamedTuple):
+    """Right-padded token rows with their M-RoPE positions and images."""
+
+    tokens: Int[Array, "B T"]
+    lengths: Int[Array, "B"]
+    positions: Int[Array, "B T 3"]
+    rope_delta: Int[Array, "B"]
+    vision_index: Int[Array, "B T"]
+    """Which merged patch of the row (image * Q + patch) stands here; -1 for text."""
+    vision: VisionInputs | None
+
+
+class RolloutBatch(NamedTuple):
+    """Sampled completions; M samples for each of B prompts."""
+
+    tokens: Int[Array, "B M C"]
+    lengths: Int[Array, "B M"]
+    """Tokens up to and with the end token; C if none was sampled."""
+    finished: Bool[Array, "B M"]
+    logp: Float[Array, "B M C"]
+    """Log-probability of each sampled token under the sampling policy at temperature 1."""
+
+
+class TrainBatch(NamedTuple):
+    """What one update sees: full sequences, and per-token targets of their completions."""
+
+    inputs: PromptBatch
+    """Prompt and completion together."""
+    prompt_lengths: Int[Array, "B"]
+    completions: Int[Array, "B C"]
+    mask: Bool[Array, "B C"]
+    """True on completion tokens, false on padding."""
+    old_logp: Float[Array, "B C"]
+    advantages: Float[Array, "B C"]
+
+
+class TrainState(NamedTuple):
+    """Everything an update changes."""
+
+    step: Int[Array, ""]
+    params: Params
+    opt_state: Any
+
+
+class Cache(NamedTuple):
+    """Keys and values: of the prompt (read-only, one per prompt), of the completions (one each)."""
+
+    prompt_k: Float[Array, "L B K S H"]
+    prompt_v: Float[Array, "L B K S H"]
+    prompt_lengths: Int[Array, "B"]
+    k: Float[Array, "L B K M C H"]
+    v: Float[Array, "L B K M C H"]
+
+
+# ----------------------------------------------------------------- protocols
+
+
+class LanguageModel(Protocol):
+    """A model as `rl`, `rollout`, `judge` and `train` see it: pure functions of its params."""
+
+    def hidden(self, params: Params, inputs: PromptBatch, *, remat: bool) -> Float[Array, "B T D"]:
+        """Final hidden states of whole sequences."""
+        ...
+
+    def head(self, params: Params) -> Float[Array, "D V"]:
+        """The output projection from hidden states to logits."""
+        ...
+
+    def prefill(
+        self, params: Params, inputs: PromptBatch, *, samples: int, capacity: int
+    ) -> tuple[Float[Array, "B D"], Cache]:
+        """Hidden state at each row's last token, and a cache with room for the completions."""
+        ...
+
+    def decode(
+        self,
+        params: Params,
+        tokens: Int[Array, "B M"],
+        positions: Int[Array, "B M"],
+        step: Int[Array, ""],
+        cache: Cache,
+        *,
+        unroll: bool,
+    ) -> tuple[Float[Array, "B M D"], Cache]:
+        """One token further: writes slot `step` of the completion cache and attends to all."""
+        ...
+
+
+class Processor(Protocol):
+    """Text and images to arrays and back."""
+
+    eos_ids: tuple[int, ...]
+    pad_id: int
+    banned_ids: tuple[int, ...]
+    """Tokens that must never be sampled (vision placeholders)."""
+
+    def encode(self, prompt: Prompt) -> EncodedPrompt: ...
+
+    def encode_completion(self, text: str) -> list[int]: ...
+
+    def decode(self, token_ids: Sequence[int]) -> str: ...
+
+    def collate(
+        self,
+        prompts: Sequence[EncodedPrompt],
+        completions: Sequence[Sequence[int]] | None = None,
+        *,
+        rows: int | None = None,
+        completion_capacity: int | None = None,
+    ) -> PromptBatch: ...
+
+
+def check(batch: PromptBatch) -> None:
+    """Raise InputError unless the arrays of a batch fit one another. Called at phase boundaries."""
+    rows, length = batch.tokens.shape
+    expected = {
+        "lengths": (batch.lengths, (rows,)),
+        "positions": (batch.positions, (rows, length, 3)),
+        "rope_delta": (batch.rope_delta, (rows,)),
+        "vision_index": (batch.vision_index, (rows, length)),
+    }
+    if batch.vision is not None:
+        images, patches = batch.vision.patches.shape[1:3]
+        expected |= {
+            "rotary_ids": (batch.vision.rotary_ids, (rows, images, patches, 2)),
+            "patch_slots": (batch.vision.patch_slots, (rows, images, patches)),
+            "vision lengths": (batch.vision.lengths, (rows, images)),
+        }
+    wrong = [
+        f"{name} is {array.shape}, expected {shape}"
+        for name, (array, shape) in expected.items()
+        if array.shape != shape
+    ]
+    if wrong:
+        raise InputError(f"PromptBatch of {rows} rows x {length} tokens: " + "; ".join(wrong))
+
+
+def batch_rows(batch: Any, rows: Any) -> Any:
+    """The given rows of every array of a batch."""
+    return jax.tree.map(lambda x: x[rows], batch)

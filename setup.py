@@ -1,0 +1,55 @@
+"""Packaging of r1reward-jax."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+root = Path(__file__).parent
+version = re.search(r'__version__ = "(.+)"', (root / "r1reward_jax/__init__.py").read_text())
+assert version is not None
+
+setup(
+    name="r1reward-jax",
+    version=version[1],
+    description="Train, evaluate and serve multimodal reasoning reward models in JAX",
+    long_description=(root / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["r1reward_jax*"]), "r1reward_jax.configs"],
+    package_dir={"r1reward_jax.configs": "configs"},
+    entry_points={"console_scripts": ["r1reward = r1reward_jax.cli.main:main"]},
+    install_requires=[
+        "etils[epath]",
+        "flax>=0.12",
+        "grain>=0.2.10",
+        "jax>=0.10",
+        "jaxtyping",
+        "ml-collections",
+        "numpy",
+        "optax",
+        "orbax-checkpoint",
+        "pillow>=11",
+        "safetensors",
+        "tensorflow-datasets",
+        "tokenizers",
+        "tqdm",
+        "transformers>=5.17",
+    ],
+    extras_require={
+        "tpu": ["jax[tpu]"],
+        "cuda": ["jax[cuda13]"],
+        "plan": ["libtpu"],
+        "test": [
+            "beartype",
+            "hypothesis",
+            "pyright",
+            "pytest",
+            "ruff",
+            "setuptools>=77",
+            'torch==2.13.0; python_version == "3.11"',
+        ],
+        "notebooks": ["jupyter", "matplotlib"],
+    },
+)
