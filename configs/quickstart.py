@@ -7,7 +7,6 @@ Score:    see the README's table
 """
 
 from ml_collections import ConfigDict
-
 from r1reward_jax.configs import default
 
 
@@ -35,7 +34,7 @@ def get_config() -> ConfigDict:
     c.rollout.max_new_tokens = 32
     c.rollout.unroll = True
     c.judge.rows = 256
-    c.judge.max_tokens = 56
+    c.judge.max_tokens = 64
     c.checkpoint.every = 0
 
     c.world = ConfigDict()  # the embedded world, see data.synthetic
@@ -61,6 +60,7 @@ def get_config() -> ConfigDict:
     c.tiny.vision_layers = 2  # vision layers, the last attends fully
     c.tiny.vision_heads = 2  # vision heads
     c.tiny.vision_mlp = 128  # vision hidden units
+    c.tiny.rope_theta = 100.0  # base of the decoder's rotary frequencies
 
     c.tiny_judge = ConfigDict()  # the judge, trained on teacher texts with right and wrong verdicts
     c.tiny_judge.hidden_size = 64  # decoder width

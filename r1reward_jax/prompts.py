@@ -106,7 +106,8 @@ def parse_verdict(text: str) -> Verdict | None:
     answers = _ANSWER.findall(text)
     if len(answers) != 1 or text.count("<answer>") != 1:
         return None
-    return {"1": 1, "2": 2}.get(answers[0].strip())  # pyright: ignore[reportReturnType]
+    found: dict[str, Verdict] = {"1": 1, "2": 2}
+    return found.get(answers[0].strip())
 
 
 def parse_analysis(text: str) -> str:

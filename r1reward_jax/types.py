@@ -12,15 +12,20 @@ Rows are right-padded and carry their length.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 Verdict = Literal[1, 2]
 """Position, 1 or 2, of the response that is judged the better one."""
+
+if TYPE_CHECKING:
+    Array = Any
+else:
+    Array = jax.Array | np.ndarray  # on a device, or still on the host
 
 Params = dict[str, Any]
 """A nested dict of arrays, the parameters of one model."""
@@ -51,10 +56,9 @@ class PreferenceRecord:
 
     def swapped(self) -> "PreferenceRecord":
         """The same record with its two responses (and the label) in the other order."""
+        swapped = (self.responses[1], self.responses[0])
         flipped = None if self.preferred is None else other(self.preferred)
-        return PreferenceRecord(
-            self.id, self.question, self.responses[::-1], flipped, self.images, self.video, self.meta
-        )
+        return replace(self, responses=swapped, preferred=flipped)
 
 
 def other(verdict: Verdict) -> Verdict:
@@ -237,6 +241,14 @@ class Processor(Protocol):
         rows: int | None = None,
         completion_capacity: int | None = None,
     ) -> PromptBatch: ...
+
+
+class Judge(Protocol):
+    """Says whether an analysis supports a verdict."""
+
+    def score(self, pairs: Sequence[tuple[str, Verdict]]) -> Sequence[float | None]:
+        """P(supports) of each (analysis, verdict); None where the judge gave no answer."""
+        ...
 
 
 def check(batch: PromptBatch) -> None:

@@ -1,4 +1,4 @@
-"""Endless, shuffled, prefetched batches with grain; deterministic and resumable from a state."""
+"""Endless, shuffled, prefetched batches with grain; deterministic, resumable by number."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -13,23 +13,25 @@ def batches(
     *,
     size: int,
     seed: int,
+    first: int,
     encode: Callable[[T], Any],
-    collate: Callable[[list[Any]], Any],
+    collate: Callable[[Sequence[Any]], Any],
     threads: int,
 ) -> Any:
     """An endless iterator over `collate([encode(item), …])` with `size` items each.
 
-    Every epoch is a new permutation. The iterator's `get_state` and `set_state` resume it.
+    Every epoch is a new permutation, fixed by the seed, so `first` alone resumes the order.
 
     Args:
       items: at least one; kept in memory.
       size: items per batch.
       seed: of the permutations.
+      first: batches to leave out, those that a resumed run has already seen.
       encode: per item, in reader threads.
       collate: per batch.
       threads: reader threads; 0 reads in the caller's.
     """
-    dataset = grain.MapDataset.source(items).seed(seed).shuffle().repeat(None)  # pyright: ignore
+    dataset = grain.MapDataset.source(items).seed(seed).shuffle().repeat(None)[first * size :]
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(1, 2 * size))
     dataset = dataset.map(encode).to_iter_dataset(options)
     return iter(dataset.batch(size, drop_remainder=True, batch_fn=collate))

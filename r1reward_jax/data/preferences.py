@@ -98,15 +98,17 @@ def _rows(path: str) -> Iterator[tuple[PreferenceRecord, dict[str, Any]]]:
             raise InputError(f"{where}: not a row of the R1-Reward-RL schema ({problem})") from None
 
 
-def _to_record(row: dict[str, Any], where: str, folder: epath.Path, number: int) -> PreferenceRecord:
+def _to_record(
+    row: dict[str, Any], where: str, folder: epath.Path, number: int
+) -> PreferenceRecord:
     content = json.loads(row["message"])[-1]["content"]
     text = "".join(part["text"] for part in content if part["type"] == "text")
     images = tuple(part["image"] for part in content if part["type"] == "image")
     sections = split_message(text)
     if sections is None:
         raise InputError(
-            f"{where}: the message needs the sections [Question]:, [Response 1]: and [Response 2]:, "
-            "each exactly once"
+            f"{where}: the message needs the sections [Question]:, [Response 1]: and "
+            "[Response 2]:, each exactly once"
         )
     answer = row["answer"][0] if isinstance(row["answer"], list) else row["answer"]
     preferred = parse_verdict(answer)

@@ -70,7 +70,7 @@ QUESTIONS = {
     ),
 }
 ROWS = ("top", "middle", "bottom")
-CONCLUSIONS = ("Response {k} fits.", "Response {k} is right.", "Response {other} is wrong.")
+CONCLUSIONS = ("Response {k} fits.", "Response {k} is right.")
 """How an analysis ends: what it says, in different words."""
 
 
@@ -102,12 +102,16 @@ class Twin:
 
 def _places(rng: random.Random, count: int) -> list[tuple[int, int]]:
     """`count` different cells in reading order."""
-    return sorted(rng.sample([(row, column) for row in range(BOARD) for column in range(BOARD)], count))
+    return sorted(
+        rng.sample([(row, column) for row in range(BOARD) for column in range(BOARD)], count)
+    )
 
 
 def _scene(rng: random.Random, looks: Sequence[tuple[str, str]]) -> tuple[Thing, ...]:
     looks = rng.sample(list(looks), len(looks))
-    return tuple(Thing(*look, *at) for look, at in zip(looks, _places(rng, len(looks)), strict=True))
+    return tuple(
+        Thing(*look, *at) for look, at in zip(looks, _places(rng, len(looks)), strict=True)
+    )
 
 
 def _others(rng: random.Random, count: int, *, color: str = "", shape: str = ""):
@@ -134,7 +138,11 @@ def _count(rng: random.Random, shape: str, things: int):
         )
         for n in pair
     ]
-    return [f"I count {NUMBERS[n]}." for n in pair], [f"I count {NUMBERS[n]}." for n in pair], scenes
+    return (
+        [f"I count {NUMBERS[n]}." for n in pair],
+        [f"I count {NUMBERS[n]}." for n in pair],
+        scenes,
+    )
 
 
 def _shape(rng: random.Random, color: str, things: int):
@@ -152,7 +160,11 @@ def _position(rng: random.Random, shape: str, things: int):
         rest = zip(_others(rng, things - 1, shape=shape), rng.sample(free, things - 1), strict=True)
         scene = [target, *(Thing(*look, *at) for look, at in rest)]
         scenes.append(tuple(sorted(scene, key=lambda t: (t.row, t.column))))
-    return [f"The {ROWS[r]} row." for r in pair], [f"It is in the {ROWS[r]} row." for r in pair], scenes
+    return (
+        [f"The {ROWS[r]} row." for r in pair],
+        [f"It is in the {ROWS[r]} row." for r in pair],
+        scenes,
+    )
 
 
 SKILLS: dict[str, tuple[Callable, Sequence[str]]] = {

@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from r1reward_jax.prompts import Template, judge_prompt
-from r1reward_jax.types import LanguageModel, Params, PromptBatch, Verdict, check
+from r1reward_jax.types import Array, LanguageModel, Params, PromptBatch, Verdict, check
 
 
 def support_probability(
@@ -70,16 +70,21 @@ class LocalJudge:
             )
         )
 
-    def score(self, pairs: Sequence[tuple[str, Verdict]]) -> list[float]:
+    def score(self, pairs: Sequence[tuple[str, Verdict]]) -> list[float | None]:
         """The probability, for each (analysis, verdict), that the analysis supports the verdict.
-        Each distinct pair is judged once."""
-        distinct = list(dict.fromkeys(pairs))
+
+        Each distinct pair is judged once. None for an analysis that is too long for the judge.
+        """
+        prompts = {
+            pair: self.processor.encode(judge_prompt(*pair, self.template))
+            for pair in dict.fromkeys(pairs)
+        }
+        fitting = [pair for pair, prompt in prompts.items() if self.processor.fits(prompt)]
         found: dict[tuple[str, Verdict], float] = {}
-        for start in range(0, len(distinct), self.rows):
-            part = distinct[start : start + self.rows]
-            prompts = [self.processor.encode(judge_prompt(*p, self.template)) for p in part]
-            inputs = self.processor.collate(prompts, rows=self.rows)
+        for start in range(0, len(fitting), self.rows):
+            part = fitting[start : start + self.rows]
+            inputs = self.processor.collate([prompts[pair] for pair in part], rows=self.rows)
             check(inputs)
             scores = np.asarray(self._step(self.params, self.put_batch(inputs)))
             found |= zip(part, (float(s) for s in scores[: len(part)]), strict=True)
-        return [found[p] for p in pairs]
+        return [found.get(pair) for pair in pairs]

@@ -1,5 +1,23 @@
-"""Model ports. `MODELS` maps the `model_type` of a config.json to its port."""
+"""Model ports. `MODELS` maps the `model_type` of a config.json to its port; a port offers
+`load`, `save`, `Processor`, `Buckets` and `RULES`."""
+
+import json
+from types import ModuleType
+
+from etils import epath
 
 from r1reward_jax.models import qwen2_5_vl
+from r1reward_jax.types import InputError
 
 MODELS = {"qwen2_5_vl": qwen2_5_vl}
+
+
+def port_of(folder: str) -> ModuleType:
+    """The port for a Hugging Face folder. Raises InputError if there is none."""
+    path = epath.Path(folder) / "config.json"
+    if not folder or not path.exists():
+        raise InputError(f"{path}: not found; give the folder of a Hugging Face checkpoint")
+    kind = json.loads(path.read_text()).get("model_type")
+    if kind not in MODELS:
+        raise InputError(f"{path}: model_type {kind!r} is not supported; known: {list(MODELS)}")
+    return MODELS[kind]

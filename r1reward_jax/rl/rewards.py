@@ -37,7 +37,12 @@ def consistency_reward(probability: float | None, mode: Literal["binary", "signe
 
 
 def combine(
-    *, format: float, result: float, consistency: float, format_weight: float, consistency_weight: float
+    *,
+    format: float,
+    result: float,
+    consistency: float,
+    format_weight: float,
+    consistency_weight: float,
 ) -> RewardBreakdown:
     """The paper's final reward, with its weights (both 0.5 there) as arguments.
 

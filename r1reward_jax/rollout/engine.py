@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from r1reward_jax.rollout.sampler import SamplerConfig, sample
 from r1reward_jax.types import (
@@ -19,6 +18,7 @@ from r1reward_jax.types import (
     Processor,
     Prompt,
     RolloutBatch,
+    batch_rows,
     check,
 )
 
@@ -105,7 +105,7 @@ class Engine:
             seeds = np.arange(self.rows, dtype=np.int32) + first_row + start
             inputs, seeds = self.put_batch((inputs, seeds))
             out = self._jitted(samples)(params, inputs, seeds, key, jnp.float32(temperature))
-            parts.append(jax.tree.map(lambda x, n=len(part): np.asarray(x)[:n], out))
+            parts.append(batch_rows(jax.tree.map(np.asarray, out), slice(len(part))))
         batch = jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
         return Rollout(encoded, batch, self._decode(batch))
 
@@ -119,20 +119,3 @@ class Engine:
                 row.append(Completion(text, ids, "eos" if ended else "length"))
             rows.append(row)
         return rows
-
-
-def make_engine(
-    model: LanguageModel, processor: Any, config: Any, mesh: Mesh, put_batch: Any
-) -> Engine:
-    """An engine from the `rollout` part of a config."""
-    del mesh
-    return Engine(
-        model,
-        processor,
-        vocab_size=len(processor.tokenizer),
-        rows=config.rows,
-        max_new_tokens=config.max_new_tokens,
-        unroll=config.unroll,
-        compute_dtype=jnp.dtype(config.compute_dtype),
-        put_batch=put_batch,
-    )

@@ -64,9 +64,9 @@ def make_train_batch(
     zeros = np.zeros((rows, capacity), np.float32)
     return TrainBatch(
         processor.collate(prompts, completions, completion_capacity=capacity),
-        np.asarray([len(p.token_ids) for p in prompts], np.int32),  # pyright: ignore
-        targets,  # pyright: ignore
-        mask,  # pyright: ignore
-        zeros if old_logp is None else old_logp,  # pyright: ignore
-        zeros if advantages is None else advantages,  # pyright: ignore
+        np.asarray([len(p.token_ids) for p in prompts], np.int32),
+        targets,
+        mask,
+        zeros if old_logp is None else old_logp,
+        zeros if advantages is None else advantages,
     )

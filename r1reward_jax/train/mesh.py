@@ -71,5 +71,7 @@ def put_batch(batch: Any, mesh: Mesh) -> Any:
     ways = mesh.shape["data"] * mesh.shape["fsdp"]
     rows = jax.tree.leaves(batch)[0].shape[0]
     if rows % ways:
-        raise InputError(f"a batch of {rows} rows cannot be split over {ways} devices (data x fsdp)")
+        raise InputError(
+            f"a batch of {rows} rows cannot be split over {ways} devices (data x fsdp)"
+        )
     return jax.device_put(batch, NamedSharding(mesh, BATCH))

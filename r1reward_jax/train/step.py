@@ -1,5 +1,6 @@
 """The pure training steps: supervised, and StableReinforce. Jitted by the loops that call them."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -75,3 +76,19 @@ def train_step(
         "loss/grad_norm": norm,
         "loss/skipped": 1.0 - finite,
     }
+
+
+def jit_step(
+    model: LanguageModel,
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    config: StepConfig,
+    state: TrainState,
+) -> Callable[[TrainState, TrainBatch], tuple[TrainState, dict[str, Array]]]:
+    """`train_step` compiled for states placed like `state`, which it donates."""
+    shardings = jax.tree.map(lambda x: x.sharding, state)
+    return jax.jit(
+        functools.partial(train_step, model, optimizer, loss, config),
+        donate_argnums=0,
+        out_shardings=(shardings, None),  # as it came in, or the second call would compile again
+    )

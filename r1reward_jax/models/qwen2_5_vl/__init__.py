@@ -2,8 +2,8 @@
 
 from r1reward_jax.models.qwen2_5_vl.config import Config
 from r1reward_jax.models.qwen2_5_vl.model import Model, create
-from r1reward_jax.models.qwen2_5_vl.processor import Processor
+from r1reward_jax.models.qwen2_5_vl.processor import Buckets, Processor
 from r1reward_jax.models.qwen2_5_vl.sharding import RULES
 from r1reward_jax.models.qwen2_5_vl.weights import load, save
 
-__all__ = ["Config", "Model", "Processor", "RULES", "create", "load", "save"]
+__all__ = ["Buckets", "Config", "Model", "Processor", "RULES", "create", "load", "save"]

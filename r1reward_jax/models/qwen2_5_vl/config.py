@@ -109,7 +109,9 @@ class Config:
     @classmethod
     def from_hf(cls, hf: dict[str, Any], where: str = "config.json") -> "Config":
         if hf.get("model_type") != "qwen2_5_vl":
-            raise InputError(f"{where}: model_type is {hf.get('model_type')!r}, expected qwen2_5_vl")
+            raise InputError(
+                f"{where}: model_type is {hf.get('model_type')!r}, expected qwen2_5_vl"
+            )
         text = {**hf, **hf.get("text_config", {})}
         rope = text.get("rope_scaling") or text.get("rope_parameters") or {}
         text["mrope_section"] = rope.get("mrope_section", (16, 24, 24))

@@ -36,7 +36,7 @@ class Qwen2_5_VL(nnx.Module):
 
 @dataclass(frozen=True)
 class Model:
-    """`types.LanguageModel` for one configuration; hashable, so a jitted function can close on it."""
+    """`types.LanguageModel` for one configuration; hashable: jitted functions close on it."""
 
     config: Config
 
@@ -77,7 +77,7 @@ class Model:
         x = module.embed(inputs, remat=False)
         hidden, kept = module.text(x, inputs.positions, inputs.lengths, keep_cache=True)
         last = jnp.take_along_axis(hidden, (inputs.lengths - 1)[:, None, None], axis=1)[:, 0]
-        k, v = kept
+        k, v = kept  # pyright: ignore[reportGeneralTypeIssues] (asked for above)
         layers, rows, heads, _, dim = k.shape
         empty = jnp.zeros((layers, rows, heads, samples, capacity, dim), k.dtype)
         return last, Cache(k, v, inputs.lengths, empty, empty)

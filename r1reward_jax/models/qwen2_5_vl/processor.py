@@ -1,8 +1,8 @@
 """Text and images to arrays: the family's tokenizer and image processor, our own chat layout.
 
 Differs from `transformers` in two ways. Text of a prompt is tokenised with special tokens
-disabled, so that markup inside a record (`<|im_end|>`, `<|image_pad|>`) stays text. And what depends
-on image sizes (M-RoPE positions, window order) is computed here on the host, once.
+disabled, so that markup inside a record (`<|im_end|>`, `<|image_pad|>`) stays text. And what
+depends on image sizes (M-RoPE positions, window order) is computed here on the host, once.
 """
 
 import io
@@ -19,12 +19,19 @@ from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
 
 from r1reward_jax.models.qwen2_5_vl.config import Config
 from r1reward_jax.models.qwen2_5_vl.rope import mrope_positions, window_order
-from r1reward_jax.types import EncodedPrompt, ImagePart, InputError, Prompt, PromptBatch, VisionInputs
+from r1reward_jax.types import (
+    EncodedPrompt,
+    ImagePart,
+    InputError,
+    Prompt,
+    PromptBatch,
+    VisionInputs,
+)
 
 
 @dataclass(frozen=True)
 class Buckets:
-    """Sizes that batches are padded to; the smallest that fits is taken. Few sizes, few compiles."""
+    """Sizes that batches are padded to, the smallest that fits. Few sizes, few compilations."""
 
     tokens: tuple[int, ...]
     images: tuple[int, ...]
@@ -122,6 +129,10 @@ class Processor:
         """Text of sampled tokens, special tokens left out."""
         return self.tokenizer.decode(list(token_ids), skip_special_tokens=True)
 
+    def fits(self, prompt: EncodedPrompt) -> bool:
+        """Whether the largest bucket has room for a prompt."""
+        return len(prompt.token_ids) <= max(self.buckets.tokens)
+
     def token_id(self, text: str) -> int:
         """The id of a text that is one token. Raises InputError if it is several."""
         ids = self._text(text)
@@ -154,10 +165,14 @@ class Processor:
         width = _bucket("prompt tokens", self.buckets.tokens, [len(p.token_ids) for p in prompts])
         longest = max((len(c) for c in completions), default=0)
         if longest > capacity:
-            raise InputError(f"a completion has {longest} tokens, the batch has room for {capacity}")
+            raise InputError(
+                f"a completion has {longest} tokens, the batch has room for {capacity}"
+            )
         tokens = np.full((rows, width + capacity), self.pad_id, np.int32)
         lengths, delta = np.ones(rows, np.int32), np.zeros(rows, np.int32)
-        positions = np.tile(np.arange(width + capacity, dtype=np.int32)[None, :, None], (rows, 1, 3))
+        positions = np.tile(
+            np.arange(width + capacity, dtype=np.int32)[None, :, None], (rows, 1, 3)
+        )
         for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
             n = len(prompt.token_ids)
             lengths[i], delta[i] = n + len(completion), prompt.rope_delta
@@ -165,7 +180,7 @@ class Processor:
             positions[i] += prompt.rope_delta
             positions[i, :n] = prompt.positions
         vision, index = self._vision(prompts, rows, width + capacity)
-        return PromptBatch(tokens, lengths, positions, delta, index, vision)  # pyright: ignore
+        return PromptBatch(tokens, lengths, positions, delta, index, vision)
 
     def _vision(self, prompts, rows: int, width: int) -> tuple[VisionInputs | None, np.ndarray]:
         index = np.full((rows, width), -1, np.int32)
@@ -173,7 +188,9 @@ class Processor:
         if not every:
             return None, index
         images = _bucket("images of a row", self.buckets.images, [len(p.images) for p in prompts])
-        patches = _bucket("patches of an image", self.buckets.patches, [len(i.patches) for i in every])
+        patches = _bucket(
+            "patches of an image", self.buckets.patches, [len(i.patches) for i in every]
+        )
         slots = min(self.config.vision.window_patches, patches)
         windows = max(-(-patches // slots), _power_of_two(max(len(i.windows) for i in every)))
         v = VisionInputs(
@@ -182,7 +199,7 @@ class Processor:
             np.full((rows, images, windows * slots), patches, np.int32),
             np.zeros((rows, images, patches), np.int32),
             np.zeros((rows, images), np.int32),
-        )  # pyright: ignore[reportArgumentType]
+        )
         for row, prompt in enumerate(prompts):
             homes = []
             for k, image in enumerate(prompt.images):
@@ -196,15 +213,15 @@ class Processor:
 def _place_image(v: VisionInputs, row: int, k: int, image: EncodedImage, slots: int) -> None:
     """Write one image into the (numpy) arrays of a batch."""
     n = len(image.patches)
-    v.patches[row, k, :n] = image.patches  # pyright: ignore[reportIndexIssue]
-    v.rotary_ids[row, k, :n] = image.rotary_ids  # pyright: ignore[reportIndexIssue]
-    v.lengths[row, k] = n  # pyright: ignore[reportIndexIssue]
+    v.patches[row, k, :n] = image.patches
+    v.rotary_ids[row, k, :n] = image.rotary_ids
+    v.lengths[row, k] = n
     starts = np.cumsum([0, *image.windows[:-1]])
     places = [w * slots + np.arange(size) for w, size in enumerate(image.windows)]
     sources = [start + np.arange(size) for start, size in zip(starts, image.windows, strict=True)]
     place, source = np.concatenate(places), np.concatenate(sources)
-    v.window_slots[row, k, place] = source  # pyright: ignore[reportIndexIssue]
-    v.patch_slots[row, k, source] = place  # pyright: ignore[reportIndexIssue]
+    v.window_slots[row, k, place] = source
+    v.patch_slots[row, k, source] = place
 
 
 def _power_of_two(n: int) -> int:

@@ -50,7 +50,7 @@ def text_angles(positions: Int[Array, "... 3"], config: TextConfig) -> Float[Arr
 
 
 def vision_angles(ids: Int[Array, "... 2"], config: VisionConfig) -> Float[Array, "... half"]:
-    """Angles of the vision tower's 2-D rotary embedding: half turns with rows, half with columns."""
+    """Angles of the tower's 2-D rotary embedding: half turn with rows, half with columns."""
     quarter = config.hidden_size // config.num_heads // 4
     frequency = 1.0 / 10_000.0 ** (np.arange(quarter, dtype=np.float32) / quarter)
     angles = ids[..., None].astype(jnp.float32) * frequency

@@ -6,16 +6,21 @@ input (Megatron style); the other matrix axis is split over `fsdp`. Leading laye
 
 from jax.sharding import PartitionSpec as P
 
+_READ = r"layers/(mlp/)?(q_proj|k_proj|v_proj|gate_proj|up_proj|qkv)"
+_WRITE = r"layers/(mlp/)?(o_proj|down_proj|proj)"
+
 RULES: tuple[tuple[str, P], ...] = (
     (r"text/embed_tokens$", P("tensor", "fsdp")),
     (r"text/lm_head/kernel$", P("fsdp", "tensor")),
-    (r"layers/.*(q_proj|k_proj|v_proj|gate_proj|up_proj|qkv)/kernel$", P(None, "fsdp", "tensor")),
-    (r"layers/.*(o_proj|down_proj|/proj)/kernel$", P(None, "tensor", "fsdp")),
-    (r"layers/.*(q_proj|k_proj|v_proj|gate_proj|up_proj|qkv)/bias$", P(None, "tensor")),
-    (r"layers/.*(norm\w*/scale|proj/bias)$", P()),
+    (_READ + r"/kernel$", P(None, "fsdp", "tensor")),
+    (_READ + r"/bias$", P(None, "tensor")),
+    (_WRITE + r"/kernel$", P(None, "tensor", "fsdp")),
+    (_WRITE + r"/bias$", P()),
+    (r"layers/\w*norm\w*/scale$", P()),
     (r"visual/patch_embed/kernel$", P(None, "fsdp")),
     (r"visual/merger/fc1/kernel$", P("fsdp", "tensor")),
     (r"visual/merger/fc1/bias$", P("tensor")),
     (r"visual/merger/fc2/kernel$", P("tensor", "fsdp")),
-    (r"(norm/scale|fc2/bias)$", P()),
+    (r"visual/merger/fc2/bias$", P()),
+    (r"(text|merger)/norm/scale$", P()),
 )

@@ -5,6 +5,7 @@ layout, trained on texts that the caller gives; nothing downstream knows that it
 """
 
 import json
+from typing import Any
 
 from etils import epath
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -57,8 +58,13 @@ def tiny_config(
     vision_layers: int,
     vision_heads: int,
     vision_mlp: int,
+    rope_theta: float,
 ) -> Config:
-    """A Qwen2.5-VL of these sizes; the last vision layer attends fully, the others by window."""
+    """A Qwen2.5-VL of these sizes; the last vision layer attends fully, the others by window.
+
+    `rope_theta` should be small: with the family's 1e6 a narrow head has no frequency left that
+    turns between the rows and columns of a small image.
+    """
     half = hidden_size // heads // 2
     height = width = 3 * half // 8
     text = TextConfig(
@@ -69,6 +75,7 @@ def tiny_config(
         heads,
         kv_heads,
         (half - height - width, height, width),
+        rope_theta,
         tie_word_embeddings=True,
     )
     vision = VisionConfig(
@@ -147,7 +154,13 @@ def write_processor_files(folder: str, tokenizer: Tokenizer, *, max_pixels: int)
 
 
 def make_checkpoint(
-    folder: str, texts: list[str], *, vocab_size: int, seed: int, max_pixels: int, sizes: dict[str, int]
+    folder: str,
+    texts: list[str],
+    *,
+    vocab_size: int,
+    seed: int,
+    max_pixels: int,
+    sizes: dict[str, Any],
 ) -> None:
     """Write a tiny base checkpoint with random weights to `folder`.
 
@@ -161,7 +174,7 @@ def make_checkpoint(
     """
     tokenizer = train_tokenizer(texts, vocab_size)
     write_processor_files(folder, tokenizer, max_pixels=max_pixels)
-    ids = {t: tokenizer.token_to_id(t) for t in SPECIAL_TOKENS}
+    ids = {t: tokenizer.token_to_id(t) or 0 for t in SPECIAL_TOKENS}
     rows = -(-tokenizer.get_vocab_size() // 8) * 8  # a padded vocabulary, as the hub's models have
     model, params = create(tiny_config(rows, ids, **sizes), seed)
     save(folder, model, params, like=folder)

@@ -122,7 +122,7 @@ class _Reader:
                 handle = safe_open(os.fspath(file), "numpy")
             except SafetensorError as error:
                 raise InputError(f"{file}: cannot be read ({error}); is it complete?") from None
-            for name in handle.keys():
+            for name in handle.keys():  # noqa: SIM118 (a handle is not a dict)
                 self.handles[_hub_name(name)] = (handle, name)
 
     def __getitem__(self, name: str) -> np.ndarray:

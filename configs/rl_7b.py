@@ -1,0 +1,15 @@
+"""StableReinforce on a cold-started Qwen2.5-VL-7B (paper, section 4.2).
+
+Command:  r1reward train --config rl_7b model.path=runs/sft/exported data.train=rl.jsonl \
+          judge.path=Qwen2.5-VL-7B-Instruct workdir=runs/rl
+Chips:    sized for 8 x 80 GB GPUs or a v5p-16; not yet run on either
+Time:     the paper: 12 h on 4 x H800
+Score:    VL-RewardBench 71.92, Multimodal RewardBench 82.2, MM-RLHF-RewardBench 80.59 / 54.35
+"""
+
+from ml_collections import ConfigDict
+from r1reward_jax.configs import default
+
+
+def get_config() -> ConfigDict:
+    return default.get_config()

@@ -1,0 +1,109 @@
+"""Configs on the command line: `--config NAME_OR_FILE section.field=value …`."""
+
+import ast
+import difflib
+import importlib
+import importlib.util
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from r1reward_jax.types import InputError
+
+
+def add_arguments(parser: ArgumentParser, default: str) -> None:
+    """The arguments every verb with a config has."""
+    parser.add_argument(
+        "--config", default=default, help=f"a name in configs/ or a .py file (default: {default})"
+    )
+    parser.add_argument("--seed", type=int, help="same as seed=N")
+    parser.add_argument("--workdir", help="run directory, same as workdir=DIR")
+    parser.add_argument("overrides", nargs="*", metavar="section.field=value")
+
+
+def config_from(args: Namespace) -> ConfigDict:
+    """The config that the arguments describe. Raises InputError for what does not exist."""
+    config = load(args.config)
+    if args.seed is not None:
+        config.seed = args.seed
+    if args.workdir is not None:
+        config.workdir = args.workdir
+    override(config, args.overrides)
+    return config
+
+
+def load(name: str) -> ConfigDict:
+    """`get_config()` of a file, or of a module in r1reward_jax.configs."""
+    if name.endswith(".py"):
+        if not Path(name).exists():
+            raise InputError(f"config {name}: not found")
+        spec = importlib.util.spec_from_file_location("user_config", name)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.get_config()
+    try:
+        return importlib.import_module(f"r1reward_jax.configs.{name}").get_config()
+    except ModuleNotFoundError as error:
+        if error.name != f"r1reward_jax.configs.{name}":
+            raise
+        folders = importlib.import_module("r1reward_jax.configs").__path__
+        known = sorted(p.stem for f in folders for p in Path(f).glob("[a-z]*.py"))
+        raise InputError(f"config {name!r}: not found; known: {', '.join(known)}") from None
+
+
+def override(config: ConfigDict, assignments: Sequence[str]) -> None:
+    """Apply `section.field=value`. Raises InputError for unknown fields and wrong types."""
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            raise InputError(f"{assignment!r}: expected section.field=value")
+        known = [path for path, _ in _items(config)]
+        if path not in known:
+            near = difflib.get_close_matches(path, known, n=1, cutoff=0.0)[0]
+            raise InputError(f"config has no field {path!r}; did you mean {near!r}?")
+        *parents, field = path.split(".")
+        section = config
+        for parent in parents:
+            section = section[parent]
+        section[field] = _value(path, text, section[field])
+
+
+def require(config: ConfigDict, *paths: str) -> None:
+    """Raise InputError for fields that the verb needs and that are empty."""
+    flat = dict(_items(config))
+    missing = [path for path in paths if not flat[path]]
+    if missing:
+        raise InputError(f"set {', '.join(f'{path}=…' for path in missing)}")
+
+
+def _value(path: str, text: str, old: Any) -> Any:
+    """`text` as a value of the type of `old`."""
+    if isinstance(old, str):
+        return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(old, tuple) and isinstance(value, list):
+        value = tuple(value)
+    if type(value) is not type(old):
+        kind = type(old).__name__
+        raise InputError(
+            f"{path}={text}: expected {kind}, like {old!r}, not {type(value).__name__}"
+        )
+    return value
+
+
+def _items(config: ConfigDict, prefix: str = ""):
+    """(path, value) of every field."""
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _items(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

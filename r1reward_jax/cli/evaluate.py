@@ -1,0 +1,45 @@
+"""`r1reward evaluate`"""
+
+import json
+from argparse import ArgumentParser, Namespace
+
+from etils import epath
+
+from r1reward_jax.cli import configs
+from r1reward_jax.data.preferences import read_records
+from r1reward_jax.evals import evaluate
+from r1reward_jax.prompts import TEMPLATES
+from r1reward_jax.train.build import load_policy, make_engine
+from r1reward_jax.train.metrics import say
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    configs.add_arguments(parser, default="eval")
+
+
+def run(args: Namespace) -> None:
+    config = configs.config_from(args)
+    configs.require(config, "workdir", "model.path", "data.heldout")
+    records = read_records(config.data.heldout)
+    policy = load_policy(config, config.model.path)
+    engine = make_engine(config, policy)
+    results = {}
+    folder = epath.Path(config.workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    votes = (config.eval.samples, config.eval.temperature)
+    for name, (samples, temperature) in {"greedy": (1, 0.0), "votes": votes}.items():
+        judgements = evaluate.judge(
+            engine,
+            policy.params,
+            records,
+            TEMPLATES[config.template],
+            samples=samples,
+            temperature=temperature,
+            seed=config.seed,
+        )
+        results[name] = evaluate.describe(judgements) | {"pairs": len(records), "samples": samples}
+        lines = [json.dumps(evaluate.judgement_row(j)) for j in judgements]
+        (folder / f"judgements_{name}.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "evaluation.json").write_text(json.dumps(results, indent=2))
+    for key in results["greedy"]:
+        say(f"{key:>24}  greedy {results['greedy'][key]:8.4g}   votes {results['votes'][key]:8.4g}")

@@ -1,0 +1,61 @@
+"""`r1reward VERB …`."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from r1reward_jax import __version__
+from r1reward_jax.types import InputError
+
+VERBS = {
+    "quickstart": "the whole path on an embedded world: cold start, RL, evaluation, export",
+    "sft": "cold start: imitate written analyses",
+    "train": "StableReinforce on preference records",
+    "evaluate": "judge preference records in both answer orders",
+    "convert": "a checkpoint of a run to a Hugging Face folder",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code. Mistakes of the user end in one line and code 2."""
+    parser = argparse.ArgumentParser(prog="r1reward", description="R1-Reward in JAX")
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    argv = list(sys.argv[1:] if argv is None else argv)
+    asked = next((a for a in argv if not a.startswith("-")), None)
+    for name, text in VERBS.items():
+        verb = verbs.add_parser(name, help=text, description=text)
+        if name == asked:  # a verb's imports are paid for by its users only
+            module = importlib.import_module(f"r1reward_jax.cli.{name}")
+            module.add_arguments(verb)
+            verb.set_defaults(run=module.run)
+    args = parser.parse_args(argv)
+    _enable_compilation_cache()
+    try:
+        args.run(args)
+    except InputError as error:
+        if args.debug:
+            raise
+        print(f"r1reward {args.verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"r1reward {args.verb}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _enable_compilation_cache() -> None:
+    """Compiled programs are kept between runs; JAX_COMPILATION_CACHE_DIR says where."""
+    import jax
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "r1reward" / "jax"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

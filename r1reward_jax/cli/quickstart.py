@@ -1,0 +1,19 @@
+"""`r1reward quickstart`"""
+
+from argparse import ArgumentParser, Namespace
+
+from r1reward_jax import quickstart
+from r1reward_jax.cli import configs
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    configs.add_arguments(parser, default="quickstart")
+    parser.add_argument(
+        "--controls",
+        action="store_true",
+        help="also train on shuffled images, and continue the cold start for as long as RL",
+    )
+
+
+def run(args: Namespace) -> None:
+    quickstart.run(configs.config_from(args), controls=args.controls)

@@ -1,0 +1,343 @@
+"""The whole path in one command, on the embedded world (`data.synthetic`):
+
+world -> base model -> teacher -> cold start -> judge -> StableReinforce -> evaluation -> export.
+
+Nothing below this file knows that the world or the model is small.
+"""
+
+import json
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from r1reward_jax.annotate.simulated import SimulatedTeacher
+from r1reward_jax.annotate.teacher import annotate, hard
+from r1reward_jax.data import synthetic
+from r1reward_jax.data.preferences import Annotation, write_annotations, write_records
+from r1reward_jax.evals import evaluate
+from r1reward_jax.evals.text_only import text_only_accuracy
+from r1reward_jax.judge.local import LocalJudge
+from r1reward_jax.models.qwen2_5_vl.tiny import make_checkpoint
+from r1reward_jax.prompts import (
+    SYSTEM,
+    TEMPLATES,
+    evaluator_prompt,
+    judge_prompt,
+    parse_analysis,
+    parse_verdict,
+)
+from r1reward_jax.rollout.engine import Engine
+from r1reward_jax.train.batches import Example, cold_start_example
+from r1reward_jax.train.build import Policy, load_judge, load_policy, make_engine
+from r1reward_jax.train.checkpoint import Checkpoints
+from r1reward_jax.train.loop import run_rl
+from r1reward_jax.train.metrics import MetricsLog, say
+from r1reward_jax.train.run import write_run_json
+from r1reward_jax.train.sft import run_sft
+from r1reward_jax.types import Params, PreferenceRecord, Verdict, other
+
+
+def run(config: ConfigDict, *, controls: bool) -> dict[str, Any]:
+    """Run everything into `config.workdir`; returns what goes into summary.json.
+
+    Args:
+      config: like configs/quickstart.py.
+      controls: also train a policy that sees shuffled images, and a longer cold start.
+    """
+    started = time.perf_counter()
+    workdir = config.workdir
+    config = ConfigDict(config.to_dict())
+    config.judge.path = f"{workdir}/judge"
+    world, annotated = _make_data(config)
+    write_run_json(
+        workdir,
+        config.to_dict(),
+        data_hash=synthetic.world_hash([r for records in world.values() for r in records]),
+    )
+    log = MetricsLog(f"{workdir}/metrics.jsonl")
+    _make_base_models(config, annotated["sft"])
+    say(f"world and base models: {time.perf_counter() - started:.0f} s")
+
+    policy = load_policy(config, f"{workdir}/base")
+    engine = make_engine(config, policy)
+    cold = _cold_start(config, policy, annotated["sft"], log, "cold_start")
+    judge, summary = _make_judge(config, annotated, log)
+    summary |= _measure_before(config, engine, cold, world["heldout"])
+
+    checkpoints = _checkpoints(config, "rl")
+    trained = run_rl(
+        config,
+        policy.model,
+        cold,
+        policy.processor,
+        hard(annotated["rl"]),
+        engine,
+        judge,
+        rules=policy.rules,
+        log=log,
+        checkpoints=checkpoints,
+    )
+    checkpoints.close()
+    summary |= _measure_after(config, engine, trained, world, judge)
+    policy.save(f"{workdir}/exported", trained)
+    if controls:
+        summary |= _controls(config, policy, engine, cold, world, annotated, log)
+    summary["seconds"] = round(time.perf_counter() - started, 1)
+    (epath.Path(workdir) / "summary.json").write_text(json.dumps(summary, indent=2))
+    _show(summary, workdir)
+    return summary
+
+
+# ------------------------------------------------------------------ making
+
+
+def _make_data(config: ConfigDict):
+    """The world's records and the teacher's annotations of them, written below workdir/data."""
+    c, folder = config.world, f"{config.workdir}/data"
+    world = synthetic.make_world(
+        folder,
+        seed=config.seed,
+        sizes={"sft": c.sft_records, "rl": c.rl_records, "heldout": c.heldout_records},
+        skills=tuple(c.skills),
+        things=tuple(c.things),
+    )
+    t = config.teacher
+    teacher = SimulatedTeacher(config.seed, tuple(t.conclusion_errors), t.slip)
+    annotated = {
+        split: annotate(teacher, records, max_attempts=t.max_attempts)
+        for split, records in world.items()
+    }
+    for split in ("sft", "rl"):
+        write_annotations(f"{folder}/{split}_annotated.jsonl", annotated[split])
+    write_records(f"{folder}/rl_hard.jsonl", hard(annotated["rl"]))
+    write_records(f"{folder}/heldout.jsonl", world["heldout"])
+    return world, annotated
+
+
+def _make_base_models(config: ConfigDict, annotations: Sequence[Annotation]) -> None:
+    """Random policy and judge as Hugging Face folders; they share a tokenizer."""
+    template = TEMPLATES[config.template]
+    texts = [f"system\n{SYSTEM}", "user\n", "assistant\n", template.supports, template.contradicts]
+    for annotation in annotations:
+        prompt = evaluator_prompt(annotation.record, template)
+        texts += [str(prompt.content[-1]), annotation.completion]
+        text = judge_prompt(parse_analysis(annotation.completion), 1, template)
+        texts.append(str(text.content[-1]))
+    shared = {"vocab_size": config.tiny.vocab_size, "max_pixels": config.model.max_pixels}
+    sizes = {k: v for k, v in config.tiny.items() if k != "vocab_size"}
+    make_checkpoint(f"{config.workdir}/base", texts, seed=config.seed, sizes=sizes, **shared)
+    j = config.tiny_judge
+    sizes |= {k: j[k] for k in ("hidden_size", "layers", "heads", "kv_heads", "mlp")}
+    make_checkpoint(f"{config.workdir}/judge", texts, seed=config.seed + 1, sizes=sizes, **shared)
+
+
+def _checkpoints(config: ConfigDict, phase: str) -> Checkpoints:
+    c = config.checkpoint
+    return Checkpoints(f"{config.workdir}/checkpoints/{phase}", every=c.every, keep=c.keep)
+
+
+def _cold_start(
+    config: ConfigDict,
+    policy: Policy,
+    annotations: Sequence[Annotation],
+    log: MetricsLog,
+    phase: str,
+    start: Params | None = None,
+    **changed: Any,
+) -> Params:
+    """Supervised training on the teacher's texts, from the base or from `start`."""
+    settings = {"steps": config.sft.steps, "batch": config.sft.batch, "lr": config.sft.lr} | changed
+    template = TEMPLATES[config.template]
+    checkpoints = _checkpoints(config, phase)
+    params = run_sft(
+        config,
+        policy.model,
+        policy.params if start is None else start,
+        policy.processor,
+        [cold_start_example(a, template) for a in annotations],
+        phase=phase,
+        rules=policy.rules,
+        capacity=config.sft.max_completion_tokens,
+        log=log,
+        checkpoints=checkpoints,
+        **settings,
+    )
+    checkpoints.close()
+    return params
+
+
+def _make_judge(
+    config: ConfigDict, annotated: dict[str, list[Annotation]], log: MetricsLog
+) -> tuple[LocalJudge, dict[str, float]]:
+    """Train the tiny judge, save it, load it as any judge, and test it on held-out pairs."""
+    template, j = TEMPLATES[config.template], config.tiny_judge
+    settings = ConfigDict(config.to_dict())
+    settings.buckets.tokens = (config.judge.max_tokens,)
+    policy = load_policy(settings, config.judge.path)
+    examples = [
+        Example(judge_prompt(analysis, verdict, template), word)
+        for analysis, verdict, fits in _judge_pairs(annotated["sft"])
+        for word in [template.supports if fits else template.contradicts]
+    ]
+    params = run_sft(
+        settings,
+        policy.model,
+        policy.params,
+        policy.processor,
+        examples,
+        phase="judge",
+        rules=policy.rules,
+        steps=j.steps,
+        batch=j.batch,
+        lr=j.lr,
+        capacity=2,
+        log=log,
+    )
+    policy.save(config.judge.path, params)
+    judge = load_judge(config)
+    assert judge is not None
+    pairs = _judge_pairs(annotated["heldout"])
+    scores = judge.score([(analysis, verdict) for analysis, verdict, _ in pairs])
+    right = {True: [], False: []}
+    for (_, _, fits), probability in zip(pairs, scores, strict=True):
+        right[fits].append(probability is not None and (probability >= 0.5) == fits)
+    balanced = sum(sum(r) / len(r) for r in right.values()) / 2
+    say(f"judge: balanced accuracy {balanced:.3f} on {len(pairs)} held-out pairs")
+    return judge, {"judge_balanced_accuracy": balanced}
+
+
+def _judge_pairs(annotations: Sequence[Annotation]) -> list[tuple]:
+    """(analysis, verdict, consistent?), every analysis with both verdicts."""
+    pairs = []
+    for annotation in annotations:
+        analysis = parse_analysis(annotation.completion)
+        supported = synthetic.supports(analysis)
+        if supported is not None:
+            pairs += [(analysis, supported, True), (analysis, other(supported), False)]
+    return pairs
+
+
+# --------------------------------------------------------------- measuring
+
+
+def truly_consistent(text: str) -> bool:
+    """Whether the analysis argues for the verdict, by the world's own parser."""
+    verdict = parse_verdict(text)
+    return verdict is not None and synthetic.supports(parse_analysis(text)) == verdict
+
+
+def _judged(config: ConfigDict, engine: Engine, params: Params, records, samples: int):
+    """Judgements in both orders: greedy for samples = 0, else at the evaluation temperature."""
+    return evaluate.judge(
+        engine,
+        params,
+        records,
+        TEMPLATES[config.template],
+        samples=max(samples, 1),
+        temperature=config.eval.temperature if samples else 0.0,
+        seed=config.seed + 1,
+    )
+
+
+def _best_accuracy(config: ConfigDict, engine: Engine, params: Params, records):
+    """The better of greedy and the mean of single samples; and the judgements of the samples."""
+    greedy = evaluate.accuracy(_judged(config, engine, params, records, 0))
+    sampled = _judged(config, engine, params, records, 1)
+    return max(greedy, evaluate.accuracy(sampled)), greedy, sampled
+
+
+def _measure_before(config: ConfigDict, engine: Engine, params: Params, records) -> dict[str, Any]:
+    best, greedy, sampled = _best_accuracy(config, engine, params, records)
+    found = {
+        "cold_start_accuracy": best,
+        "cold_start_greedy_accuracy": greedy,
+        "cold_start_sample_accuracy": evaluate.accuracy(sampled),
+        "truth_consistent_share_before": evaluate.share(sampled, truly_consistent),
+        "mean_response_tokens_before": evaluate.describe(sampled)["mean_response_tokens"],
+    }
+    say(f"cold start: accuracy {best:.3f}, greedy {greedy:.3f}")
+    return found
+
+
+def _measure_after(
+    config: ConfigDict,
+    engine: Engine,
+    params: Params,
+    world: dict[str, list[PreferenceRecord]],
+    judge: LocalJudge,
+) -> dict[str, Any]:
+    heldout = world["heldout"]
+    greedy = _judged(config, engine, params, heldout, 0)
+    votes = _judged(config, engine, params, heldout, config.eval.samples)
+    blank = _judged(config, engine, params, evaluate.without_images(heldout), 0)
+    _write_judgements(config.workdir, greedy, votes)
+    described = evaluate.describe(greedy)
+    texts = [c.text for j in votes for c in j.completions]
+    scored: list[tuple[str, Verdict]] = [
+        (parse_analysis(t), v) for t in texts if (v := parse_verdict(t)) is not None
+    ]
+    agreed = sum(p is not None and p >= 0.5 for p in judge.score(scored))
+    return {
+        "rl_accuracy": described["accuracy"],
+        "rl_strict_accuracy": described["strict_accuracy"],
+        "rl_sample_accuracy": evaluate.accuracy(votes),
+        f"vote{config.eval.samples}_accuracy": evaluate.vote_accuracy(votes),
+        "blank_accuracy": evaluate.accuracy(blank),
+        "text_only_classifier_accuracy": text_only_accuracy(world["sft"], heldout),
+        "consistent_share": agreed / len(texts),
+        "truth_consistent_share_after": evaluate.share(votes, truly_consistent),
+        "verdict_1_share": described["verdict_1_share"],
+        "format_share": described["format_share"],
+        "mean_response_tokens_after": evaluate.describe(votes)["mean_response_tokens"],
+    }
+
+
+def _controls(
+    config: ConfigDict, policy: Policy, engine: Engine, cold: Params, world, annotated, log
+) -> dict[str, float]:
+    """Two controls: does the policy need its images, and would more cold start do as well?"""
+    c = config.rl
+    images = [a.record.images for a in annotated["sft"]]
+    random.Random(config.seed).shuffle(images)
+    shuffled = [
+        replace(a, record=replace(a.record, images=i))
+        for a, i in zip(annotated["sft"], images, strict=True)
+    ]
+    blind = _cold_start(config, policy, shuffled, log, "blind")
+    updates = c.iterations * (c.rollout_batch // c.train_batch)
+    longer = _cold_start(
+        config,
+        policy,
+        annotated["sft"],
+        log,
+        "longer",
+        start=cold,
+        steps=updates,
+        batch=c.train_batch,
+    )
+    heldout = world["heldout"]
+    return {
+        "blind_accuracy": _best_accuracy(config, engine, blind, heldout)[0],
+        "cold_start_longer_accuracy": _best_accuracy(config, engine, longer, heldout)[0],
+    }
+
+
+def _write_judgements(workdir: str, greedy, votes) -> None:
+    path = epath.Path(workdir) / "judgements.jsonl"
+    rows = [
+        evaluate.judgement_row(g) | {"votes": v.verdicts}
+        for g, v in zip(greedy, votes, strict=True)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _show(summary: dict[str, Any], workdir: str) -> None:
+    say("")
+    for name, value in summary.items():
+        say(f"{name:>32}  {value:.4g}" if isinstance(value, float) else f"{name:>32}  {value}")
+    say(f"\nrun: {workdir}   model: {workdir}/exported   numbers: {workdir}/summary.json")

@@ -1,0 +1,76 @@
+"""From a config to the things a run is made of: policy, engine, judge."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from r1reward_jax.judge.local import LocalJudge
+from r1reward_jax.models import port_of
+from r1reward_jax.prompts import TEMPLATES
+from r1reward_jax.rollout.engine import Engine
+from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
+from r1reward_jax.types import LanguageModel, Params
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A loaded model with everything that goes with it."""
+
+    model: LanguageModel
+    params: Params
+    processor: Any
+    rules: Any
+    path: str
+
+    def save(self, folder: str, params: Params) -> None:
+        """Write `params` as a Hugging Face folder, with this policy's tokenizer and settings."""
+        port_of(self.path).save(folder, self.model, params, like=self.path)
+
+
+def load_policy(config: ConfigDict, path: str) -> Policy:
+    """Load a Hugging Face folder onto the config's mesh."""
+    port, buckets = port_of(path), config.buckets
+    model, params = port.load(path, jnp.dtype(config.model.param_dtype))
+    params = jax.device_put(params, param_shardings(params, port.RULES, make_mesh(**config.mesh)))
+    sizes = port.Buckets(tuple(buckets.tokens), tuple(buckets.images), tuple(buckets.patches))
+    processor = port.Processor(path, sizes, max_pixels=config.model.max_pixels)
+    return Policy(model, params, processor, port.RULES, path)
+
+
+def make_engine(config: ConfigDict, policy: Policy) -> Engine:
+    """An engine that samples from the policy on the config's mesh."""
+    return Engine(
+        policy.model,
+        policy.processor,
+        vocab_size=len(policy.processor.tokenizer),
+        rows=config.rollout.rows,
+        max_new_tokens=config.rollout.max_new_tokens,
+        unroll=config.rollout.unroll,
+        compute_dtype=jnp.dtype(config.model.compute_dtype),
+        put_batch=functools.partial(put_batch, mesh=make_mesh(**config.mesh)),
+    )
+
+
+def load_judge(config: ConfigDict) -> LocalJudge | None:
+    """The judge of the config on a mesh of its own; None if it names none."""
+    if not config.judge.path:
+        return None
+    port, mesh = port_of(config.judge.path), make_mesh(**config.mesh)
+    dtype = jnp.dtype(config.model.compute_dtype)
+    model, params = port.load(config.judge.path, dtype)
+    params = jax.device_put(params, param_shardings(params, port.RULES, mesh))
+    sizes = port.Buckets((config.judge.max_tokens,), (1,), tuple(config.buckets.patches))
+    processor = port.Processor(config.judge.path, sizes)
+    return LocalJudge(
+        model,
+        params,
+        processor,
+        TEMPLATES[config.template],
+        rows=config.judge.rows,
+        compute_dtype=dtype,
+        put_batch=functools.partial(put_batch, mesh=mesh),
+    )

@@ -1,0 +1,287 @@
+"""The RL loop (paper, section 4.2), read top to bottom like the data's way through the house:
+
+records -> prompts -> rollout -> completions -> rewards -> advantages -> batch -> updates.
+"""
+
+import functools
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jaxtyping import Array, Bool, Float
+from ml_collections import ConfigDict
+
+from r1reward_jax.prompts import TEMPLATES, evaluator_prompt, parse_verdict
+from r1reward_jax.rl.advantages import (
+    filter_outliers,
+    filter_released,
+    kl_k1,
+    returns,
+    standardize,
+    token_rewards,
+)
+from r1reward_jax.rl.logprobs import masked_mean
+from r1reward_jax.rl.losses import AGGREGATES, LOSSES
+from r1reward_jax.rollout.engine import Engine, Rollout
+from r1reward_jax.train.batches import make_train_batch
+from r1reward_jax.train.checkpoint import Checkpoints
+from r1reward_jax.train.mesh import make_mesh, put_batch
+from r1reward_jax.train.metrics import MetricsLog, progress
+from r1reward_jax.train.scoring import score
+from r1reward_jax.train.sft import optimizer_for, step_config
+from r1reward_jax.train.state import init_state
+from r1reward_jax.train.step import batch_logprobs, jit_step
+from r1reward_jax.types import (
+    InputError,
+    Judge,
+    LanguageModel,
+    Params,
+    PreferenceRecord,
+    RewardBreakdown,
+    TrainBatch,
+    batch_rows,
+)
+
+COLUMNS = (
+    "reward/total",
+    "reward/result",
+    "reward/consistency",
+    "reward/format",
+    "rollout/tokens",
+    "advantage/filtered_frac",
+    "time/step_s",
+)
+
+
+@dataclass(frozen=True)
+class AdvantageConfig:
+    """Static settings of the advantages; names as in configs/default.py."""
+
+    filter: str
+    sigmas: float
+    eps: float
+    kl_coef: float
+
+
+def records_of(records: Sequence[PreferenceRecord], iteration: int, size: int, seed: int) -> list:
+    """The records of an iteration (from 0), every epoch permuted anew, half of them swapped."""
+    order: Any = grain.MapDataset.range(len(records)).seed(seed).shuffle().repeat(None)
+    swap = np.random.default_rng([seed, iteration]).permutation(size) < size // 2
+    chosen = [records[order[iteration * size + i]] for i in range(size)]
+    return [r.swapped() if s else r for r, s in zip(chosen, swap, strict=True)]
+
+
+def advantages(
+    config: AdvantageConfig,
+    rewards: Float[Array, "B"],
+    logp: Float[Array, "B C"],
+    ref_logp: Float[Array, "B C"],
+    mask: Bool[Array, "B C"],
+) -> tuple[Float[Array, "B C"], dict[str, Array]]:
+    """Rewards to filtered advantages, over the whole rollout batch, with their metrics."""
+    kl = kl_k1(logp, ref_logp)
+    x = returns(token_rewards(rewards, kl, mask, kl_coef=config.kl_coef), mask)
+    z = standardize(x, mask, eps=config.eps)
+    if config.filter == "paper":
+        kept = filter_outliers(z, sigmas=config.sigmas)
+    elif config.filter == "released":
+        kept = filter_released(z, x, mask, sigmas=config.sigmas)
+    else:
+        kept = z
+    mean = masked_mean(x, mask)
+    return kept, {
+        "advantage/filtered_frac": masked_mean((kept == 0) & (z != 0), mask),
+        "advantage/mean": mean,
+        "advantage/std": jnp.sqrt(masked_mean((x - mean) ** 2, mask)),
+        "advantage/max_abs": jnp.max(jnp.abs(z)),
+    }
+
+
+def run_rl(
+    config: ConfigDict,
+    model: LanguageModel,
+    params: Params,
+    processor: Any,
+    records: Sequence[PreferenceRecord],
+    engine: Engine,
+    judge: Judge | None,
+    *,
+    rules: Any,
+    log: MetricsLog,
+    checkpoints: Checkpoints | None = None,
+) -> Params:
+    """StableReinforce; continues from the last checkpoint if there is one.
+
+    Args:
+      config: a whole config.
+      model: the policy's functions.
+      params: where to start from; with `rl.kl_coef` > 0 also the reference.
+      processor: of the policy.
+      records: labelled; the hard ones.
+      engine: samples from the policy.
+      judge: scores consistency; None leaves it at 0.
+      rules: sharding rules of the policy.
+      log: where metrics and rollouts go.
+      checkpoints: where to save and resume; None for neither.
+
+    Returns:
+      The trained parameters.
+    """
+    c, mesh = config.rl, make_mesh(**config.mesh)
+    _check(config, records)
+    minibatches = c.rollout_batch // c.train_batch
+    optimizer = optimizer_for(config, c.lr, c.iterations * minibatches)
+    state = init_state(params, optimizer, rules, mesh)
+    state = (checkpoints and checkpoints.restore(state)) or state
+    static = step_config(config)
+    logprobs = jax.jit(lambda p, b: batch_logprobs(model, p, b, static)[0])
+    settings = AdvantageConfig(c.filter, c.sigmas, c.eps, c.kl_coef)
+    estimate = jax.jit(functools.partial(advantages, settings))
+    step = jit_step(model, optimizer, _loss(c), static, state)
+    template = TEMPLATES[config.template]
+    weights = {k: c[k] for k in ("format_weight", "consistency_weight", "consistency_mode")}
+
+    for iteration in progress(range(int(state.step) // minibatches, c.iterations), "rl"):
+        clock = [time.perf_counter()]
+        chosen = records_of(records, iteration, c.rollout_batch, config.seed)
+        prompts = [evaluator_prompt(r, template) for r in chosen]
+        rollout = engine.generate(
+            state.params,
+            prompts,
+            samples=1,
+            temperature=c.temperature,
+            seed=config.seed,
+            first_row=iteration * c.rollout_batch,
+        )
+        clock.append(time.perf_counter())
+
+        completions = [row[0] for row in rollout.completions]
+        rewards, judge_metrics = score(completions, [r.preferred for r in chosen], judge, **weights)
+        clock.append(time.perf_counter())
+
+        batch = put_batch(_train_batch(rollout, processor, engine.config.max_new_tokens), mesh)
+        if c.old_logp == "trainer":
+            batch = batch._replace(old_logp=logprobs(state.params, batch))
+        ref_logp = logprobs(params, batch) if c.kl_coef else batch.old_logp
+        totals = put_batch(np.asarray([r.total for r in rewards], np.float32), mesh)
+        kept, advantage_metrics = estimate(totals, batch.old_logp, ref_logp, batch.mask)
+        batch = batch._replace(advantages=kept)
+        several = []
+        for k in range(minibatches):
+            rows = slice(k * c.train_batch, (k + 1) * c.train_batch)
+            state, metrics = step(state, batch_rows(batch, rows))
+            several.append(metrics)
+        several = jax.device_get(several)
+        clock.append(time.perf_counter())
+
+        values = _join(several) | jax.device_get(advantage_metrics) | judge_metrics
+        values |= _rollout_metrics(rollout, rewards) | _times(clock)
+        log.write("rl", iteration + 1, values)
+        log.show("rl", iteration + 1, values, COLUMNS)
+        _write_rollouts(log, iteration + 1, chosen, rollout, rewards)
+        if checkpoints and (checkpoints.due(iteration + 1) or iteration + 1 == c.iterations):
+            checkpoints.save(state)
+    return state.params
+
+
+def _check(config: ConfigDict, records: Sequence[PreferenceRecord]) -> None:
+    c = config.rl
+    if not records:
+        raise InputError("no records to train on; is the RL set empty after filtering?")
+    if c.rollout_batch % c.train_batch:
+        raise InputError(
+            f"rl.rollout_batch {c.rollout_batch}: not a multiple of rl.train_batch {c.train_batch}"
+        )
+    allowed = {
+        "loss": LOSSES,
+        "aggregate": AGGREGATES,
+        "filter": ("paper", "released", "none"),
+        "old_logp": ("trainer", "sampler"),
+        "consistency_mode": ("binary", "signed"),
+    }
+    for name, values in allowed.items():
+        if c[name] not in values:
+            raise InputError(f"rl.{name} is {c[name]!r}, expected one of {list(values)}")
+
+
+def _loss(c: ConfigDict):
+    """The loss of the config as (logp, batch) -> (loss, metrics)."""
+    function = functools.partial(
+        LOSSES[c.loss],
+        aggregate=AGGREGATES[c.aggregate],
+        clip_eps=c.clip_eps,
+        min_ratio=c.min_ratio,
+        max_ratio=c.max_ratio,
+    )
+    return lambda logp, batch: function(logp, batch.old_logp, batch.advantages, batch.mask)
+
+
+def _train_batch(rollout: Rollout, processor: Any, capacity: int) -> TrainBatch:
+    completions = [row[0].token_ids for row in rollout.completions]
+    old_logp = rollout.batch.logp[:, 0]
+    return make_train_batch(
+        rollout.prompts, completions, processor, capacity=capacity, old_logp=np.asarray(old_logp)
+    )
+
+
+def _join(several: list[dict[str, Any]]) -> dict[str, float]:
+    """Metrics of an iteration's updates: extremes stay extremes, the rest is averaged."""
+    reduce = {"max": max, "gap": max, "min": min}
+    return {
+        name: float(reduce.get(name[-3:], lambda v: sum(v) / len(v))([m[name] for m in several]))
+        for name in several[0]
+    }
+
+
+def _rollout_metrics(rollout: Rollout, rewards: list[RewardBreakdown]) -> dict[str, float]:
+    completions = [row[0] for row in rollout.completions]
+    verdicts = [parse_verdict(c.text) for c in completions]
+    right = [r.consistency for r in rewards if r.result]
+    count = len(completions)
+    return {
+        "reward/total": sum(r.total for r in rewards) / count,
+        "reward/format": sum(r.format for r in rewards) / count,
+        "reward/result": sum(r.result for r in rewards) / count,
+        "reward/consistency": sum(right) / max(1, len(right)),
+        "rollout/tokens": sum(len(c.token_ids) for c in completions) / count,
+        "rollout/verdict_1_share": verdicts.count(1) / count,
+        "rollout/unparsable": verdicts.count(None) / count,
+        "rollout/truncated": sum(c.finish_reason == "length" for c in completions) / count,
+    }
+
+
+def _times(clock: list[float]) -> dict[str, float]:
+    rollout, scored, updated = (b - a for a, b in zip(clock, clock[1:]))
+    return {
+        "time/rollout_s": rollout,
+        "time/score_s": scored,
+        "time/update_s": updated,
+        "time/step_s": clock[-1] - clock[0],
+    }
+
+
+def _write_rollouts(log: MetricsLog, iteration: int, chosen, rollout: Rollout, rewards) -> None:
+    """One line per completion of this iteration, in the order of its rows."""
+    folder = epath.Path(log.path).parent / "rollouts"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        json.dumps(
+            {
+                "id": record.id,
+                "responses": record.responses,
+                "preferred": record.preferred,
+                "text": row[0].text,
+                "finish_reason": row[0].finish_reason,
+                "reward": asdict(reward),
+            }
+        )
+        for record, row, reward in zip(chosen, rollout.completions, rewards, strict=True)
+    ]
+    (folder / f"{iteration:05d}.jsonl").write_text("\n".join(lines) + "\n")

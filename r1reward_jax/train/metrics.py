@@ -1,0 +1,86 @@
+"""Where a run's numbers go: a jsonl line per step, and a running table to watch."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from etils import epath
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+METRICS = {
+    "loss/total": "the objective that is minimised",
+    "loss/entropy": "mean entropy of the completion tokens, nats",
+    "loss/grad_norm": "global gradient norm before the clip",
+    "loss/skipped": "1 if the gradient was not finite and the update was skipped",
+    "loss/sampler_gap": "largest |trainer log-prob - old log-prob| of a completion token",
+    "loss/clip_frac": "share of tokens whose surrogate is clipped",
+    "loss/pre_clip_frac": "share of tokens whose log-ratio is outside the Pre-CLIP bounds",
+    "loss/log_ratio_max": "largest log-ratio of a completion token",
+    "loss/log_ratio_min": "smallest log-ratio of a completion token",
+    "advantage/filtered_frac": "share of tokens whose advantage the filter dropped",
+    "advantage/mean": "mean return of the completion tokens",
+    "advantage/std": "population deviation of the returns",
+    "advantage/max_abs": "largest standardised advantage before the filter",
+    "reward/total": "mean combined reward",
+    "reward/format": "share of well-formed completions",
+    "reward/result": "share of right verdicts",
+    "reward/consistency": "mean consistency of completions with a right verdict",
+    "rollout/tokens": "mean completion length",
+    "rollout/verdict_1_share": "share of completions that say 1",
+    "rollout/unparsable": "share of completions without a verdict",
+    "rollout/truncated": "share of completions cut at the length limit",
+    "judge/calls": "pairs given to the judge",
+    "judge/no_verdict": "pairs to which the judge gave no answer; their consistency is 0",
+    "time/rollout_s": "seconds of sampling",
+    "time/score_s": "seconds of rewards and judge",
+    "time/update_s": "seconds of log-probs and updates",
+    "time/step_s": "seconds of a step",
+}
+"""Every metric name and what it means."""
+
+
+class MetricsLog:
+    """Appends to `metrics.jsonl` and prints one row per report."""
+
+    def __init__(self, path: str):
+        self.path = epath.Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._columns: tuple[str, ...] = ()
+
+    def write(self, phase: str, step: int, values: Mapping[str, Any]) -> None:
+        """One line. Raises KeyError for a name that is not in METRICS."""
+        row = {"phase": phase, "step": step, "at": round(time.time(), 3)}
+        for name, value in values.items():
+            METRICS[name]
+            row[name] = float(value)
+            if not math.isfinite(row[name]):
+                row[name] = str(row[name])  # json has no word for it
+        with open(self.path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def show(
+        self, phase: str, step: int, values: Mapping[str, Any], columns: Iterable[str]
+    ) -> None:
+        """One row of the running table; a header whenever the columns change."""
+        columns = tuple(columns)
+        if columns != self._columns:
+            self._columns = columns
+            say(f"{'phase':>12} {'step':>6} " + " ".join(f"{c.split('/')[1]:>12}" for c in columns))
+        cells = " ".join(f"{float(values[c]):12.4f}" for c in columns)
+        say(f"{phase:>12} {step:>6} {cells}")
+
+
+def say(text: str) -> None:
+    """Print a line without breaking a progress bar."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
+    """A progress bar with rate and time left; silent when not on a terminal."""
+    return tqdm(items, desc=what, total=total, disable=not sys.stderr.isatty(), leave=False)

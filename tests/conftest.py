@@ -1,0 +1,96 @@
+"""Shared fixtures: eight fake devices, a tiny checkpoint and a small world, made once."""
+
+import os
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from r1reward_jax.data import synthetic
+from r1reward_jax.models import qwen2_5_vl
+from r1reward_jax.models.qwen2_5_vl.tiny import make_checkpoint
+from r1reward_jax.prompts import SYSTEM, TEMPLATES, evaluator_prompt
+from r1reward_jax.types import ImagePart, Prompt
+
+CACHE = os.path.join(os.path.dirname(__file__), "..", ".jax_cache")
+jax.config.update("jax_compilation_cache_dir", CACHE)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+SIZES = {
+    "hidden_size": 64,
+    "layers": 3,
+    "heads": 4,
+    "kv_heads": 2,
+    "mlp": 96,
+    "vision_hidden_size": 32,
+    "vision_layers": 3,
+    "vision_heads": 2,
+    "vision_mlp": 48,
+    "rope_theta": 1000.0,
+}
+BUCKETS = qwen2_5_vl.Buckets((128, 256), (1, 2), (36, 400))
+
+
+def random_params(abstract, seed: int):
+    """Parameters from numpy's generator, the same bits on every version of JAX, large enough that
+    a wrong layer shows in the logits."""
+    rng = np.random.default_rng(seed)
+
+    def one(path, leaf):
+        x = rng.standard_normal(leaf.shape, np.float32)
+        if path[-1].key == "scale":
+            return 1 + 0.1 * x
+        return x * (0.1 if path[-1].key == "bias" else leaf.shape[-2] ** -0.5)
+
+    return jax.tree_util.tree_map_with_path(one, abstract)
+
+
+def random_image(seed: int, height: int, width: int) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("world"))
+    sizes = {"sft": 240, "rl": 120, "heldout": 60}
+    records = synthetic.make_world(
+        folder, seed=0, sizes=sizes, skills=("color", "count"), things=(1, 2, 3)
+    )
+    return folder, records
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory, world):
+    """A tiny Hugging Face folder with well-scaled random weights."""
+    folder = str(tmp_path_factory.mktemp("checkpoint"))
+    template = TEMPLATES["brief"]
+    texts = [str(evaluator_prompt(r, template).content[-1]) for r in world[1]["sft"]]
+    texts += ["system\nYou are a helpful assistant.user\nassistant\n Yes No", *texts[:10]]
+    make_checkpoint(folder, texts, vocab_size=400, seed=0, max_pixels=10**6, sizes=SIZES)
+    model, params = qwen2_5_vl.load(folder)
+    params = random_params(model.abstract_params(), 1)
+    qwen2_5_vl.save(folder, model, params, like=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def loaded(checkpoint):
+    """(model, params, processor) of the tiny checkpoint."""
+    model, params = qwen2_5_vl.load(checkpoint)
+    return model, params, qwen2_5_vl.Processor(checkpoint, BUCKETS)
+
+
+@pytest.fixture(scope="session")
+def prompts():
+    """Text only; one image; two images of different odd sizes."""
+    small, odd, wide = random_image(0, 84, 84), random_image(1, 131, 85), random_image(2, 60, 200)
+    return [
+        Prompt(SYSTEM, ("What color is the circle?",)),
+        Prompt(SYSTEM, (ImagePart(small), "Response 1: It is red.")),
+        Prompt(SYSTEM, ("First", ImagePart(odd), "then", ImagePart(wide), "Which is better?")),
+    ]

@@ -1,0 +1,73 @@
+"""The local judge: batched, cached, and honest about what it cannot read."""
+
+import jax
+import numpy as np
+import pytest
+
+from r1reward_jax.judge.local import LocalJudge
+from r1reward_jax.models import qwen2_5_vl
+from r1reward_jax.prompts import TEMPLATES, judge_prompt
+
+PAIRS = [(f"I see a circle {'very ' * (i % 5)}well.", 1 + i % 2) for i in range(9)]
+
+
+@pytest.fixture(scope="module")
+def judge(loaded):
+    model, params, _ = loaded
+    processor = qwen2_5_vl.Processor(loaded[2].folder, qwen2_5_vl.Buckets((96,), (1,), (36,)))
+    return LocalJudge(
+        model,
+        params,
+        processor,
+        TEMPLATES["brief"],
+        rows=4,
+        compute_dtype="float32",
+        put_batch=lambda x: x,
+    )
+
+
+def test_probability_is_of_the_two_answer_tokens(judge, loaded):
+    model, params, _ = loaded
+    encoded = judge.processor.encode(judge_prompt(*PAIRS[0], TEMPLATES["brief"]))
+    batch = judge.processor.collate([encoded])
+    logits = (model.hidden(params, batch) @ model.head(params))[0, len(encoded.token_ids) - 1]
+    yes, no = (logits[judge.processor.token_id(w)] for w in ("Yes", "No"))
+    expected = 1 / (1 + np.exp(no - yes))
+    assert judge.score(PAIRS[:1])[0] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_batched_equals_sequential_and_keeps_order(judge):
+    together = judge.score(PAIRS)
+    alone = [judge.score([pair])[0] for pair in PAIRS]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(judge.score(PAIRS[::-1]), together[::-1], atol=1e-5)
+    assert len(set(together)) > 2
+
+
+def test_equal_pairs_are_judged_once(judge, monkeypatch):
+    calls = []
+    step = judge._step
+    monkeypatch.setattr(judge, "_step", lambda *a: calls.append(1) or step(*a))
+    assert judge.score([PAIRS[0]] * 20) == [judge.score(PAIRS[:1])[0]] * 20
+    assert len(calls) == 2
+
+
+def test_too_long_an_analysis_is_no_verdict(judge):
+    found = judge.score([("word " * 200, 1), PAIRS[0]])
+    assert found[0] is None and found[1] is not None
+
+
+def test_answer_words_must_be_single_tokens(loaded):
+    from r1reward_jax.prompts import Template
+    from r1reward_jax.types import InputError
+
+    template = Template("", "", "certainly so", "No")
+    with pytest.raises(InputError, match="expected one"):
+        LocalJudge(
+            *loaded[:2],
+            loaded[2],
+            template,
+            rows=1,
+            compute_dtype="float32",
+            put_batch=jax.device_put,
+        )

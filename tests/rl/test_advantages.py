@@ -1,0 +1,76 @@
+"""Advantages, by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from r1reward_jax.rl import advantages as adv
+
+MASK = jnp.array([[1, 1, 1], [1, 0, 0]], bool)
+
+
+def test_token_rewards_sit_on_the_last_token():
+    kl = jnp.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    found = adv.token_rewards(jnp.array([2.0, 0.5]), kl, MASK, kl_coef=0.1)
+    np.testing.assert_allclose(found, [[-0.1, -0.2, 1.7], [0.1, 0, 0]], atol=1e-6)
+
+
+def test_returns_sum_from_the_right():
+    found = adv.returns(jnp.array([[-0.1, -0.2, 1.7], [0.1, 9.0, 9.0]]) * MASK, MASK)
+    np.testing.assert_allclose(found, [[1.4, 1.5, 1.7], [0.1, 0, 0]], atol=1e-6)
+
+
+def test_kl_estimators():
+    logp, ref = jnp.log(jnp.array([[0.5]])), jnp.log(jnp.array([[0.25]]))
+    np.testing.assert_allclose(adv.kl_k1(logp, ref), [[np.log(2)]], rtol=1e-6)
+    np.testing.assert_allclose(adv.kl_k3(logp, ref), [[0.5 - 1 + np.log(2)]], rtol=1e-5)
+
+
+def test_standardize_uses_the_population_deviation():
+    x = jnp.array([[1.0, 2.0, 3.0], [6.0, 99.0, 99.0]])  # mean 3, variance 3.5
+    found = adv.standardize(x, MASK, eps=0.0)
+    s = 3.5**0.5
+    np.testing.assert_allclose(found, [[-2 / s, -1 / s, 0], [3 / s, 0, 0]], rtol=1e-6)
+
+
+def test_one_failure_among_255_successes():
+    rewards = jnp.ones((256, 1)).at[0].set(0.0)
+    mask = jnp.ones((256, 1), bool)
+    z = jax.jit(adv.standardize, static_argnames="eps")(rewards, mask, eps=0.0)
+    assert float(z[0, 0]) == pytest.approx(-(255**0.5), abs=1e-3)  # -15.969
+    kept = adv.filter_outliers(z, sigmas=3.0)
+    assert float(kept[0, 0]) == 0.0
+    np.testing.assert_array_equal(kept[1:], z[1:])
+
+
+@pytest.mark.parametrize(("accuracy", "kept"), [(0.68, 1), (0.69, 1), (0.89, 1), (0.91, 0)])
+def test_paper_filter_drops_failures_above_90_percent(accuracy, kept):
+    z, _, _ = _two_levels(accuracy)
+    found = adv.filter_outliers(z, sigmas=3.0)
+    assert bool(found[-1, 0] != 0) == kept
+    assert float(found[0, 0]) != 0
+
+
+@pytest.mark.parametrize(("accuracy", "kept"), [(0.68, 1), (0.69, 0), (0.89, 0), (0.91, 0)])
+def test_released_filter_drops_failures_above_69_percent(accuracy, kept):
+    z, x, mask = _two_levels(accuracy)
+    found = adv.filter_released(z, x, mask, sigmas=3.0)
+    assert bool(found[-1, 0] != 0) == kept
+
+
+def _two_levels(accuracy: float):
+    """1,000 one-token completions, rewards 2.0 (right) and 0.5 (wrong)."""
+    right = round(1000 * accuracy)
+    x = jnp.where(jnp.arange(1000) < right, 2.0, 0.5)[:, None]
+    mask = jnp.ones((1000, 1), bool)
+    return adv.standardize(x, mask, eps=0.0), x, mask
+
+
+def test_filter_is_on_the_standardised_scale():
+    """Rewards 100 times as large are filtered the same."""
+    x = jnp.array([[0.0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]]).T
+    mask = jnp.ones_like(x, bool)
+    for scale in (0.01, 1.0, 100.0):
+        z = adv.standardize(x * scale, mask, eps=1e-8)
+        assert float(adv.filter_outliers(z, sigmas=3.0)[0, 0]) == 0.0

@@ -1,0 +1,53 @@
+"""Chunked log-probabilities against the plain form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from r1reward_jax.rl.logprobs import completion_hidden, masked_mean, token_logprobs
+
+
+def naive(hidden, head, targets):
+    logp = jax.nn.log_softmax((hidden @ head).astype(jnp.float32))
+    picked = jnp.take_along_axis(logp, targets[..., None], axis=-1)[..., 0]
+    return picked, -(jnp.exp(logp) * logp).sum(-1)
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 7, 100])
+def test_chunks_equal_the_plain_form_in_value_and_gradient(chunk):
+    rng = np.random.default_rng(0)
+    hidden = jnp.asarray(rng.normal(size=(3, 5, 8)), jnp.float32)
+    head = jnp.asarray(rng.normal(size=(8, 11)), jnp.float32)
+    targets = jnp.asarray(rng.integers(0, 11, (3, 5)))
+    weights = jnp.asarray(rng.normal(size=(2, 3, 5)), jnp.float32)
+
+    def total(function, hidden, head):
+        logp, entropy = function(hidden, head, targets)
+        return (weights[0] * logp + weights[1] * entropy).sum()
+
+    def chunked(h, w, t):
+        return token_logprobs(h, w, t, chunk=chunk)
+
+    for ours, plain in zip(chunked(hidden, head, targets), naive(hidden, head, targets)):
+        np.testing.assert_allclose(ours, plain, atol=1e-5)
+    ours, plain = (
+        jax.jit(jax.grad(lambda h, w, f=f: total(f, h, w), argnums=(0, 1)))(hidden, head)
+        for f in (chunked, naive)
+    )
+    for a, b in zip(ours, plain):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_completion_hidden_starts_at_the_prompts_last_token():
+    hidden = jnp.arange(2 * 6, dtype=jnp.float32).reshape(2, 6, 1)
+    found = completion_hidden(hidden, jnp.array([2, 5]), 3)
+    np.testing.assert_array_equal(found[..., 0], [[1, 2, 3], [10, 11, 11]])
+
+
+def test_masked_mean():
+    x = jnp.array([1.0, jnp.nan, 3.0])
+    assert float(masked_mean(x, jnp.array([True, False, True]))) == 2.0
+    assert float(masked_mean(x, jnp.zeros(3, bool))) == 0.0
+    total = masked_mean(x, jnp.array([True, False, True]), denominator=jnp.float32(8))
+    assert float(total) == 0.5

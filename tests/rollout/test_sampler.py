@@ -1,0 +1,135 @@
+"""The sampler against the training forward pass."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from r1reward_jax.rollout.engine import Engine
+from r1reward_jax.train.batches import make_train_batch
+from r1reward_jax.train.step import StepConfig, batch_logprobs
+
+NEW = 12
+
+
+def make_engine(loaded, rows=3, unroll=False):
+    model, _, processor = loaded
+    return Engine(
+        model,
+        processor,
+        vocab_size=len(processor.tokenizer),
+        rows=rows,
+        max_new_tokens=NEW,
+        unroll=unroll,
+        compute_dtype=jnp.float32,
+        put_batch=lambda x: x,
+    )
+
+
+@pytest.fixture(scope="module")
+def engine(loaded):
+    return make_engine(loaded)
+
+
+def test_log_probs_equal_the_trainers(engine, loaded, prompts):
+    """What the sampler recorded is what the training forward pass gives, image included."""
+    model, params, processor = loaded
+    rollout = engine.generate(params, prompts, samples=1, temperature=1.0, seed=0)
+    completions = [row[0].token_ids for row in rollout.completions]
+    batch = make_train_batch(rollout.prompts, completions, processor, capacity=NEW)
+    step = StepConfig(chunk=16, remat=False, compute_dtype=jnp.float32)
+    batch = jax.tree.map(jnp.asarray, batch)
+    logp, _ = jax.jit(lambda p, b: batch_logprobs(model, p, b, step))(params, batch)
+    expected = np.where(batch.mask, logp, 0.0)
+    np.testing.assert_allclose(rollout.batch.logp[:, 0], expected, atol=1e-4)
+
+
+def test_greedy_takes_the_best_token_of_the_full_forward(engine, loaded, prompts):
+    model, params, processor = loaded
+    rollout = engine.generate(params, prompts, samples=1, temperature=0.0, seed=0)
+    full = processor.collate(
+        rollout.prompts,
+        [row[0].token_ids for row in rollout.completions],
+        completion_capacity=NEW,
+    )
+    logits = np.array(jax.jit(lambda p, b: model.hidden(p, b) @ model.head(p))(params, full))
+    logits[..., list(processor.banned_ids)] = -np.inf
+    logits[..., len(processor.tokenizer) :] = -np.inf
+    for row, prompt, found in zip(logits, rollout.prompts, rollout.completions):
+        start = len(prompt.token_ids) - 1
+        best = row[start : start + len(found[0].token_ids)].argmax(-1)
+        assert best.tolist() == list(found[0].token_ids)
+
+
+def test_unrolled_layers_give_the_same(engine, loaded, prompts):
+    other = make_engine(loaded, unroll=True)
+    a, b = (
+        e.generate(loaded[1], prompts, samples=1, temperature=0.0, seed=0) for e in (engine, other)
+    )
+    assert a.completions == b.completions
+
+
+def test_a_sample_does_not_depend_on_its_neighbours(engine, loaded, prompts):
+    params = loaded[1]
+    together = engine.generate(params, prompts, samples=2, temperature=1.0, seed=3)
+    alone = engine.generate(params, prompts[1:2], samples=2, temperature=1.0, seed=3, first_row=1)
+    assert alone.completions[0] == together.completions[1]
+    waves = make_engine(loaded, rows=2)  # three prompts in two batches
+    split = waves.generate(params, prompts, samples=2, temperature=1.0, seed=3)
+    assert split.completions == together.completions
+    assert together.completions[0][0] != together.completions[0][1]
+    again = engine.generate(params, prompts, samples=2, temperature=1.0, seed=4)
+    assert again.completions != together.completions
+
+
+def test_samples_follow_the_softmax(engine, loaded, prompts):
+    """First tokens of many seeds against the model's distribution (chi-square, 1e-3 level)."""
+    model, params, processor = loaded
+    sampled = [
+        engine.generate(params, prompts[:1], samples=64, temperature=1.0, seed=s).batch.tokens
+        for s in range(12)
+    ]
+    first = np.concatenate(sampled)[:, :, 0].ravel()
+    encoded = processor.encode(prompts[0])
+    batch = processor.collate([encoded])
+    hidden = model.hidden(params, batch)[0, len(encoded.token_ids) - 1]
+    logits = np.array(hidden @ model.head(params), np.float64)
+    logits[list(processor.banned_ids)] = -np.inf
+    logits[len(processor.tokenizer) :] = -np.inf
+    p = np.exp(logits - logits.max())
+    p /= p.sum()
+    counts = np.bincount(first, minlength=len(p))
+    assert counts[p == 0].sum() == 0
+    common = p * len(first) >= 5
+    expected = np.append(p[common], p[~common].sum()) * len(first)
+    found = np.append(counts[common], counts[~common].sum())
+    statistic, freedom = ((found - expected) ** 2 / expected).sum(), len(found) - 1
+    assert statistic < freedom + 4 * (2 * freedom) ** 0.5
+
+
+def test_vision_tokens_are_never_sampled_and_eos_ends(engine, loaded, prompts):
+    model, params, processor = loaded
+    biased = jax.tree.map(lambda x: x, params)
+    rows = np.array(biased["text"]["embed_tokens"])
+    # states point at every banned token and, a little less, at the end token
+    rows[list(processor.banned_ids)] = 3 * np.abs(rows).max() * np.sign(rows[processor.eos_ids[0]])
+    biased["text"] = biased["text"] | {"embed_tokens": jnp.asarray(rows)}
+    rollout = engine.generate(biased, prompts, samples=4, temperature=1.0, seed=0)
+    for row, lengths in zip(rollout.completions, rollout.batch.lengths):
+        for completion, length in zip(row, lengths):
+            assert not set(completion.token_ids) & set(processor.banned_ids)
+            assert len(completion.token_ids) == length
+            ended = completion.token_ids[-1] in processor.eos_ids
+            assert completion.finish_reason == ("eos" if ended else "length")
+            assert not set(completion.token_ids[:-1]) & set(processor.eos_ids)
+
+
+def test_pixels_change_what_is_sampled(engine, loaded, prompts):
+    from r1reward_jax.prompts import SYSTEM
+    from r1reward_jax.types import ImagePart, Prompt
+    from tests.conftest import random_image
+
+    text = prompts[1].content[1]
+    pair = [Prompt(SYSTEM, (ImagePart(random_image(s, 84, 84)), text)) for s in (10, 11)]
+    rollout = engine.generate(loaded[1], pair, samples=1, temperature=0.0, seed=0)
+    assert not np.array_equal(rollout.batch.logp[0], rollout.batch.logp[1])

@@ -1,0 +1,122 @@
+"""The walls of the house: imports run one way, every knob is read, names are known."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from r1reward_jax.cli import configs
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "r1reward_jax"
+LAYERS = [
+    {"cli"},
+    {"quickstart"},
+    {"train", "annotate"},
+    {"evals"},
+    {"rollout", "judge"},
+    {"rl", "models", "data"},
+    {"prompts"},
+    {"types"},
+]
+LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+
+
+def modules():
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imported_rooms(tree: ast.AST):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{a.name}" for a in node.names]
+        elif isinstance(node, ast.Import):
+            names = [a.name for a in node.names]
+        else:
+            continue
+        for name in names:
+            assert not name.startswith("configs"), "configs are imported as r1reward_jax.configs"
+            parts = name.split(".")
+            if parts[0] == "r1reward_jax" and len(parts) > 1 and parts[1] in LEVEL:
+                yield parts[1]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_from_top_to_bottom(path):
+    room = room_of(path)
+    if room in ("__init__",):
+        return
+    assert room in LEVEL, f"{room} has no place in the house"
+    for other in imported_rooms(ast.parse(path.read_text())):
+        same_level = LEVEL[other] == LEVEL[room] and other != room
+        assert LEVEL[other] >= LEVEL[room], f"{path} imports {other}, which is above it"
+        if room in ("rl", "models", "data"):
+            assert not same_level, f"{path}: rl, models and data never import one another"
+
+
+def test_configs_import_only_ml_collections():
+    for path in (ROOT / "configs").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                module = getattr(node, "module", None) or node.names[0].name
+                assert module.startswith(("ml_collections", "r1reward_jax.configs")), path
+
+
+def reads():
+    """Every attribute name and string in the package, and the sections passed on with `**`."""
+    names, starred = set(), set()
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                names.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                names.add(node.value)
+            elif isinstance(node, ast.Call):
+                starred |= {
+                    k.value.attr
+                    for k in node.keywords
+                    if k.arg is None and isinstance(k.value, ast.Attribute)
+                }
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "items":
+                starred.add(getattr(node.func.value, "attr", ""))
+    return names, starred
+
+
+@pytest.mark.parametrize("name", ["default", "quickstart"])
+def test_every_config_field_is_read(name):
+    names, starred = reads()
+    for path, _ in configs._items(configs.load(name)):
+        *sections, field = path.split(".")
+        assert field in names or set(sections) & starred, f"nothing reads config field {path}"
+
+
+def test_every_knob_has_a_comment():
+    for path in (ROOT / "configs" / "default.py", ROOT / "configs" / "quickstart.py"):
+        known = (ROOT / "configs" / "default.py").read_text() if "quick" in path.name else ""
+        for line in path.read_text().splitlines():
+            line = line.strip()
+            if line.startswith("c.") and f"{line.split(' = ')[0]} = " not in known:
+                assert "  # " in line, f"{path.name}: {line}"
+
+
+def test_all_configs_load_and_share_the_default_fields():
+    default = {path for path, _ in configs._items(configs.load("default"))}
+    for path in (ROOT / "configs").glob("[a-z]*.py"):
+        assert default <= {p for p, _ in configs._items(configs.load(path.stem))}, path
+
+
+def test_metric_names_are_in_the_table():
+    from r1reward_jax.train.metrics import METRICS
+
+    prefixes = {name.split("/")[0] for name in METRICS}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                head, slash, tail = node.value.partition("/")
+                if slash and head in prefixes and tail.replace("_", "").isalnum():
+                    assert node.value in METRICS or head in ("judge", "rollout"), node.value

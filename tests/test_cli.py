@@ -1,0 +1,99 @@
+"""The verbs on a tiny model and a small world, and what they say to mistakes."""
+
+import json
+
+import jax
+import pytest
+
+from r1reward_jax.annotate.simulated import SimulatedTeacher
+from r1reward_jax.annotate.teacher import annotate
+from r1reward_jax.cli.main import main
+from r1reward_jax.data.preferences import write_annotations, write_records
+from tests.train.test_step import one_device
+
+SMALL = [
+    "--config",
+    "quickstart",
+    "buckets.tokens=(128,)",
+    "sft.steps=3",
+    "sft.batch=8",
+    "sft.max_completion_tokens=96",
+    "rl.iterations=2",
+    "rl.rollout_batch=16",
+    "rl.train_batch=8",
+    "rollout.rows=16",
+    "rollout.max_new_tokens=8",
+    "judge.rows=16",
+    "judge.max_tokens=128",
+    "eval.samples=2",
+]
+
+
+@pytest.fixture(scope="module")
+def files(world):
+    folder, splits = world
+    teacher = SimulatedTeacher(0, (0.1, 0.5, 0.5), 0.1)
+    write_annotations(f"{folder}/sft.jsonl", annotate(teacher, splits["sft"], max_attempts=3))
+    write_records(f"{folder}/rl.jsonl", splits["rl"])
+    write_records(f"{folder}/heldout.jsonl", splits["heldout"][:8])
+    return folder
+
+
+def test_sft_train_evaluate_convert(files, checkpoint, tmp_path, monkeypatch, capsys):
+    one_device(monkeypatch)
+    sft, rl, evaluation = (str(tmp_path / n) for n in ("sft", "rl", "eval"))
+    base = f"model.path={checkpoint}"
+    assert main(["sft", *SMALL, f"workdir={sft}", base, f"data.train={files}/sft.jsonl"]) == 0
+    start = f"model.path={sft}/exported"
+    more = ["rl.kl_coef=0.01", "rl.old_logp=trainer", "rl.aggregate=sequence"]
+    arguments = [*SMALL, *more, f"workdir={rl}", start, f"data.train={files}/rl.jsonl"]
+    assert main(["train", *arguments, f"judge.path={checkpoint}"]) == 0
+    end = f"model.path={rl}/exported"
+    held = f"data.heldout={files}/heldout.jsonl"
+    assert main(["evaluate", *SMALL, f"workdir={evaluation}", end, held]) == 0
+    out = str(tmp_path / "converted")
+    assert (
+        main(["convert", f"{rl}/checkpoints/rl", out, "--like", checkpoint, "--dtype=float32"]) == 0
+    )
+    capsys.readouterr()
+
+    from r1reward_jax.models import qwen2_5_vl
+
+    exported, converted = (qwen2_5_vl.load(p)[1] for p in (f"{rl}/exported", out))
+    assert all(
+        (a == b).all() for a, b in zip(jax.tree.leaves(exported), jax.tree.leaves(converted))
+    )
+    run = json.loads((tmp_path / "rl" / "run.json").read_text())
+    assert run["config"]["rl"]["kl_coef"] == 0.01 and run["data_hash"] and run["versions"]["jax"]
+    lines = [json.loads(x) for x in (tmp_path / "rl" / "metrics.jsonl").read_text().splitlines()]
+    assert [x["step"] for x in lines] == [1, 2]
+    assert all(x["loss/sampler_gap"] < 10 for x in lines)  # old log-probs are the policy's
+    rollouts = (tmp_path / "rl" / "rollouts" / "00001.jsonl").read_text().splitlines()
+    assert len(rollouts) == 16 and "reward" in json.loads(rollouts[0])
+    result = json.loads((tmp_path / "eval" / "evaluation.json").read_text())
+    assert result["greedy"]["pairs"] == 8 and result["votes"]["samples"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sft", "workdir=x"], "model.path="),
+        (["sft", "--config", "nothing"], "known:"),
+        (["sft", "rl.lrr=1"], "did you mean 'rl.lr'"),
+        (["sft", "sft.steps=many"], "expected int"),
+        (["sft", "sft.steps"], "section.field=value"),
+        (["train", "workdir=w", "model.path=m", "data.train=nothing.jsonl"], "not found"),
+        (["convert", "nowhere", "out", "--like", "x"], "not found"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_code_2(arguments, message, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("r1reward ") and error.count("\n") == 1
+
+
+def test_other_model_types_are_refused(files, tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    arguments = ["sft", f"workdir={tmp_path}", f"model.path={tmp_path}"]
+    assert main([*arguments, f"data.train={files}/sft.jsonl"]) == 2
+    assert "llama" in capsys.readouterr().err

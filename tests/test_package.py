@@ -1,0 +1,32 @@
+"""What is shipped: the wheel holds the configs, and CI runs the README's command."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_wheel_holds_the_configs(tmp_path):
+    command = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation"]
+    # built from a copy: setuptools leaves folders behind
+    copy = tmp_path / "source"
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    for name in tracked.stdout.split():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes((ROOT / name).read_bytes())
+    done = subprocess.run([*command, "-w", str(tmp_path)], cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {"r1reward_jax/configs/default.py", "r1reward_jax/rl/losses.py"} <= names
+    assert not any(n.startswith(("tests/", "configs/")) for n in names)
+
+
+def test_ci_runs_the_readmes_test_command():
+    readme, ci = ((ROOT / n).read_text() for n in ("README.md", ".ci/run"))
+    assert "<!-- tests -->" in readme and "README.md" in ci
+    after = readme.split("<!-- tests -->")[1]
+    command = after.split("```")[1].split("\n", 1)[1].strip()
+    assert command.endswith("-m pytest") and "constraints.txt" in command

@@ -1,0 +1,102 @@
+"""The whole path at a reduced size, and the exported model in the original's `generate`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from r1reward_jax import quickstart
+from r1reward_jax.cli import configs
+from tests.original import greedy_verdicts
+from tests.train.test_step import one_device
+
+KEYS = {
+    "blank_accuracy",
+    "text_only_classifier_accuracy",
+    "cold_start_accuracy",
+    "rl_accuracy",
+    "rl_strict_accuracy",
+    "vote5_accuracy",
+    "rl_sample_accuracy",
+    "judge_balanced_accuracy",
+    "consistent_share",
+    "truth_consistent_share_before",
+    "truth_consistent_share_after",
+    "verdict_1_share",
+    "format_share",
+    "mean_response_tokens_before",
+    "mean_response_tokens_after",
+    "seconds",
+    "blind_accuracy",
+    "cold_start_longer_accuracy",
+}
+REDUCED = [
+    "sft.steps=60",
+    "rl.iterations=2",
+    "rl.rollout_batch=64",
+    "rl.train_batch=32",
+    "rollout.rows=64",
+    "judge.rows=64",
+    "tiny_judge.steps=20",
+    "world.sft_records=600",
+    "world.rl_records=200",
+    "world.heldout_records=24",
+    "tiny.hidden_size=64",
+    "tiny.layers=2",
+    "tiny.mlp=128",
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quickstart")
+    with pytest.MonkeyPatch.context() as patch:
+        one_device(patch)
+        config = configs.load("quickstart")
+        configs.override(config, [*REDUCED, f"workdir={folder}"])
+        return folder, quickstart.run(config, controls=True)
+
+
+def test_summary_holds_what_was_measured(run):
+    folder, summary = run
+    assert set(summary) >= KEYS
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    for name, value in summary.items():
+        if name.endswith(("accuracy", "share")):
+            assert 0 <= value <= 1, name
+    # twins: whoever does not see the image is at chance exactly
+    assert summary["blank_accuracy"] <= 0.5
+    assert summary["text_only_classifier_accuracy"] <= 0.55
+    assert summary["format_share"] > 0.3  # it learned to write in 60 steps
+
+
+def test_summary_can_be_recomputed_from_the_judgements(run):
+    folder, summary = run
+    rows = [json.loads(x) for x in (folder / "judgements.jsonl").read_text().splitlines()]
+    right = [r["verdicts"][0] == r["preferred"] for r in rows]
+    assert len(rows) == 48 and np.mean(right) == summary["rl_accuracy"]
+    strict = [a and b for a, b in zip(right[::2], right[1::2])]
+    assert np.mean(strict) == summary["rl_strict_accuracy"]
+    samples = [v == r["preferred"] for r in rows for v in r["votes"]]
+    assert np.mean(samples) == summary["rl_sample_accuracy"]
+
+
+def test_run_directory_is_complete(run):
+    folder = Path(run[0])
+    for name in ("run.json", "metrics.jsonl", "summary.json", "judgements.jsonl"):
+        assert (folder / name).stat().st_size > 0
+    for name in ("base", "judge", "exported"):
+        assert (folder / name / "config.json").exists()
+        assert (folder / name / "model.safetensors").exists()
+    assert len(list((folder / "rollouts").glob("*.jsonl"))) == 2
+    phases = {json.loads(x)["phase"] for x in (folder / "metrics.jsonl").read_text().splitlines()}
+    assert phases == {"cold_start", "judge", "rl", "blind", "longer"}
+
+
+def test_the_original_generates_our_greedy_verdicts(run):
+    folder = Path(run[0])
+    pytest.importorskip("torch", reason="the original needs torch")
+    rows = [json.loads(x) for x in (folder / "judgements.jsonl").read_text().splitlines()]
+    theirs = greedy_verdicts(str(folder / "exported"), rows, max_new_tokens=32)
+    assert np.mean([t == r["texts"][0] for t, r in zip(theirs, rows)]) >= 0.95
