@@ -81,6 +81,10 @@ def get_config() -> ConfigDict:
     c.judge.path = ""  # Hugging Face folder of the judge; empty: no consistency reward
     c.judge.rows = 64  # pairs per batch
     c.judge.max_tokens = 2048  # longest judge prompt
+    c.judge.mesh = ConfigDict()  # of its own, over the same devices
+    c.judge.mesh.data = 1  # as in mesh
+    c.judge.mesh.fsdp = -1  # as in mesh
+    c.judge.mesh.tensor = 1  # as in mesh
 
     c.eval = ConfigDict()
     c.eval.samples = 5  # votes per judgement

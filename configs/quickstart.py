@@ -23,15 +23,15 @@ def get_config() -> ConfigDict:
     c.step.remat = False
     c.step.chunk = 4096
 
-    c.sft.steps = 600
+    c.sft.steps = 750
     c.sft.batch = 32
     c.sft.lr = 2e-3
-    c.sft.max_completion_tokens = 32
+    c.sft.max_completion_tokens = 36
     c.rl.iterations = 40
-    c.rl.lr = 5e-4
+    c.rl.lr = 3e-4
     c.rl.old_logp = "sampler"
     c.rollout.rows = 256
-    c.rollout.max_new_tokens = 32
+    c.rollout.max_new_tokens = 36
     c.rollout.unroll = True
     c.judge.rows = 256
     c.judge.max_tokens = 64
@@ -39,15 +39,15 @@ def get_config() -> ConfigDict:
 
     c.world = ConfigDict()  # the embedded world, see data.synthetic
     c.world.skills = ("color", "count")  # also: shape, position
-    c.world.things = (1, 2, 3)  # things in a scene, drawn evenly; more are harder
+    c.world.things = (1, 2, 3, 3)  # things in a scene, drawn evenly; more are harder
     c.world.sft_records = 6000  # annotated for the cold start
     c.world.rl_records = 4000  # annotated, of which the hard ones train RL
     c.world.heldout_records = 512  # evaluated on
 
     c.teacher = ConfigDict()  # simulated, see annotate.simulated
     c.teacher.max_attempts = 3  # until its verdict matches the label
-    c.teacher.conclusion_errors = (0.02, 0.5, 0.7)  # probability by number of things
-    c.teacher.slip = 0.15  # probability of a verdict against the analysis
+    c.teacher.fallback = (0.0, 0.15, 0.95)  # on the first response: probability by things
+    c.teacher.slip = 0.15  # probability of an analysis against its verdict
 
     c.tiny = ConfigDict()  # the base model, made on the spot
     c.tiny.vocab_size = 512  # upper limit of tokens
@@ -55,7 +55,7 @@ def get_config() -> ConfigDict:
     c.tiny.layers = 4  # decoder layers
     c.tiny.heads = 4  # query heads
     c.tiny.kv_heads = 2  # key and value heads
-    c.tiny.mlp = 256  # decoder hidden units
+    c.tiny.mlp = 192  # decoder hidden units
     c.tiny.vision_hidden_size = 64  # vision width
     c.tiny.vision_layers = 2  # vision layers, the last attends fully
     c.tiny.vision_heads = 2  # vision heads
@@ -68,7 +68,7 @@ def get_config() -> ConfigDict:
     c.tiny_judge.heads = 4  # query heads
     c.tiny_judge.kv_heads = 2  # key and value heads
     c.tiny_judge.mlp = 128  # decoder hidden units
-    c.tiny_judge.steps = 300  # updates
+    c.tiny_judge.steps = 150  # updates
     c.tiny_judge.batch = 64  # examples per update
     c.tiny_judge.lr = 3e-3  # peak
     return c

@@ -107,7 +107,7 @@ def _make_data(config: ConfigDict):
         things=tuple(c.things),
     )
     t = config.teacher
-    teacher = SimulatedTeacher(config.seed, tuple(t.conclusion_errors), t.slip)
+    teacher = SimulatedTeacher(config.seed, tuple(t.fallback), t.slip)
     annotated = {
         split: annotate(teacher, records, max_attempts=t.max_attempts)
         for split, records in world.items()

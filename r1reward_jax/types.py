@@ -13,7 +13,7 @@ Rows are right-padded and carry their length.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -188,6 +188,7 @@ class Cache(NamedTuple):
 # ----------------------------------------------------------------- protocols
 
 
+@runtime_checkable
 class LanguageModel(Protocol):
     """A model as `rl`, `rollout`, `judge` and `train` see it: pure functions of its params."""
 

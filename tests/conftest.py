@@ -13,7 +13,7 @@ from PIL import Image
 from r1reward_jax.data import synthetic
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.models.qwen2_5_vl.tiny import make_checkpoint
-from r1reward_jax.prompts import SYSTEM, TEMPLATES, evaluator_prompt
+from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.types import ImagePart, Prompt
 
 CACHE = os.path.join(os.path.dirname(__file__), "..", ".jax_cache")
@@ -32,6 +32,15 @@ SIZES = {
     "vision_mlp": 48,
     "rope_theta": 1000.0,
 }
+TEXTS = [
+    "system\nYou are a helpful assistant.",
+    "user\nWhat color is the circle?\nResponse 1: It is red.\nResponse 2: It is green.",
+    "How many squares are there?\nResponse 1: I count two.\nWhich is better?",
+    "assistant\n<think>a red circle, a blue square. Response 1 fits.</think><answer>1</answer>",
+    "Yes",
+    "No",
+] * 9
+"""What the tests' tokenizer is trained on; the golden file depends on it."""
 BUCKETS = qwen2_5_vl.Buckets((128, 256), (1, 2), (36, 400))
 
 
@@ -44,7 +53,9 @@ def random_params(abstract, seed: int):
         x = rng.standard_normal(leaf.shape, np.float32)
         if path[-1].key == "scale":
             return 1 + 0.1 * x
-        return x * (0.1 if path[-1].key == "bias" else leaf.shape[-2] ** -0.5)
+        if path[-1].key == "bias":
+            return x * 0.1
+        return x * leaf.shape[-1 if path[-1].key == "embed_tokens" else -2] ** -0.5
 
     return jax.tree_util.tree_map_with_path(one, abstract)
 
@@ -65,13 +76,10 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory, world):
+def checkpoint(tmp_path_factory):
     """A tiny Hugging Face folder with well-scaled random weights."""
     folder = str(tmp_path_factory.mktemp("checkpoint"))
-    template = TEMPLATES["brief"]
-    texts = [str(evaluator_prompt(r, template).content[-1]) for r in world[1]["sft"]]
-    texts += ["system\nYou are a helpful assistant.user\nassistant\n Yes No", *texts[:10]]
-    make_checkpoint(folder, texts, vocab_size=400, seed=0, max_pixels=10**6, sizes=SIZES)
+    make_checkpoint(folder, TEXTS, vocab_size=400, seed=0, max_pixels=10**6, sizes=SIZES)
     model, params = qwen2_5_vl.load(folder)
     params = random_params(model.abstract_params(), 1)
     qwen2_5_vl.save(folder, model, params, like=folder)

@@ -1,7 +1,8 @@
 """A simulated teacher for the embedded world, with the faults of a real one.
 
-It describes the scene without fault. Its conclusion is wrong at a rate that grows with the number
-of things, and its verdict sometimes contradicts its own analysis.
+It describes the scene without fault. But the more there is to see, the more often it ignores what
+it found and falls back on the first response (position bias, the best-known fault of judges), and
+some of its analyses end by arguing for the other response than its verdict.
 """
 
 import random
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 from r1reward_jax.data import synthetic
 from r1reward_jax.prompts import answer_text
-from r1reward_jax.types import PreferenceRecord, other
+from r1reward_jax.types import PreferenceRecord, Verdict, other
 
 
 @dataclass(frozen=True)
@@ -17,16 +18,16 @@ class SimulatedTeacher:
     """`annotate.Teacher`; deterministic from (seed, record, attempt)."""
 
     seed: int
-    conclusion_errors: tuple[float, ...]
-    """Probability of a wrong conclusion by number of things in the scene (1, 2, 3)."""
+    fallback: tuple[float, ...]
+    """Probability of falling back on the first response, by number of things (1, 2, 3)."""
     slip: float
-    """Probability that the verdict contradicts the analysis."""
+    """Probability that the analysis argues for the other response than the verdict."""
 
     def write(self, record: PreferenceRecord, attempt: int) -> str:
         rng = random.Random(f"{self.seed}/{record.id}/{attempt}")
         assert record.preferred is not None
-        wrong = rng.random() < self.conclusion_errors[record.meta["level"] - 1]
-        concluded = other(record.preferred) if wrong else record.preferred
-        verdict = other(concluded) if rng.random() < self.slip else concluded
+        lost = rng.random() < self.fallback[record.meta["level"] - 1]
+        verdict: Verdict = 1 if lost else record.preferred
+        concluded = other(verdict) if rng.random() < self.slip else verdict
         analysis = f"{synthetic.listing(record)} {synthetic.conclusion(concluded, rng)}"
         return answer_text(analysis, verdict)

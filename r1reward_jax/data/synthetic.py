@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw
 
@@ -101,10 +102,8 @@ class Twin:
 
 
 def _places(rng: random.Random, count: int) -> list[tuple[int, int]]:
-    """`count` different cells in reading order."""
-    return sorted(
-        rng.sample([(row, column) for row in range(BOARD) for column in range(BOARD)], count)
-    )
+    """`count` cells from top to bottom, at most one in a row."""
+    return [(row, rng.randrange(BOARD)) for row in sorted(rng.sample(range(BOARD), count))]
 
 
 def _scene(rng: random.Random, looks: Sequence[tuple[str, str]]) -> tuple[Thing, ...]:
@@ -124,7 +123,7 @@ def _others(rng: random.Random, count: int, *, color: str = "", shape: str = "")
 def _color(rng: random.Random, shape: str, things: int):
     pair = rng.sample(list(COLORS), 2)
     scenes = [_scene(rng, [(c, shape), *_others(rng, things - 1, shape=shape)]) for c in pair]
-    return [f"It is {c}." for c in pair], [f"It is {c}." for c in pair], scenes
+    return [f"It is {c}." for c in pair], [f"It is {c}" for c in pair], scenes
 
 
 def _count(rng: random.Random, shape: str, things: int):
@@ -140,7 +139,7 @@ def _count(rng: random.Random, shape: str, things: int):
     ]
     return (
         [f"I count {NUMBERS[n]}." for n in pair],
-        [f"I count {NUMBERS[n]}." for n in pair],
+        [f"I count {NUMBERS[n]}" for n in pair],
         scenes,
     )
 
@@ -148,21 +147,21 @@ def _count(rng: random.Random, shape: str, things: int):
 def _shape(rng: random.Random, color: str, things: int):
     pair = rng.sample(SHAPES, 2)
     scenes = [_scene(rng, [(color, s), *_others(rng, things - 1, color=color)]) for s in pair]
-    return [f"It is a {s}." for s in pair], [f"It is a {s}." for s in pair], scenes
+    return [f"It is a {s}." for s in pair], [f"It is a {s}" for s in pair], scenes
 
 
 def _position(rng: random.Random, shape: str, things: int):
     pair = rng.sample(range(BOARD), 2)
     scenes = []
     for row in pair:
-        target = Thing(rng.choice(list(COLORS)), shape, row, rng.randrange(BOARD))
-        free = [at for at in _places(rng, BOARD**2) if at != (target.row, target.column)]
-        rest = zip(_others(rng, things - 1, shape=shape), rng.sample(free, things - 1), strict=True)
-        scene = [target, *(Thing(*look, *at) for look, at in rest)]
-        scenes.append(tuple(sorted(scene, key=lambda t: (t.row, t.column))))
+        rest = rng.sample([r for r in range(BOARD) if r != row], things - 1)
+        looks = dict(zip(rest, _others(rng, things - 1, shape=shape), strict=True))
+        looks[row] = (rng.choice(list(COLORS)), shape)
+        scene = (Thing(*looks[r], r, rng.randrange(BOARD)) for r in sorted(looks))
+        scenes.append(tuple(scene))
     return (
         [f"The {ROWS[r]} row." for r in pair],
-        [f"It is in the {ROWS[r]} row." for r in pair],
+        [f"It is in the {ROWS[r]} row" for r in pair],
         scenes,
     )
 
@@ -259,9 +258,16 @@ def _records(
 
 
 def render(scene: Sequence[Thing], rng: random.Random) -> Image.Image:
-    """Draw a scene on a light board; sizes and places vary within a cell."""
-    shade = rng.randint(225, 255)
-    image = Image.new("RGB", (BOARD * CELL, BOARD * CELL), (shade, shade, shade))
+    """Draw a scene on a light board; sizes and places vary within a cell.
+
+    The board is lit from a corner: the light falls off to the right in red and to the bottom in
+    blue, so that a cell's colour tells where it is, as shading does in photographs.
+    """
+    side, shade = BOARD * CELL, rng.randint(245, 255)
+    fall = np.linspace(shade, shade - 60, side).astype(np.uint8)
+    board = np.full((side, side, 3), shade, np.uint8)
+    board[:, :, 0], board[:, :, 2] = fall, fall[:, None]
+    image = Image.fromarray(board)
     draw = ImageDraw.Draw(image)
     for thing in scene:
         size = rng.randint(16, 22)
@@ -289,10 +295,10 @@ def _draw(draw: ImageDraw.ImageDraw, shape: str, x: int, y: int, size: int, colo
 
 
 def listing(record: PreferenceRecord) -> str:
-    """The faultless first half of an analysis: what stands on the board, in reading order, and the
-    fact that the question asks for."""
+    """The faultless first half of an analysis: what stands on the board, in reading order, the
+    fact that the question asks for, and which response says the same."""
     things = ", ".join(f"{color} {shape}" for color, shape in record.meta["things"])
-    return f"I see {things}. {record.meta['fact']}"
+    return f"{things}. {record.meta['fact']} like Response {record.preferred}."
 
 
 def conclusion(verdict: Verdict, rng: random.Random) -> str:

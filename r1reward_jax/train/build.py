@@ -59,7 +59,7 @@ def load_judge(config: ConfigDict) -> LocalJudge | None:
     """The judge of the config on a mesh of its own; None if it names none."""
     if not config.judge.path:
         return None
-    port, mesh = port_of(config.judge.path), make_mesh(**config.mesh)
+    port, mesh = port_of(config.judge.path), make_mesh(**config.judge.mesh)
     dtype = jnp.dtype(config.model.compute_dtype)
     model, params = port.load(config.judge.path, dtype)
     params = jax.device_put(params, param_shardings(params, port.RULES, mesh))

@@ -20,9 +20,16 @@ def init_state(
 ) -> TrainState:
     """A fresh state: parameters sharded by `rules`, optimizer moments like their parameters."""
     shardings = param_shardings(params, rules, mesh)
+    whole = replicated(mesh)
+    # moments are made from nothing but shapes, so nothing but out_shardings can place them
+    moments = optax.tree.map_params(
+        optimizer,
+        lambda _, sharding: sharding,
+        jax.eval_shape(optimizer.init, params),
+        shardings,
+        transform_non_params=lambda _: whole,
+    )
     # a copy: the step donates its state, the caller keeps its parameters
     params = jax.jit(lambda p: jax.tree.map(jnp.copy, p), out_shardings=shardings)(params)
-    opt_state = jax.jit(optimizer.init)(params)
-    whole = replicated(mesh)
-    opt_state = jax.tree.map(lambda x: x if x.ndim else jax.device_put(x, whole), opt_state)
+    opt_state = jax.jit(optimizer.init, out_shardings=moments)(params)
     return TrainState(jax.device_put(jnp.zeros((), jnp.int32), whole), params, opt_state)

@@ -63,7 +63,7 @@ def train_step(
         }
 
     (value, metrics), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     finite = jnp.isfinite(norm)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     updated = optax.apply_updates(state.params, updates)

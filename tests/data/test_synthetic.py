@@ -4,6 +4,7 @@ import hashlib
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -91,16 +92,16 @@ def test_the_preferred_response_is_true_of_the_scene(tmp_path, skill):
             row = synthetic.ROWS.index(right.split()[1])
             (shape,) = [s for s in synthetic.SHAPES if s in words]
             band = Image.open(r.images[0]).crop((0, row * 28, 84, row * 28 + 28))
-            assert len(set(band.getdata())) > 1  # something stands in that row
+            assert len(band.getcolors()) > 1  # something stands in that row
 
 
 def test_pictures_show_the_colors_of_the_scene(world):
     for r in world[1]["heldout"]:
-        pixels = Image.open(r.images[0]).getdata()
+        pixels = np.asarray(Image.open(r.images[0])).reshape(-1, 3).astype(int)
         near = {
             name
             for name, rgb in synthetic.COLORS.items()
-            if sum(all(abs(a - b) <= 15 for a, b in zip(p, rgb)) for p in pixels) > 40
+            if (np.abs(pixels - rgb).max(axis=1) <= 15).sum() > 40
         }
         assert near == {color for color, _ in r.meta["things"]}
 
@@ -118,7 +119,7 @@ def test_conclusions_are_read_back():
 
 def test_teacher_has_the_faults_it_should_have(tmp_path):
     records = make(tmp_path, sft=1500)["sft"]
-    teacher = SimulatedTeacher(0, (0.02, 0.5, 0.7), 0.15)
+    teacher = SimulatedTeacher(0, (0.0, 0.15, 0.95), 0.15)
     annotations = annotate(teacher, records, max_attempts=3)
     assert annotations == annotate(teacher, records, max_attempts=3)
     assert {a.attempts for a in annotations} == {1, 2, 3}

@@ -103,5 +103,5 @@ def test_blank_images_keep_their_size(world):
     record = world[1]["heldout"][0]
     (blank,) = evaluate.without_images([record])
     assert blank.images[0].size == (84, 84)
-    assert len(set(blank.images[0].getdata())) == 1
+    assert len(blank.images[0].getcolors()) == 1
     assert blank.responses == record.responses

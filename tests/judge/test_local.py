@@ -29,7 +29,7 @@ def judge(loaded):
 def test_probability_is_of_the_two_answer_tokens(judge, loaded):
     model, params, _ = loaded
     encoded = judge.processor.encode(judge_prompt(*PAIRS[0], TEMPLATES["brief"]))
-    batch = judge.processor.collate([encoded])
+    batch = jax.tree.map(jax.numpy.asarray, judge.processor.collate([encoded]))
     logits = (model.hidden(params, batch) @ model.head(params))[0, len(encoded.token_ids) - 1]
     yes, no = (logits[judge.processor.token_id(w)] for w in ("Yes", "No"))
     expected = 1 / (1 + np.exp(no - yes))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -107,6 +108,7 @@ def test_padding_and_neighbours_do_not_matter(loaded, prompts):
 def test_remat_changes_nothing(loaded, prompts):
     model, params, processor = loaded
     batch = processor.collate([processor.encode(p) for p in prompts])
+    batch = jax.tree.map(jnp.asarray, batch)
 
     def total(p, remat):
         return (model.hidden(p, batch, remat=remat) ** 2).mean()

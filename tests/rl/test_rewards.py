@@ -48,12 +48,12 @@ def test_consistency(probability, binary, signed):
 @pytest.mark.parametrize(
     ("format", "result", "consistency", "total"),
     [
-        (1, 1, 1, 2.0),
-        (1, 1, 0, 1.5),
-        (1, 0, 1, 0.5),  # consistency alone earns nothing
-        (0, 1, 1, 1.5),
-        (1, 1, -1, 1.0),  # the release: right but inconsistent halves the result
-        (0, 0, 0, 0.0),
+        (1.0, 1.0, 1.0, 2.0),
+        (1.0, 1.0, 0.0, 1.5),
+        (1.0, 0.0, 1.0, 0.5),  # consistency alone earns nothing
+        (0.0, 1.0, 1.0, 1.5),
+        (1.0, 1.0, -1.0, 1.0),  # the release: right but inconsistent halves the result
+        (0.0, 0.0, 0.0, 0.0),
     ],
 )
 def test_combination(format, result, consistency, total):

@@ -91,7 +91,7 @@ def test_samples_follow_the_softmax(engine, loaded, prompts):
     ]
     first = np.concatenate(sampled)[:, :, 0].ravel()
     encoded = processor.encode(prompts[0])
-    batch = processor.collate([encoded])
+    batch = jax.tree.map(jnp.asarray, processor.collate([encoded]))
     hidden = model.hidden(params, batch)[0, len(encoded.token_ids) - 1]
     logits = np.array(hidden @ model.head(params), np.float64)
     logits[list(processor.banned_ids)] = -np.inf

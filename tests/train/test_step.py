@@ -83,7 +83,7 @@ def test_the_loss_sees_the_image(loaded, batch):
         assert np.abs(gap).max() > 1e-6
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 2), (1, 8, 1), (8, 1, 1)])
+@pytest.mark.parametrize("shape", [(2, 2, 2)])
 def test_sharded_equals_one_device(loaded, batch, shape):
     model, params, _ = loaded
     found = []

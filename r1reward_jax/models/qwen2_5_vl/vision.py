@@ -76,7 +76,7 @@ class VisionTower(nnx.Module):
         """Visual tokens of each row's images, in window order, [B, I * P / 4, D]."""
         rows, images, patches = vision.patches.shape[:3]
         vision = jax.tree.map(lambda x: x.reshape(rows * images, *x.shape[2:]), vision)
-        x = self.patch_embed(vision.patches.astype(self.patch_embed.kernel.dtype))
+        x = self.patch_embed(jnp.asarray(vision.patches, self.patch_embed.kernel.dtype))
         x = self._layers(x, vision, remat)
         return self.merger(x).reshape(rows, images * patches // 4, -1)
 
