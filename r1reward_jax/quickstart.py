@@ -104,7 +104,7 @@ def _make_data(config: ConfigDict):
         seed=config.seed,
         sizes={"sft": c.sft_records, "rl": c.rl_records, "heldout": c.heldout_records},
         skills=tuple(c.skills),
-        things=tuple(c.things),
+        things={"sft": c.things, "rl": c.things, "heldout": c.heldout_things},
     )
     t = config.teacher
     teacher = SimulatedTeacher(config.seed, tuple(t.fallback), t.slip)

@@ -70,7 +70,11 @@ def world(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("world"))
     sizes = {"sft": 240, "rl": 120, "heldout": 60}
     records = synthetic.make_world(
-        folder, seed=0, sizes=sizes, skills=("color", "count"), things=(1, 2, 3)
+        folder,
+        seed=0,
+        sizes=sizes,
+        skills=("color", "count"),
+        things=dict.fromkeys(sizes, (1, 2, 3)),
     )
     return folder, records
 

@@ -29,7 +29,7 @@ COLORS = {
     "yellow": (240, 200, 20),
 }
 SHAPES = ("circle", "square", "triangle", "cross")
-NUMBERS = ("no", "one", "two", "three")
+NUMBERS = ("zero", "one", "two", "three")
 SPLITS = {"sft": 0.6, "rl": 0.2, "heldout": 0.2}
 """Share of the question texts that each split owns."""
 BOARD = 3
@@ -127,8 +127,7 @@ def _color(rng: random.Random, shape: str, things: int):
 
 
 def _count(rng: random.Random, shape: str, things: int):
-    things = max(things, 2)  # one thing leaves nothing to tell apart
-    pair = rng.sample(range(1, things + 1), 2)
+    pair = rng.sample(range(things + 1), 2)
     scenes = [
         _scene(
             rng,
@@ -178,7 +177,12 @@ SKILLS: dict[str, tuple[Callable, Sequence[str]]] = {
 
 
 def make_world(
-    folder: str, *, seed: int, sizes: dict[str, int], skills: Sequence[str], things: Sequence[int]
+    folder: str,
+    *,
+    seed: int,
+    sizes: dict[str, int],
+    skills: Sequence[str],
+    things: dict[str, Sequence[int]],
 ) -> dict[str, list[PreferenceRecord]]:
     """Make the records of every split and write their images as PNG files.
 
@@ -187,7 +191,7 @@ def make_world(
       seed: same seed, same bytes.
       sizes: records per split ("sft", "rl", "heldout"); rounded down to whole twins.
       skills: names from SKILLS.
-      things: the numbers of things in a scene to draw from; more things are harder.
+      things: per split, the numbers of things in a scene to draw from; more are harder.
 
     Raises:
       InputError: an unknown skill or split, or a scene that does not fit the board.
@@ -195,8 +199,9 @@ def make_world(
     unknown = [s for s in skills if s not in SKILLS] + [s for s in sizes if s not in SPLITS]
     if unknown:
         raise InputError(f"unknown {unknown}; skills are {list(SKILLS)}, splits are {list(SPLITS)}")
-    if not things or not 1 <= min(things) <= max(things) <= 3:
-        raise InputError(f"a scene has 1 to 3 things, not {list(things)}")
+    for split in sizes:
+        if not things[split] or not 1 <= min(things[split]) <= max(things[split]) <= 3:
+            raise InputError(f"{split}: a scene has 1 to 3 things, not {list(things[split])}")
     (epath.Path(folder) / "images").mkdir(parents=True, exist_ok=True)
     questions = _split_questions(random.Random(f"{seed}/questions"), skills)
     world, seen = {}, set()
@@ -204,7 +209,7 @@ def make_world(
         rng = random.Random(f"{seed}/{split}")
         world[split] = []
         while len(world[split]) + 2 <= size:
-            twin = _twin(rng, questions[split], things)
+            twin = _twin(rng, questions[split], things[split])
             images = [render(scene, rng) for scene in twin.scenes]
             keys = {hashlib.sha256(image.tobytes()).digest() for image in images}
             if seen.isdisjoint(keys):  # no image occurs twice, within or between splits

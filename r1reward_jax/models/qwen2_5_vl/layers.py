@@ -21,10 +21,13 @@ class RMSNorm(nnx.Module):
 
 class Linear(nnx.Module):
     """x @ kernel + bias, in the dtype of the parameters. Random kernels keep the variance of x:
-    the hub's 0.02 would let signals of a tiny model die out."""
+    the hub's 0.02 would let signals of a tiny model die out. `scale` shrinks those that write to
+    the residual stream, so that the tokens are not drowned at the start (GPT-2)."""
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool, rngs: nnx.Rngs):
-        std = inputs**-0.5
+    def __init__(
+        self, inputs: int, outputs: int, *, bias: bool, rngs: nnx.Rngs, scale: float = 1.0
+    ):
+        std = scale * inputs**-0.5
         self.kernel = nnx.Param(jax.random.normal(rngs.params(), (inputs, outputs)) * std)
         self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
 
@@ -36,10 +39,10 @@ class Linear(nnx.Module):
 class SwiGLU(nnx.Module):
     """down(silu(gate(x)) * up(x))."""
 
-    def __init__(self, width: int, inner: int, *, bias: bool, rngs: nnx.Rngs):
+    def __init__(self, width: int, inner: int, *, bias: bool, rngs: nnx.Rngs, scale: float):
         self.gate_proj = Linear(width, inner, bias=bias, rngs=rngs)
         self.up_proj = Linear(width, inner, bias=bias, rngs=rngs)
-        self.down_proj = Linear(inner, width, bias=bias, rngs=rngs)
+        self.down_proj = Linear(inner, width, bias=bias, rngs=rngs, scale=scale)
 
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))

@@ -23,13 +23,16 @@ class Block(nnx.Module):
     def __init__(self, config: TextConfig, rngs: nnx.Rngs):
         width, dim = config.hidden_size, config.head_dim
         keys = config.num_key_value_heads * dim
+        scale = (2 * config.num_hidden_layers) ** -0.5
         self.input_layernorm = RMSNorm(width, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(width, config.rms_norm_eps)
         self.q_proj = Linear(width, config.num_attention_heads * dim, bias=True, rngs=rngs)
         self.k_proj = Linear(width, keys, bias=True, rngs=rngs)
         self.v_proj = Linear(width, keys, bias=True, rngs=rngs)
-        self.o_proj = Linear(config.num_attention_heads * dim, width, bias=False, rngs=rngs)
-        self.mlp = SwiGLU(width, config.intermediate_size, bias=False, rngs=rngs)
+        self.o_proj = Linear(
+            config.num_attention_heads * dim, width, bias=False, rngs=rngs, scale=scale
+        )
+        self.mlp = SwiGLU(width, config.intermediate_size, bias=False, rngs=rngs, scale=scale)
         self.kv_heads, self.head_dim = config.num_key_value_heads, dim
 
     def __call__(

@@ -21,12 +21,12 @@ class Block(nnx.Module):
     """Pre-norm attention within a row, then SwiGLU."""
 
     def __init__(self, config: VisionConfig, rngs: nnx.Rngs):
-        width = config.hidden_size
+        width, scale = config.hidden_size, (2 * config.depth) ** -0.5
         self.norm1 = RMSNorm(width, 1e-6)
         self.norm2 = RMSNorm(width, 1e-6)
         self.qkv = Linear(width, 3 * width, bias=True, rngs=rngs)
-        self.proj = Linear(width, width, bias=True, rngs=rngs)
-        self.mlp = SwiGLU(width, config.intermediate_size, bias=True, rngs=rngs)
+        self.proj = Linear(width, width, bias=True, rngs=rngs, scale=scale)
+        self.mlp = SwiGLU(width, config.intermediate_size, bias=True, rngs=rngs, scale=scale)
         self.heads = config.num_heads
 
     def __call__(
