@@ -20,7 +20,7 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw
 
-from r1reward_jax.types import InputError, PreferenceRecord, Verdict, other
+from r1reward_jax.types import InputError, PreferenceRecord, Verdict
 
 COLORS = {
     "red": (214, 39, 40),
@@ -71,7 +71,7 @@ QUESTIONS = {
     ),
 }
 ROWS = ("top", "middle", "bottom")
-CONCLUSIONS = ("Response {k} fits.", "Response {k} is right.")
+CONCLUSIONS = ("So {k} fits.", "So {k} is right.")
 """How an analysis ends: what it says, in different words."""
 
 
@@ -308,16 +308,15 @@ def listing(record: PreferenceRecord) -> str:
 
 def conclusion(verdict: Verdict, rng: random.Random) -> str:
     """A last sentence that argues for `verdict`."""
-    return rng.choice(CONCLUSIONS).format(k=verdict, other=other(verdict))
+    return rng.choice(CONCLUSIONS).format(k=verdict)
 
 
 def supports(analysis: str) -> Verdict | None:
     """Which response an analysis argues for, by its conclusion; None if it has none or several
     that disagree. The world's own ground truth for consistency."""
     found: set[Verdict] = set()
-    for number, claim in re.findall(r"Response ([12]) (fits|is right|is wrong)\.", analysis):
-        verdict: Verdict = 1 if number == "1" else 2
-        found.add(other(verdict) if claim == "is wrong" else verdict)
+    for number, _ in re.findall(r"So ([12]) (fits|is right)\.", analysis):
+        found.add(1 if number == "1" else 2)
     return found.pop() if len(found) == 1 else None
 
 

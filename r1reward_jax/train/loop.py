@@ -97,7 +97,7 @@ def advantages(
         kept = z
     mean = masked_mean(x, mask)
     return kept, {
-        "advantage/filtered_frac": masked_mean((kept == 0) & (z != 0), mask),
+        "advantage/filtered_frac": masked_mean(((kept == 0) & (z != 0)) * 1.0, mask),
         "advantage/mean": mean,
         "advantage/std": jnp.sqrt(masked_mean((x - mean) ** 2, mask)),
         "advantage/max_abs": jnp.max(jnp.abs(z)),

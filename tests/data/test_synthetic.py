@@ -116,8 +116,9 @@ def test_conclusions_are_read_back():
         found = {synthetic.conclusion(verdict, rng) for _ in range(50)}
         assert len(found) == len(synthetic.CONCLUSIONS)
         assert all(synthetic.supports(f"I see a circle. {text}") == verdict for text in found)
-    assert synthetic.supports("Response 1 fits. Response 2 fits.") is None
-    assert synthetic.supports("Response 1 fits. Response 2 is wrong.") == 1
+    assert synthetic.supports("So 1 fits. So 2 fits.") is None
+    assert synthetic.supports("So 1 fits. So 1 is right.") == 1
+    assert synthetic.supports("It is red like Response 2. So 1 fits.") == 1
     assert synthetic.supports("no idea") is None
 
 
