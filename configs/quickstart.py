@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     c.step.remat = False
     c.step.chunk = 4096
 
-    c.sft.steps = 1000
+    c.sft.steps = 1700
     c.sft.batch = 32
     c.sft.lr = 2e-3
     c.sft.max_completion_tokens = 36
@@ -39,13 +39,7 @@ def get_config() -> ConfigDict:
 
     c.world = ConfigDict()  # the embedded world, see data.synthetic
     c.world.skills = ("color", "count")  # also: shape, position
-    c.world.things = (
-        1,
-        1,
-        2,
-        2,
-        3,
-    )  # things in a scene to learn from, drawn evenly; more are harder
+    c.world.things = (1, 1, 2, 2, 3)  # things in a scene to learn from, drawn evenly
     c.world.heldout_things = (1, 2, 3, 3)  # things in a scene to be judged
     c.world.sft_records = 6000  # annotated for the cold start
     c.world.rl_records = 4000  # annotated, of which the hard ones train RL

@@ -2,7 +2,7 @@
 
 Command:  r1reward train --config rl_7b model.path=runs/sft/exported data.train=rl.jsonl \
           judge.path=Qwen2.5-VL-7B-Instruct workdir=runs/rl
-Chips:    sized for 8 x 80 GB GPUs or a v5p-16; not yet run on either
+Chips:    not yet run on any; micro-batches are still missing
 Time:     the paper: 12 h on 4 x H800
 Score:    VL-RewardBench 71.92, Multimodal RewardBench 82.2, MM-RLHF-RewardBench 80.59 / 54.35
 """

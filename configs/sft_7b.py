@@ -2,7 +2,7 @@
 
 Command:  r1reward sft --config sft_7b model.path=Qwen2.5-VL-7B-Instruct \
           data.train=annotated.jsonl workdir=runs/sft
-Chips:    sized for 8 x 80 GB GPUs or a v5p-16; not yet run on either
+Chips:    not yet run on any; micro-batches are still missing
 Time:     the paper: 1 epoch in about 8 h on 4 x H800
 Score:    the paper's ablation, cold start only: VL-RewardBench 64.80
 """

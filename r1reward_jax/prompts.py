@@ -68,9 +68,15 @@ Response {verdict} is better.
 _BODY = r"(?:(?!</?think>|</?answer>).)*"
 _FORMAT = re.compile(rf"<think>({_BODY})</think><answer>({_BODY})</answer>", re.DOTALL)
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_HEADER = r"\s*(?:\n#+ *)?"
+"""Before a section's name: white space and, in published prompts, a markdown header's marks."""
 _SECTIONS = re.compile(
-    r"\[Question\]:\s*(?P<question>.*?)[\s#]*\[Response 1\]:\s*(?P<first>.*?)"
-    r"[\s#]*\[Response 2\]:\s*(?P<second>.*?)[\s#*]*(?:\[?Output [Ff]ormat.*)?\Z",
+    r"\[Question\]:(?P<question>.*?)"
+    + _HEADER
+    + r"\[Response 1\]:(?P<first>.*?)"
+    + _HEADER
+    + r"\[Response 2\]:(?P<second>.*?)\s*"
+    + r"(?:\n(?:#+ *)?(?:\*\*|\[)Output [Ff]ormat\b[^\n]*(?:\*\*|\]:)[ \t]*(?:\n.*)?)?\Z",
     re.DOTALL,
 )
 

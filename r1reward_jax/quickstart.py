@@ -69,20 +69,19 @@ def run(config: ConfigDict, *, controls: bool) -> dict[str, Any]:
     judge, summary = _make_judge(config, annotated, log)
     summary |= _measure_before(config, engine, cold, world["heldout"])
 
-    checkpoints = _checkpoints(config, "rl")
-    trained = run_rl(
-        config,
-        policy.model,
-        cold,
-        policy.processor,
-        hard(annotated["rl"]),
-        engine,
-        judge,
-        rules=policy.rules,
-        log=log,
-        checkpoints=checkpoints,
-    )
-    checkpoints.close()
+    with _checkpoints(config, "rl") as checkpoints:
+        trained = run_rl(
+            config,
+            policy.model,
+            cold,
+            policy.processor,
+            hard(annotated["rl"]),
+            engine,
+            judge,
+            rules=policy.rules,
+            log=log,
+            checkpoints=checkpoints,
+        )
     summary |= _measure_after(config, engine, trained, world, judge)
     policy.save(f"{workdir}/exported", trained)
     if controls:
@@ -153,22 +152,20 @@ def _cold_start(
     """Supervised training on the teacher's texts, from the base or from `start`."""
     settings = {"steps": config.sft.steps, "batch": config.sft.batch, "lr": config.sft.lr} | changed
     template = TEMPLATES[config.template]
-    checkpoints = _checkpoints(config, phase)
-    params = run_sft(
-        config,
-        policy.model,
-        policy.params if start is None else start,
-        policy.processor,
-        [cold_start_example(a, template) for a in annotations],
-        phase=phase,
-        rules=policy.rules,
-        capacity=config.sft.max_completion_tokens,
-        log=log,
-        checkpoints=checkpoints,
-        **settings,
-    )
-    checkpoints.close()
-    return params
+    with _checkpoints(config, phase) as checkpoints:
+        return run_sft(
+            config,
+            policy.model,
+            policy.params if start is None else start,
+            policy.processor,
+            [cold_start_example(a, template) for a in annotations],
+            phase=phase,
+            rules=policy.rules,
+            capacity=config.sft.max_completion_tokens,
+            log=log,
+            checkpoints=checkpoints,
+            **settings,
+        )
 
 
 def _make_judge(

@@ -59,6 +59,7 @@ def greedy_verdicts(folder: str, rows: list[dict], *, max_new_tokens: int, batch
 if __name__ == "__main__":
     run = Path(sys.argv[1])
     rows = [json.loads(x) for x in (run / "judgements.jsonl").read_text().splitlines()]
-    theirs = greedy_verdicts(str(run / "exported"), rows, max_new_tokens=32)
+    length = json.loads((run / "run.json").read_text())["config"]["rollout"]["max_new_tokens"]
+    theirs = greedy_verdicts(str(run / "exported"), rows, max_new_tokens=length)
     same = np.mean([parse_verdict(t) == r["verdicts"][0] for t, r in zip(theirs, rows)])
     print(f"{same:.4f} of {len(rows)} greedy verdicts are reproduced by transformers")

@@ -1,6 +1,7 @@
 """The whole path at a reduced size, and the exported model in the original's `generate`."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,8 @@ def test_run_directory_is_complete(run):
 
 def test_the_original_generates_our_greedy_verdicts(run):
     folder = Path(run[0])
-    pytest.importorskip("torch", reason="the original needs torch")
+    if sys.version_info >= (3, 12):
+        pytest.skip("torch is a test dependency on Python 3.11 only")
     rows = [json.loads(x) for x in (folder / "judgements.jsonl").read_text().splitlines()]
-    theirs = greedy_verdicts(str(folder / "exported"), rows, max_new_tokens=32)
+    theirs = greedy_verdicts(str(folder / "exported"), rows, max_new_tokens=36)
     assert np.mean([t == r["texts"][0] for t, r in zip(theirs, rows)]) >= 0.95

@@ -37,5 +37,11 @@ def annotate(
 
 
 def hard(annotations: Sequence[Annotation]) -> list[PreferenceRecord]:
-    """The records for RL: more than one attempt, or no success at all."""
-    return [a.record for a in annotations if a.attempts > 1 or not a.matched]
+    """The records for RL: more than one attempt, or no success at all.
+
+    Every second one is swapped if its label asks for it, so that labels stand 1:1 between the
+    positions as in the paper; a biased teacher would else leave them lopsided.
+    """
+    records = [a.record for a in annotations if a.attempts > 1 or not a.matched]
+    wanted = (1 + i % 2 for i in range(len(records)))
+    return [r if r.preferred == w else r.swapped() for r, w in zip(records, wanted, strict=True)]

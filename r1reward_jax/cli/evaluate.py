@@ -11,6 +11,7 @@ from r1reward_jax.evals import evaluate
 from r1reward_jax.prompts import TEMPLATES
 from r1reward_jax.train.build import load_policy, make_engine
 from r1reward_jax.train.metrics import say
+from r1reward_jax.train.run import file_hash, write_run_json
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -22,10 +23,10 @@ def run(args: Namespace) -> None:
     configs.require(config, "workdir", "model.path", "data.heldout")
     records = read_records(config.data.heldout)
     policy = load_policy(config, config.model.path)
+    write_run_json(config.workdir, config.to_dict(), data_hash=file_hash(config.data.heldout))
     engine = make_engine(config, policy)
     results = {}
     folder = epath.Path(config.workdir)
-    folder.mkdir(parents=True, exist_ok=True)
     votes = (config.eval.samples, config.eval.temperature)
     for name, (samples, temperature) in {"greedy": (1, 0.0), "votes": votes}.items():
         judgements = evaluate.judge(

@@ -24,23 +24,22 @@ def run(args: Namespace) -> None:
     policy = load_policy(config, config.model.path)
     write_run_json(config.workdir, config.to_dict(), data_hash=file_hash(config.data.train))
     checkpoint = config.checkpoint
-    checkpoints = Checkpoints(
+    with Checkpoints(
         f"{config.workdir}/checkpoints/sft", every=checkpoint.every, keep=checkpoint.keep
-    )
-    params = run_sft(
-        config,
-        policy.model,
-        policy.params,
-        policy.processor,
-        [cold_start_example(a, TEMPLATES[config.template]) for a in annotations],
-        phase="sft",
-        rules=policy.rules,
-        steps=config.sft.steps,
-        batch=config.sft.batch,
-        lr=config.sft.lr,
-        capacity=config.sft.max_completion_tokens,
-        log=MetricsLog(f"{config.workdir}/metrics.jsonl"),
-        checkpoints=checkpoints,
-    )
-    checkpoints.close()
+    ) as checkpoints:
+        params = run_sft(
+            config,
+            policy.model,
+            policy.params,
+            policy.processor,
+            [cold_start_example(a, TEMPLATES[config.template]) for a in annotations],
+            phase="sft",
+            rules=policy.rules,
+            steps=config.sft.steps,
+            batch=config.sft.batch,
+            lr=config.sft.lr,
+            capacity=config.sft.max_completion_tokens,
+            log=MetricsLog(f"{config.workdir}/metrics.jsonl"),
+            checkpoints=checkpoints,
+        )
     policy.save(f"{config.workdir}/exported", params)

@@ -22,20 +22,19 @@ def run(args: Namespace) -> None:
     policy = load_policy(config, config.model.path)
     write_run_json(config.workdir, config.to_dict(), data_hash=file_hash(config.data.train))
     checkpoint = config.checkpoint
-    checkpoints = Checkpoints(
+    with Checkpoints(
         f"{config.workdir}/checkpoints/rl", every=checkpoint.every, keep=checkpoint.keep
-    )
-    params = run_rl(
-        config,
-        policy.model,
-        policy.params,
-        policy.processor,
-        records,
-        make_engine(config, policy),
-        load_judge(config),
-        rules=policy.rules,
-        log=MetricsLog(f"{config.workdir}/metrics.jsonl"),
-        checkpoints=checkpoints,
-    )
-    checkpoints.close()
+    ) as checkpoints:
+        params = run_rl(
+            config,
+            policy.model,
+            policy.params,
+            policy.processor,
+            records,
+            make_engine(config, policy),
+            load_judge(config),
+            rules=policy.rules,
+            log=MetricsLog(f"{config.workdir}/metrics.jsonl"),
+            checkpoints=checkpoints,
+        )
     policy.save(f"{config.workdir}/exported", params)

@@ -31,17 +31,17 @@ class Annotation:
 
 def read_records(path: str) -> list[PreferenceRecord]:
     """All records of a jsonl file. Raises InputError with file and line number."""
-    return [record for record, _ in _rows(path)]
+    return [record for record, _, _ in _rows(path)]
 
 
 def read_annotations(path: str) -> list[Annotation]:
     """All annotated records of a jsonl file. Raises InputError with file and line number."""
     found = []
-    for number, (record, row) in enumerate(_rows(path), 1):
-        if "completion" not in row:
-            raise InputError(f"{path}:{number}: no `completion`; is the file annotated?")
-        annotation = (row["completion"], row["attempts"], row["matched"])
-        found.append(Annotation(record, *annotation))
+    for record, row, where in _rows(path):
+        missing = [name for name in ("completion", "attempts", "matched") if name not in row]
+        if missing:
+            raise InputError(f"{where}: no {', '.join(missing)}; is the file annotated?")
+        found.append(Annotation(record, row["completion"], row["attempts"], row["matched"]))
     return found
 
 
@@ -68,7 +68,7 @@ def _write(path: str, rows: Iterable[dict[str, Any]]) -> None:
 
 def _to_row(record: PreferenceRecord, path: str) -> dict[str, Any]:
     folder = f"{epath.Path(path).parent}/"
-    images = [str(image).removeprefix(folder) for image in record.images]
+    images = [_image_text(image, folder) for image in record.images]
     prompt = evaluator_prompt(record, TEMPLATES["full"])
     content = [{"type": "text", "text": prompt.content[-1]}]
     content += [{"type": "image", "image": image} for image in images]
@@ -82,18 +82,26 @@ def _to_row(record: PreferenceRecord, path: str) -> dict[str, Any]:
     return row | ({"meta": record.meta} if record.meta else {})
 
 
-def _rows(path: str) -> Iterator[tuple[PreferenceRecord, dict[str, Any]]]:
+def _image_text(image: Any, folder: str) -> str:
+    """A path relative to the folder, or bytes as a data URL."""
+    if isinstance(image, bytes):
+        return "data:image;base64," + base64.b64encode(image).decode()
+    return str(image).removeprefix(folder)
+
+
+def _rows(path: str) -> Iterator[tuple[PreferenceRecord, dict[str, Any], str]]:
+    """(record, row, "file:line") of every line that is not blank."""
     file = epath.Path(path)
     if not file.exists():
         raise InputError(f"{path}: not found; expected a jsonl file of preference records")
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    for number, line in enumerate(file.read_text().split("\n"), 1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
         try:
             row = json.loads(line)
-            yield _to_record(row, where, file.parent, number), row
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            yield _to_record(row, where, file.parent, number), row, where
+        except (json.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise InputError(f"{where}: not a row of the R1-Reward-RL schema ({problem})") from None
 
@@ -104,6 +112,8 @@ def _to_record(
     content = json.loads(row["message"])[-1]["content"]
     text = "".join(part["text"] for part in content if part["type"] == "text")
     images = tuple(part["image"] for part in content if part["type"] == "image")
+    if unknown := {part["type"] for part in content} - {"text", "image"}:
+        raise InputError(f"{where}: {', '.join(sorted(unknown))} is not supported yet, only images")
     sections = split_message(text)
     if sections is None:
         raise InputError(
@@ -121,14 +131,14 @@ def _to_record(
         question=row.get("question") or sections[0],
         responses=sections[1:],
         preferred=preferred,
-        images=tuple(_image(image, folder, where) for image in images or (row["image"],)),
+        images=tuple(_image(i, folder, where) for i in images or (row.get("image"),) if i),
         meta=row.get("meta", {}),
     )
 
 
 def _image(image: str, folder: epath.Path, where: str) -> str | bytes:
-    """A path as a path (relative ones below the file's folder), base64 as bytes."""
-    if len(image) < 1024:
+    """A path as a path (relative ones below the file's folder), base64 or a data URL as bytes."""
+    if len(image) < 1024 and not image.startswith("data:"):
         return str(folder / image)
     try:
         return base64.b64decode(image.split(",", 1)[-1], validate=True)

@@ -73,7 +73,8 @@ class LocalJudge:
     def score(self, pairs: Sequence[tuple[str, Verdict]]) -> list[float | None]:
         """The probability, for each (analysis, verdict), that the analysis supports the verdict.
 
-        Each distinct pair is judged once. None for an analysis that is too long for the judge.
+        Each distinct pair is judged once. None for an analysis that is too long for the judge, or
+        a score that is not a number.
         """
         prompts = {
             pair: self.processor.encode(judge_prompt(*pair, self.template))
@@ -86,5 +87,6 @@ class LocalJudge:
             inputs = self.processor.collate([prompts[pair] for pair in part], rows=self.rows)
             check(inputs)
             scores = np.asarray(self._step(self.params, self.put_batch(inputs)))
-            found |= zip(part, (float(s) for s in scores[: len(part)]), strict=True)
+            answers = zip(part, scores[: len(part)].tolist(), strict=True)
+            found |= {pair: score for pair, score in answers if score == score}  # NaN: no verdict
         return [found.get(pair) for pair in pairs]

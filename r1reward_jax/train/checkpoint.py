@@ -41,21 +41,24 @@ class Checkpoints:
         abstract: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))  # pyright: ignore
 
-    def close(self) -> None:
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
         """Wait for saves that are under way."""
         self._manager.wait_until_finished()
         self._manager.close()
 
 
 def load_params(folder: str, abstract: Params) -> Params:
-    """The parameters of the newest checkpoint in a folder, as host arrays.
+    """The parameters of the newest checkpoint in a folder.
 
     Args:
       folder: as given to `Checkpoints`.
       abstract: shapes and dtypes, see the model's `abstract_params`.
 
     Raises:
-      InputError: the folder has no checkpoint.
+      InputError: the folder has no checkpoint, or one of a model with other shapes.
     """
     with ocp.CheckpointManager(epath.Path(folder).absolute()) as manager:
         step = manager.latest_step()
@@ -63,6 +66,7 @@ def load_params(folder: str, abstract: Params) -> Params:
             raise InputError(f"{folder}: no checkpoint")
         restored: Any = manager.restore(step, args=ocp.args.StandardRestore())  # pyright: ignore
     params = restored["params"]
-    if jax.tree.structure(params) != jax.tree.structure(abstract):
+    shapes = [jax.tree.map(lambda x: x.shape, tree) for tree in (params, abstract)]
+    if shapes[0] != shapes[1]:
         raise InputError(f"{folder}: the checkpoint is of another model than the one given")
     return params

@@ -168,7 +168,9 @@ def run_rl(
 
         batch = put_batch(_train_batch(rollout, processor, engine.config.max_new_tokens), mesh)
         if c.old_logp == "trainer":
-            batch = batch._replace(old_logp=logprobs(state.params, batch))
+            sampled, recomputed = batch.old_logp, logprobs(state.params, batch)
+            gap = jnp.max(jnp.where(batch.mask, jnp.abs(sampled - recomputed), 0.0))
+            batch = batch._replace(old_logp=recomputed)
         ref_logp = logprobs(params, batch) if c.kl_coef else batch.old_logp
         totals = put_batch(np.asarray([r.total for r in rewards], np.float32), mesh)
         kept, advantage_metrics = estimate(totals, batch.old_logp, ref_logp, batch.mask)
@@ -181,7 +183,14 @@ def run_rl(
         several = jax.device_get(several)
         clock.append(time.perf_counter())
 
-        values = _join(several) | jax.device_get(advantage_metrics) | judge_metrics
+        if c.old_logp == "sampler":  # the first update sees the policy that sampled
+            gap = several[0]["loss/sampler_gap"]
+        values = (
+            _join(several)
+            | {"loss/sampler_gap": float(gap)}
+            | jax.device_get(advantage_metrics)
+            | judge_metrics
+        )
         values |= _rollout_metrics(rollout, rewards) | _times(clock)
         log.write("rl", iteration + 1, values)
         log.show("rl", iteration + 1, values, COLUMNS)
@@ -233,7 +242,7 @@ def _train_batch(rollout: Rollout, processor: Any, capacity: int) -> TrainBatch:
 
 def _join(several: list[dict[str, Any]]) -> dict[str, float]:
     """Metrics of an iteration's updates: extremes stay extremes, the rest is averaged."""
-    reduce = {"max": max, "gap": max, "min": min}
+    reduce = {"max": max, "min": min}
     return {
         name: float(reduce.get(name[-3:], lambda v: sum(v) / len(v))([m[name] for m in several]))
         for name in several[0]

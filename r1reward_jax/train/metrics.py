@@ -17,7 +17,7 @@ METRICS = {
     "loss/entropy": "mean entropy of the completion tokens, nats",
     "loss/grad_norm": "global gradient norm before the clip",
     "loss/skipped": "1 if the gradient was not finite and the update was skipped",
-    "loss/sampler_gap": "largest |trainer log-prob - old log-prob| of a completion token",
+    "loss/sampler_gap": "largest |trainer log-prob - sampler log-prob| of a completion token",
     "loss/clip_frac": "share of tokens whose surrogate is clipped",
     "loss/pre_clip_frac": "share of tokens whose log-ratio is outside the Pre-CLIP bounds",
     "loss/log_ratio_max": "largest log-ratio of a completion token",

@@ -13,12 +13,19 @@ import jax
 from etils import epath
 
 import r1reward_jax
+from r1reward_jax.types import InputError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "grain", "numpy")
 
 
 def write_run_json(workdir: str, config: dict[str, Any], *, data_hash: str) -> None:
-    """Write commit, versions, seed, data hash, config and devices to `workdir/run.json`."""
+    """Write commit, versions, seed, data hash, config and devices to `workdir/run.json`.
+
+    Raises:
+      InputError: the folder holds a run with another config or other data; its checkpoints would
+        be continued with the wrong settings.
+    """
+    _refuse_another_run(epath.Path(workdir) / "run.json", config, data_hash)
     body = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "version": r1reward_jax.__version__,
@@ -34,6 +41,33 @@ def write_run_json(workdir: str, config: dict[str, Any], *, data_hash: str) -> N
     folder = epath.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(json.dumps(body, indent=2))
+
+
+def _refuse_another_run(path: epath.Path, config: dict[str, Any], data_hash: str) -> None:
+    if not path.exists():
+        return
+    stored = json.loads(path.read_text())
+    ours = json.loads(json.dumps({"data_hash": data_hash, **config}))
+    old, new = (_flat(c) for c in ({"data_hash": stored["data_hash"], **stored["config"]}, ours))
+    changed = [
+        f"{name}: {old.get(name)} -> {new.get(name)}"
+        for name in sorted(old | new)
+        if old.get(name) != new.get(name)
+    ]
+    if changed:
+        raise InputError(
+            f"{path.parent} holds another run ({'; '.join(changed[:5])}); "
+            "give a new workdir, or delete that one"
+        )
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in config.items():
+        flat |= (
+            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        )
+    return flat
 
 
 def file_hash(path: str) -> str:

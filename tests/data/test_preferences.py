@@ -12,7 +12,7 @@ from r1reward_jax.data.preferences import (
     write_annotations,
     write_records,
 )
-from r1reward_jax.types import InputError
+from r1reward_jax.types import InputError, PreferenceRecord
 
 MESSAGE = (
     "You compare answers.\n\n###### **Input:**  \n###### [Question]:\nWhat is shown?  \n\n"
@@ -94,3 +94,21 @@ def test_missing_file_and_missing_annotation(tmp_path):
         read_records(str(tmp_path / "nothing.jsonl"))
     with pytest.raises(InputError, match="annotated"):
         read_annotations(write(tmp_path / "a.jsonl", public_row()))
+
+
+def test_odd_line_ends_bytes_and_missing_images_survive(tmp_path):
+    """U+2028 ends a line for str.splitlines, but not in jsonl."""
+    records = [
+        PreferenceRecord("a", "one\u2028two\x85three?", ("x", "y"), 1, (b"\x89PNG",)),
+        PreferenceRecord("b", "no picture?", ("x", "y"), 2),
+    ]
+    path = str(tmp_path / "odd.jsonl")
+    write_records(path, records)
+    assert read_records(path) == records
+
+
+def test_video_is_refused_and_not_dropped(tmp_path):
+    row = public_row()
+    row["message"] = row["message"].replace('"image", "image"', '"video", "video"')
+    with pytest.raises(InputError, match="video"):
+        read_records(write(tmp_path / "a.jsonl", row))

@@ -71,3 +71,8 @@ def test_answer_words_must_be_single_tokens(loaded):
             compute_dtype="float32",
             put_batch=jax.device_put,
         )
+
+
+def test_a_score_that_is_not_a_number_is_no_verdict(judge, monkeypatch):
+    monkeypatch.setattr(judge, "_step", lambda *a: np.array([np.nan, 0.9, 0.1, np.nan]))
+    assert judge.score(PAIRS[:3]) == [None, 0.9, 0.1]

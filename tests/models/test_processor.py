@@ -110,3 +110,11 @@ def test_positions_after_an_image(loaded):
     assert encoded.positions[at].tolist() == expected
     assert encoded.positions[at[-1] + 1].tolist() == [first + 3] * 3
     assert encoded.rope_delta == 3 - 6
+
+
+def test_decoding_drops_the_end_token_only(loaded):
+    """A special token inside a completion shows, so that it cannot pass for well-formed."""
+    processor = loaded[2]
+    ids = processor.encode_completion("<think>a</think>")
+    assert processor.decode(ids) == "<think>a</think>"
+    assert processor.decode([*ids[:-1], processor.banned_ids[0]]) == "<think>a</think><|image_pad|>"

@@ -74,3 +74,10 @@ def test_filter_is_on_the_standardised_scale():
     for scale in (0.01, 1.0, 100.0):
         z = adv.standardize(x * scale, mask, eps=1e-8)
         assert float(adv.filter_outliers(z, sigmas=3.0)[0, 0]) == 0.0
+
+
+@pytest.mark.parametrize("reward", [1.1, 1.8, 0.3])
+def test_equal_rewards_teach_nothing(reward):
+    """Rounding of the mean must not be blown up to z = 1."""
+    x = jnp.full((64, 12), reward)
+    assert not np.any(adv.standardize(x, jnp.ones((64, 12), bool), eps=1e-8))

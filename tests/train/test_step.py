@@ -182,16 +182,15 @@ def test_two_steps_then_resume_equals_four(loaded, world, tmp_path, monkeypatch)
     examples = [cold_start_example(a, TEMPLATES["brief"]) for a in annotations]
 
     def train(name, stop_after=None):
-        checkpoints = Checkpoints(str(tmp_path / name), every=2, keep=3)
-        save = checkpoints.save
+        with Checkpoints(str(tmp_path / name), every=2, keep=3) as checkpoints:
+            save = checkpoints.save
 
-        def stopping(state):
-            save(state)
-            if int(state.step) == stop_after:
-                raise KeyboardInterrupt
+            def stopping(state):
+                save(state)
+                if int(state.step) == stop_after:
+                    raise KeyboardInterrupt
 
-        monkeypatch.setattr(checkpoints, "save", stopping)
-        try:
+            monkeypatch.setattr(checkpoints, "save", stopping)
             return run_sft(
                 small_config(tmp_path),
                 model,
@@ -207,8 +206,6 @@ def test_two_steps_then_resume_equals_four(loaded, world, tmp_path, monkeypatch)
                 log=MetricsLog(str(tmp_path / name / "metrics.jsonl")),
                 checkpoints=checkpoints,
             )
-        finally:
-            checkpoints.close()
 
     whole = jax.tree.map(np.asarray, train("whole"))
     with pytest.raises(KeyboardInterrupt):

@@ -54,7 +54,7 @@ def attention(
     v: Float[Array, "B S K H"],
     mask: Bool[Array, "B T S"],
 ) -> Float[Array, "B T K G H"]:
-    """Grouped-query attention, softmax in float32. Rows without any key give zeros."""
+    """Grouped-query attention, softmax in float32. Rows without any key average all values."""
     scale = q.shape[-1] ** -0.5
     scores = jnp.einsum("BTKGH,BSKH->BKGTS", q * scale, k, preferred_element_type=jnp.float32)
     scores = jnp.where(mask[:, None, None], scores, -1e30)

@@ -126,8 +126,12 @@ class Processor:
         return [*self._text(text), self._im_end]
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of sampled tokens, special tokens left out."""
-        return self.tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        """Text of sampled tokens without the end token; other special tokens show, so that the
+        format reward sees them."""
+        ids = list(token_ids)
+        if ids and ids[-1] in self.eos_ids:
+            ids.pop()
+        return self.tokenizer.decode(ids, skip_special_tokens=False)
 
     def fits(self, prompt: EncodedPrompt) -> bool:
         """Whether the largest bucket has room for a prompt."""

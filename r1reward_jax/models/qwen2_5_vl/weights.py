@@ -198,6 +198,8 @@ def save(folder: str, model: Model, params: Params, *, like: str, dtype: Any = N
         names = hub_names(config, path)
         for name, part in [(names, value)] if isinstance(names, str) else zip(names, value):
             tensors[name] = to_hub(path, part, config)
+    for old in [*target.glob("*.safetensors"), *target.glob("*.safetensors.index.json")]:
+        old.unlink()  # a left-over shard would be read along with the new ones
     _save_shards(target, tensors)
     hf = config.to_hf() | {"torch_dtype": str(next(iter(tensors.values())).dtype)}
     (target / "config.json").write_text(json.dumps(hf, indent=2))
