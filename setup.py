@@ -44,6 +44,7 @@ setup(
         "test": [
             "beartype",
             "hypothesis",
+            "jinja2",
             "pyright",
             "pytest",
             "ruff",

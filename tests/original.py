@@ -52,8 +52,14 @@ def greedy_verdicts(folder: str, rows: list[dict], *, max_new_tokens: int, batch
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
             )
-        texts += [processor.decode(row[width:].tolist()) for row in out]
+        texts += [processor.decode(_until_end(row[width:].tolist(), processor)) for row in out]
     return texts
+
+
+def _until_end(ids: list[int], processor: Processor) -> list[int]:
+    """Tokens up to and with the end token; `generate` pads behind it."""
+    ends = [i for i, token in enumerate(ids) if token in processor.eos_ids]
+    return ids[: ends[0] + 1] if ends else ids
 
 
 if __name__ == "__main__":
