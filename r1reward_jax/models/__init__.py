@@ -1,5 +1,5 @@
 """Model ports. `MODELS` maps the `model_type` of a config.json to its port; a port offers
-`load`, `save`, `Processor`, `Buckets` and `RULES`."""
+`Config`, `Model`, `load`, `save`, `Processor`, `Buckets` and `RULES`."""
 
 import json
 from types import ModuleType
