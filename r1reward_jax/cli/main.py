@@ -26,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     argv = list(sys.argv[1:] if argv is None else argv)
+    # torch is not needed here; transformers would say that it misses it
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     asked = next((a for a in argv if not a.startswith("-")), None)
     for name, text in VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text)
