@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     c.step.remat = False
     c.step.chunk = 4096
 
-    c.sft.steps = 1700
+    c.sft.steps = 1500
     c.sft.batch = 32
     c.sft.lr = 2e-3
     c.sft.max_completion_tokens = 36

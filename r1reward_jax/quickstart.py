@@ -33,8 +33,13 @@ from r1reward_jax.prompts import (
 )
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.train.batches import Example, cold_start_example
-from r1reward_jax.train.build import Policy, load_judge, load_policy, make_engine
-from r1reward_jax.train.checkpoint import Checkpoints
+from r1reward_jax.train.build import (
+    Policy,
+    load_judge,
+    load_policy,
+    make_checkpoints,
+    make_engine,
+)
 from r1reward_jax.train.loop import run_rl
 from r1reward_jax.train.metrics import MetricsLog, say
 from r1reward_jax.train.run import write_run_json
@@ -69,7 +74,7 @@ def run(config: ConfigDict, *, controls: bool) -> dict[str, Any]:
     judge, summary = _make_judge(config, annotated, log)
     summary |= _measure_before(config, engine, cold, world["heldout"])
 
-    with _checkpoints(config, "rl") as checkpoints:
+    with make_checkpoints(config, "rl") as checkpoints:
         trained = run_rl(
             config,
             policy.model,
@@ -135,11 +140,6 @@ def _make_base_models(config: ConfigDict, annotations: Sequence[Annotation]) -> 
     make_checkpoint(f"{config.workdir}/judge", texts, seed=config.seed + 1, sizes=sizes, **shared)
 
 
-def _checkpoints(config: ConfigDict, phase: str) -> Checkpoints:
-    c = config.checkpoint
-    return Checkpoints(f"{config.workdir}/checkpoints/{phase}", every=c.every, keep=c.keep)
-
-
 def _cold_start(
     config: ConfigDict,
     policy: Policy,
@@ -152,7 +152,7 @@ def _cold_start(
     """Supervised training on the teacher's texts, from the base or from `start`."""
     settings = {"steps": config.sft.steps, "batch": config.sft.batch, "lr": config.sft.lr} | changed
     template = TEMPLATES[config.template]
-    with _checkpoints(config, phase) as checkpoints:
+    with make_checkpoints(config, phase) as checkpoints:
         return run_sft(
             config,
             policy.model,

@@ -104,12 +104,12 @@ class RewardBreakdown:
 class EncodedPrompt:
     """A tokenised, unpadded prompt as a processor makes it."""
 
-    token_ids: Int[np.ndarray, "T"]
+    token_ids: Int[np.ndarray, " T"]
     positions: Int[np.ndarray, "T 3"]
     """M-RoPE positions (time, height, width)."""
     rope_delta: int
     """What to add to a token's index to get its position, for tokens after the prompt."""
-    is_vision: Bool[np.ndarray, "T"]
+    is_vision: Bool[np.ndarray, " T"]
     """True where a visual token stands."""
     images: tuple[Any, ...] = ()
 
@@ -135,9 +135,9 @@ class PromptBatch(NamedTuple):
     """Right-padded token rows with their M-RoPE positions and images."""
 
     tokens: Int[Array, "B T"]
-    lengths: Int[Array, "B"]
+    lengths: Int[Array, " B"]
     positions: Int[Array, "B T 3"]
-    rope_delta: Int[Array, "B"]
+    rope_delta: Int[Array, " B"]
     vision_index: Int[Array, "B T"]
     """Which merged patch of the row (image * Q + patch) stands here; -1 for text."""
     vision: VisionInputs | None
@@ -159,7 +159,7 @@ class TrainBatch(NamedTuple):
 
     inputs: PromptBatch
     """Prompt and completion together."""
-    prompt_lengths: Int[Array, "B"]
+    prompt_lengths: Int[Array, " B"]
     completions: Int[Array, "B C"]
     mask: Bool[Array, "B C"]
     """True on completion tokens, false on padding."""
@@ -180,7 +180,7 @@ class Cache(NamedTuple):
 
     prompt_k: Float[Array, "L B K S H"]
     prompt_v: Float[Array, "L B K S H"]
-    prompt_lengths: Int[Array, "B"]
+    prompt_lengths: Int[Array, " B"]
     k: Float[Array, "L B K M C H"]
     v: Float[Array, "L B K M C H"]
 

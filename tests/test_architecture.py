@@ -67,32 +67,87 @@ def test_configs_import_only_ml_collections():
                 assert module.startswith(("ml_collections", "r1reward_jax.configs")), path
 
 
-def reads():
-    """Every attribute name and string in the package, and the sections passed on with `**`."""
-    names, starred = set(), set()
+def sections_of(node: ast.AST, aliases: dict[str, set[str]]) -> set[str]:
+    """What an expression before a field may be: `config.rl` -> {"rl"}, an alias -> its sections."""
+    if isinstance(node, ast.Attribute):
+        return {node.attr}
+    return aliases.get(node.id, set()) if isinstance(node, ast.Name) else set()
+
+
+def aliases_of(tree: ast.AST) -> dict[str, set[str]]:
+    """Local names of config sections: `c = config.rl`, `c, mesh = config.rl, …`, `f(config.rl)`."""
+    aliases: dict[str, set[str]] = {}
+    functions = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+
+    def add(target: ast.AST, value: ast.AST) -> None:
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            for t, v in zip(target.elts, value.elts):
+                add(t, v)
+        elif isinstance(target, ast.Name):
+            name = {"config"} if isinstance(value, ast.Name) else sections_of(value, aliases)
+            aliases.setdefault(target.id, set()).update(name)
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            add(node.targets[0], node.value)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            called = functions.get(node.func.id)
+            for parameter, value in zip(called.args.args if called else [], node.args):
+                aliases.setdefault(parameter.arg, set()).update(sections_of(value, aliases))
+    return aliases
+
+
+def reads() -> tuple[set[tuple[str, str]], set[str]]:
+    """(section, field) pairs that the package reads, and sections that it passes on whole."""
+    pairs, whole = set(), set()
     for path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-                names.add(node.attr)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                names.add(node.value)
+        tree = ast.parse(path.read_text())
+        aliases = aliases_of(tree)
+        strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                pairs |= {(s, node.attr) for s in sections_of(node.value, aliases)}
+                if isinstance(node.value, ast.Name) and node.value.id in ("config", "settings"):
+                    pairs.add(("", node.attr))
+                if node.attr == "items":
+                    whole |= sections_of(node.value, aliases)
+            elif isinstance(node, ast.Subscript):
+                for section in sections_of(node.value, aliases):
+                    constant = isinstance(node.slice, ast.Constant)
+                    names = {node.slice.value} if constant else strings
+                    pairs |= {(section, name) for name in names}
             elif isinstance(node, ast.Call):
-                starred |= {
-                    k.value.attr
-                    for k in node.keywords
-                    if k.arg is None and isinstance(k.value, ast.Attribute)
-                }
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "items":
-                starred.add(getattr(node.func.value, "attr", ""))
-    return names, starred
+                for keyword in node.keywords:
+                    if keyword.arg is None:
+                        whole |= sections_of(keyword.value, aliases)
+    return pairs, whole
+
+
+def unread(fields) -> list[str]:
+    pairs, whole = reads()
+    found = []
+    for path in fields:
+        *sections, field = path.split(".")
+        section = sections[-1] if sections else ""
+        if (section, field) not in pairs and section not in whole:
+            found.append(path)
+    return found
 
 
 @pytest.mark.parametrize("name", ["default", "quickstart"])
 def test_every_config_field_is_read(name):
-    names, starred = reads()
-    for path, _ in configs._items(configs.load(name)):
-        *sections, field = path.split(".")
-        assert field in names or set(sections) & starred, f"nothing reads config field {path}"
+    assert unread(path for path, _ in configs._items(configs.load(name))) == []
+
+
+def test_unread_fields_are_noticed():
+    """A field counts only in its own section: `steps` is read of sft, and `lr` never of rollout."""
+    assert unread(["rl.steps", "rollout.lr", "checkpoint.rows", "nothing"]) == [
+        "rl.steps",
+        "rollout.lr",
+        "checkpoint.rows",
+        "nothing",
+    ]
 
 
 def test_every_knob_has_a_comment():

@@ -5,6 +5,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -22,6 +24,22 @@ def test_wheel_holds_the_configs(tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"r1reward_jax/configs/default.py", "r1reward_jax/rl/losses.py"} <= names
     assert not any(n.startswith(("tests/", "configs/")) for n in names)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "check"],
+        ["ruff", "format", "--check"],
+        ["pyright", "--pythonpath", sys.executable],
+    ],
+    ids=lambda c: " ".join(c[:2]),
+)
+def test_source_is_clean(command):
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_ci_runs_the_readmes_test_command():

@@ -4,6 +4,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ from r1reward_jax.types import InputError
 def add_arguments(parser: ArgumentParser, default: str) -> None:
     """The arguments every verb with a config has."""
     parser.add_argument(
-        "--config", default=default, help=f"a name in configs/ or a .py file (default: {default})"
+        "--config",
+        default=default,
+        help=f"a name in configs/, a .py file, or a run's config.json (default: {default})",
     )
     parser.add_argument("--seed", type=int, help="same as seed=N")
     parser.add_argument("--workdir", help="run directory, same as workdir=DIR")
@@ -36,10 +39,12 @@ def config_from(args: Namespace) -> ConfigDict:
 
 
 def load(name: str) -> ConfigDict:
-    """`get_config()` of a file, or of a module in r1reward_jax.configs."""
+    """`get_config()` of a file or of a module in r1reward_jax.configs; or a run's config.json."""
+    if name.endswith((".py", ".json")) and not Path(name).exists():
+        raise InputError(f"config {name}: not found")
+    if name.endswith(".json"):
+        return _from_json(name)
     if name.endswith(".py"):
-        if not Path(name).exists():
-            raise InputError(f"config {name}: not found")
         spec = importlib.util.spec_from_file_location("user_config", name)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -53,6 +58,20 @@ def load(name: str) -> ConfigDict:
         folders = importlib.import_module("r1reward_jax.configs").__path__
         known = sorted(p.stem for f in folders for p in Path(f).glob("[a-z]*.py"))
         raise InputError(f"config {name!r}: not found; known: {', '.join(known)}") from None
+
+
+def _from_json(name: str) -> ConfigDict:
+    """A config that a run wrote; json knows no tuples, configs know no lists."""
+
+    def tuples(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: tuples(v) for k, v in value.items()}
+        return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+    try:
+        return ConfigDict(tuples(json.loads(Path(name).read_text())))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"config {name}: not a config written by a run ({error})") from None
 
 
 def override(config: ConfigDict, assignments: Sequence[str]) -> None:

@@ -6,12 +6,12 @@ from argparse import ArgumentParser, Namespace
 from etils import epath
 
 from r1reward_jax.cli import configs
+from r1reward_jax.cli.run import start
 from r1reward_jax.data.preferences import read_records
 from r1reward_jax.evals import evaluate
 from r1reward_jax.prompts import TEMPLATES
-from r1reward_jax.train.build import load_policy, make_engine
+from r1reward_jax.train.build import make_engine
 from r1reward_jax.train.metrics import say
-from r1reward_jax.train.run import file_hash, write_run_json
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -19,11 +19,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    config = configs.config_from(args)
-    configs.require(config, "workdir", "model.path", "data.heldout")
-    records = read_records(config.data.heldout)
-    policy = load_policy(config, config.model.path)
-    write_run_json(config.workdir, config.to_dict(), data_hash=file_hash(config.data.heldout))
+    config, records, policy = start(args, "heldout", read_records)
     engine = make_engine(config, policy)
     results = {}
     folder = epath.Path(config.workdir)

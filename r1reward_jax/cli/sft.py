@@ -3,13 +3,12 @@
 from argparse import ArgumentParser, Namespace
 
 from r1reward_jax.cli import configs
+from r1reward_jax.cli.run import start
 from r1reward_jax.data.preferences import read_annotations
 from r1reward_jax.prompts import TEMPLATES
 from r1reward_jax.train.batches import cold_start_example
-from r1reward_jax.train.build import load_policy
-from r1reward_jax.train.checkpoint import Checkpoints
+from r1reward_jax.train.build import make_checkpoints
 from r1reward_jax.train.metrics import MetricsLog
-from r1reward_jax.train.run import file_hash, write_run_json
 from r1reward_jax.train.sft import run_sft
 
 
@@ -18,15 +17,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    config = configs.config_from(args)
-    configs.require(config, "workdir", "model.path", "data.train")
-    annotations = read_annotations(config.data.train)
-    policy = load_policy(config, config.model.path)
-    write_run_json(config.workdir, config.to_dict(), data_hash=file_hash(config.data.train))
-    checkpoint = config.checkpoint
-    with Checkpoints(
-        f"{config.workdir}/checkpoints/sft", every=checkpoint.every, keep=checkpoint.keep
-    ) as checkpoints:
+    config, annotations, policy = start(args, "train", read_annotations)
+    with make_checkpoints(config, "sft") as checkpoints:
         params = run_sft(
             config,
             policy.model,

@@ -123,7 +123,7 @@ def _others(rng: random.Random, count: int, *, color: str = "", shape: str = "")
 def _color(rng: random.Random, shape: str, things: int):
     pair = rng.sample(list(COLORS), 2)
     scenes = [_scene(rng, [(c, shape), *_others(rng, things - 1, shape=shape)]) for c in pair]
-    return [f"It is {c}." for c in pair], [f"It is {c}" for c in pair], scenes
+    return [f"{shape} {c}." for c in pair], [f"{shape} {c}" for c in pair], scenes
 
 
 def _count(rng: random.Random, shape: str, things: int):
@@ -301,9 +301,13 @@ def _draw(draw: ImageDraw.ImageDraw, shape: str, x: int, y: int, size: int, colo
 
 def listing(record: PreferenceRecord) -> str:
     """The faultless first half of an analysis: what stands on the board, in reading order, the
-    fact that the question asks for, and which response says the same."""
-    things = ", ".join(f"{color} {shape}" for color, shape in record.meta["things"])
-    return f"{things}. {record.meta['fact']} like Response {record.preferred}."
+    fact that the question asks for, and which response says the same.
+
+    Notes, shape before color: whoever asks about a shape finds the color right behind it, which
+    is the first thing a small decoder learns to look up ("induction", Olsson et al. 2022,
+    arXiv 2209.11895)."""
+    things = ", ".join(f"{shape} {color}" for color, shape in record.meta["things"])
+    return f"{things}; {record.meta['fact']} like Response {record.preferred}."
 
 
 def conclusion(verdict: Verdict, rng: random.Random) -> str:

@@ -19,7 +19,7 @@ from r1reward_jax.types import Array, LanguageModel, Params, PromptBatch, Verdic
 
 def support_probability(
     model: LanguageModel, params: Params, inputs: PromptBatch, answers: Int[Array, "2"], dtype: Any
-) -> Float[Array, "B"]:
+) -> Float[Array, " B"]:
     """P(supports) / (P(supports) + P(contradicts)) behind each prompt, float32.
 
     Args:

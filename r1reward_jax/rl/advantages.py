@@ -12,7 +12,11 @@ from r1reward_jax.rl.logprobs import masked_mean
 
 
 def token_rewards(
-    rewards: Float[Array, "B"], kl: Float[Array, "B C"], mask: Bool[Array, "B C"], *, kl_coef: float
+    rewards: Float[Array, " B"],
+    kl: Float[Array, "B C"],
+    mask: Bool[Array, "B C"],
+    *,
+    kl_coef: float,
 ) -> Float[Array, "B C"]:
     """r_t = [t is the last token] * r(x, y) - kl_coef * kl_t   (Reinforce++, equation 5).
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 def completion_hidden(
-    hidden: Float[Array, "B T D"], prompt_lengths: Int[Array, "B"], capacity: int
+    hidden: Float[Array, "B T D"], prompt_lengths: Int[Array, " B"], capacity: int
 ) -> Float[Array, "B C D"]:
     """Hidden states that predict each completion token: from the prompt's last position on.
 

@@ -44,7 +44,7 @@ def sample(
     config: SamplerConfig,
     params: Params,
     inputs: PromptBatch,
-    seeds: Int[Array, "B"],
+    seeds: Int[Array, " B"],
     key: PRNGKeyArray,
     temperature: Float[Array, ""],
 ) -> RolloutBatch:

@@ -1,4 +1,4 @@
-"""From a config to the things a run is made of: policy, engine, judge."""
+"""From a config to the things a run is made of: policy, engine, judge, checkpoints."""
 
 import functools
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from r1reward_jax.judge.local import LocalJudge
 from r1reward_jax.models import port_of
 from r1reward_jax.prompts import TEMPLATES
 from r1reward_jax.rollout.engine import Engine
+from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
 from r1reward_jax.types import LanguageModel, Params
 
@@ -74,3 +75,9 @@ def load_judge(config: ConfigDict) -> LocalJudge | None:
         compute_dtype=dtype,
         put_batch=functools.partial(put_batch, mesh=mesh),
     )
+
+
+def make_checkpoints(config: ConfigDict, phase: str) -> Checkpoints:
+    """The checkpoints of a phase of the config's run."""
+    c = config.checkpoint
+    return Checkpoints(f"{config.workdir}/checkpoints/{phase}", every=c.every, keep=c.keep)

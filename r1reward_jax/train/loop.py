@@ -4,21 +4,19 @@ records -> prompts -> rollout -> completions -> rewards -> advantages -> batch -
 """
 
 import functools
-import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
-from r1reward_jax.prompts import TEMPLATES, evaluator_prompt, parse_verdict
+from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
 from r1reward_jax.rl.advantages import (
     filter_outliers,
     filter_released,
@@ -34,6 +32,7 @@ from r1reward_jax.train.batches import make_train_batch
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.mesh import make_mesh, put_batch
 from r1reward_jax.train.metrics import MetricsLog, progress
+from r1reward_jax.train.rollouts import join, rollout_metrics, times, write_rollouts
 from r1reward_jax.train.scoring import score
 from r1reward_jax.train.sft import optimizer_for, step_config
 from r1reward_jax.train.state import init_state
@@ -44,8 +43,8 @@ from r1reward_jax.types import (
     LanguageModel,
     Params,
     PreferenceRecord,
-    RewardBreakdown,
     TrainBatch,
+    TrainState,
     batch_rows,
 )
 
@@ -80,7 +79,7 @@ def records_of(records: Sequence[PreferenceRecord], iteration: int, size: int, s
 
 def advantages(
     config: AdvantageConfig,
-    rewards: Float[Array, "B"],
+    rewards: Float[Array, " B"],
     logp: Float[Array, "B C"],
     ref_logp: Float[Array, "B C"],
     mask: Bool[Array, "B C"],
@@ -140,21 +139,17 @@ def run_rl(
     optimizer = optimizer_for(config, c.lr, c.iterations * minibatches)
     state = init_state(params, optimizer, rules, mesh)
     state = (checkpoints and checkpoints.restore(state)) or state
-    static = step_config(config)
-    logprobs = jax.jit(lambda p, b: batch_logprobs(model, p, b, static)[0])
-    settings = AdvantageConfig(c.filter, c.sigmas, c.eps, c.kl_coef)
-    estimate = jax.jit(functools.partial(advantages, settings))
-    step = jit_step(model, optimizer, _loss(c), static, state)
-    template = TEMPLATES[config.template]
+    first = int(state.step) // minibatches
+    log.rewind("rl", first)
+    compiled = _compile(config, model, optimizer, state)
     weights = {k: c[k] for k in ("format_weight", "consistency_weight", "consistency_mode")}
 
-    for iteration in progress(range(int(state.step) // minibatches, c.iterations), "rl"):
+    for iteration in progress(range(first, c.iterations), "rl"):
         clock = [time.perf_counter()]
         chosen = records_of(records, iteration, c.rollout_batch, config.seed)
-        prompts = [evaluator_prompt(r, template) for r in chosen]
         rollout = engine.generate(
             state.params,
-            prompts,
+            [evaluator_prompt(r, TEMPLATES[config.template]) for r in chosen],
             samples=1,
             temperature=c.temperature,
             seed=config.seed,
@@ -163,41 +158,81 @@ def run_rl(
         clock.append(time.perf_counter())
 
         completions = [row[0] for row in rollout.completions]
-        rewards, judge_metrics = score(completions, [r.preferred for r in chosen], judge, **weights)
+        rewards, judged = score(completions, [r.preferred for r in chosen], judge, **weights)
         clock.append(time.perf_counter())
 
         batch = put_batch(_train_batch(rollout, processor, engine.config.max_new_tokens), mesh)
-        if c.old_logp == "trainer":
-            sampled, recomputed = batch.old_logp, logprobs(state.params, batch)
-            gap = jnp.max(jnp.where(batch.mask, jnp.abs(sampled - recomputed), 0.0))
-            batch = batch._replace(old_logp=recomputed)
-        ref_logp = logprobs(params, batch) if c.kl_coef else batch.old_logp
         totals = put_batch(np.asarray([r.total for r in rewards], np.float32), mesh)
-        kept, advantage_metrics = estimate(totals, batch.old_logp, ref_logp, batch.mask)
-        batch = batch._replace(advantages=kept)
-        several = []
-        for k in range(minibatches):
-            rows = slice(k * c.train_batch, (k + 1) * c.train_batch)
-            state, metrics = step(state, batch_rows(batch, rows))
-            several.append(metrics)
-        several = jax.device_get(several)
+        reference = params if c.kl_coef else None
+        batch, prepared = _prepare(compiled, state.params, reference, batch, totals)
+        state, updated = _update(compiled, state, batch, minibatches)
+        prepared = jax.device_get(prepared)
         clock.append(time.perf_counter())
 
-        if c.old_logp == "sampler":  # the first update sees the policy that sampled
-            gap = several[0]["loss/sampler_gap"]
-        values = (
-            _join(several)
-            | {"loss/sampler_gap": float(gap)}
-            | jax.device_get(advantage_metrics)
-            | judge_metrics
-        )
-        values |= _rollout_metrics(rollout, rewards) | _times(clock)
+        values = updated | prepared | judged | rollout_metrics(rollout, rewards) | times(clock)
         log.write("rl", iteration + 1, values)
         log.show("rl", iteration + 1, values, COLUMNS)
-        _write_rollouts(log, iteration + 1, chosen, rollout, rewards)
+        write_rollouts(log, iteration + 1, chosen, rollout, rewards)
         if checkpoints and (checkpoints.due(iteration + 1) or iteration + 1 == c.iterations):
             checkpoints.save(state)
     return state.params
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The jitted functions of an iteration."""
+
+    logprobs: Callable
+    """(params, batch) -> log-probs [B, C]."""
+    estimate: Callable
+    """`advantages` with its settings."""
+    step: Callable
+    """(state, batch) -> (state, metrics)."""
+    old_logp: str
+    """Whose old log-probs are taken: trainer or sampler."""
+
+
+def _compile(config: ConfigDict, model: LanguageModel, optimizer: Any, state: Any) -> Compiled:
+    c, static = config.rl, step_config(config)
+    settings = AdvantageConfig(c.filter, c.sigmas, c.eps, c.kl_coef)
+    return Compiled(
+        jax.jit(lambda p, b: batch_logprobs(model, p, b, static)[0]),
+        jax.jit(functools.partial(advantages, settings)),
+        jit_step(model, optimizer, _loss(c), static, state),
+        c.old_logp,
+    )
+
+
+def _prepare(
+    compiled: Compiled,
+    params: Params,
+    reference: Params | None,
+    batch: TrainBatch,
+    totals: Float[Array, " B"],
+) -> tuple[TrainBatch, dict[str, Array]]:
+    """Put old log-probs and advantages into a batch that comes with the sampler's log-probs."""
+    metrics = {}
+    if compiled.old_logp == "trainer":
+        recomputed = compiled.logprobs(params, batch)
+        gaps = jnp.where(batch.mask, jnp.abs(batch.old_logp - recomputed), 0.0)
+        metrics["loss/sampler_gap"] = jnp.max(gaps)
+        batch = batch._replace(old_logp=recomputed)
+    ref_logp = batch.old_logp if reference is None else compiled.logprobs(reference, batch)
+    kept, found = compiled.estimate(totals, batch.old_logp, ref_logp, batch.mask)
+    return batch._replace(advantages=kept), metrics | found
+
+
+def _update(
+    compiled: Compiled, state: TrainState, batch: TrainBatch, minibatches: int
+) -> tuple[TrainState, dict[str, float]]:
+    """One pass over a rollout batch; the metrics of its updates, joined."""
+    size, several = batch.mask.shape[0] // minibatches, []
+    for k in range(minibatches):
+        state, metrics = compiled.step(state, batch_rows(batch, slice(k * size, (k + 1) * size)))
+        several.append(metrics)
+    several = jax.device_get(several)
+    # only the first update sees the policy that sampled
+    return state, join(several) | {"loss/sampler_gap": float(several[0]["loss/sampler_gap"])}
 
 
 def _check(config: ConfigDict, records: Sequence[PreferenceRecord]) -> None:
@@ -238,59 +273,3 @@ def _train_batch(rollout: Rollout, processor: Any, capacity: int) -> TrainBatch:
     return make_train_batch(
         rollout.prompts, completions, processor, capacity=capacity, old_logp=np.asarray(old_logp)
     )
-
-
-def _join(several: list[dict[str, Any]]) -> dict[str, float]:
-    """Metrics of an iteration's updates: extremes stay extremes, the rest is averaged."""
-    reduce = {"max": max, "min": min}
-    return {
-        name: float(reduce.get(name[-3:], lambda v: sum(v) / len(v))([m[name] for m in several]))
-        for name in several[0]
-    }
-
-
-def _rollout_metrics(rollout: Rollout, rewards: list[RewardBreakdown]) -> dict[str, float]:
-    completions = [row[0] for row in rollout.completions]
-    verdicts = [parse_verdict(c.text) for c in completions]
-    right = [r.consistency for r in rewards if r.result]
-    count = len(completions)
-    return {
-        "reward/total": sum(r.total for r in rewards) / count,
-        "reward/format": sum(r.format for r in rewards) / count,
-        "reward/result": sum(r.result for r in rewards) / count,
-        "reward/consistency": sum(right) / max(1, len(right)),
-        "rollout/tokens": sum(len(c.token_ids) for c in completions) / count,
-        "rollout/verdict_1_share": verdicts.count(1) / count,
-        "rollout/unparsable": verdicts.count(None) / count,
-        "rollout/truncated": sum(c.finish_reason == "length" for c in completions) / count,
-    }
-
-
-def _times(clock: list[float]) -> dict[str, float]:
-    rollout, scored, updated = (b - a for a, b in zip(clock, clock[1:]))
-    return {
-        "time/rollout_s": rollout,
-        "time/score_s": scored,
-        "time/update_s": updated,
-        "time/step_s": clock[-1] - clock[0],
-    }
-
-
-def _write_rollouts(log: MetricsLog, iteration: int, chosen, rollout: Rollout, rewards) -> None:
-    """One line per completion of this iteration, in the order of its rows."""
-    folder = epath.Path(log.path).parent / "rollouts"
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [
-        json.dumps(
-            {
-                "id": record.id,
-                "responses": record.responses,
-                "preferred": record.preferred,
-                "text": row[0].text,
-                "finish_reason": row[0].finish_reason,
-                "reward": asdict(reward),
-            }
-        )
-        for record, row, reward in zip(chosen, rollout.completions, rewards, strict=True)
-    ]
-    (folder / f"{iteration:05d}.jsonl").write_text("\n".join(lines) + "\n")

@@ -63,6 +63,17 @@ class MetricsLog:
         with open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")
 
+    def rewind(self, phase: str, step: int) -> None:
+        """Forget a phase's lines behind `step`: a resumed run writes them again."""
+        if not self.path.exists():
+            return
+        rows = self.path.read_text().splitlines(keepends=True)
+        kept = [r for r in rows if r.endswith("\n") and not _is_later(json.loads(r), phase, step)]
+        if len(kept) < len(rows):
+            part = self.path.with_name(self.path.name + ".part")
+            part.write_text("".join(kept))
+            part.replace(self.path)
+
     def show(
         self, phase: str, step: int, values: Mapping[str, Any], columns: Iterable[str]
     ) -> None:
@@ -73,6 +84,10 @@ class MetricsLog:
             say(f"{'phase':>12} {'step':>6} " + " ".join(f"{c.split('/')[1]:>12}" for c in columns))
         cells = " ".join(f"{float(values[c]):12.4f}" for c in columns)
         say(f"{phase:>12} {step:>6} {cells}")
+
+
+def _is_later(row: Mapping[str, Any], phase: str, step: int) -> bool:
+    return row["phase"] == phase and row["step"] > step
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""What a run leaves behind about itself: `run.json`."""
+"""What a run leaves behind about itself: `run.json` and `config.json`."""
 
 import hashlib
 import json
@@ -19,7 +19,8 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers"
 
 
 def write_run_json(workdir: str, config: dict[str, Any], *, data_hash: str) -> None:
-    """Write commit, versions, seed, data hash, config and devices to `workdir/run.json`.
+    """Write commit, versions, seed, data hash, config and devices to `workdir/run.json`; the
+    config alone to `config.json`, which `--config` reads.
 
     Raises:
       InputError: the folder holds a run with another config or other data; its checkpoints would
@@ -40,6 +41,7 @@ def write_run_json(workdir: str, config: dict[str, Any], *, data_hash: str) -> N
     }
     folder = epath.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
     (folder / "run.json").write_text(json.dumps(body, indent=2))
 
 

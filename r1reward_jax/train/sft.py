@@ -81,6 +81,7 @@ def run_sft(
     state = (checkpoints and checkpoints.restore(state)) or state
     step = jit_step(model, optimizer, sft_loss, step_config(config), state)
     first = int(state.step)
+    log.rewind(phase, first)
     data = batches(
         examples,
         size=batch,

@@ -46,7 +46,7 @@ class EncodedImage:
     rotary_ids: Int[np.ndarray, "P 2"]
     windows: list[int]
     """Patches of each attention window."""
-    home: Int[np.ndarray, "Q"]
+    home: Int[np.ndarray, " Q"]
     """For each visual token in reading order, its place in window order."""
     grid: tuple[int, int, int]
 

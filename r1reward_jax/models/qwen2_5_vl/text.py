@@ -70,7 +70,7 @@ class Decoder(nnx.Module):
         self,
         x: Float[Array, "B T D"],
         positions: Int[Array, "B T 3"],
-        lengths: Int[Array, "B"],
+        lengths: Int[Array, " B"],
         *,
         remat: bool = False,
         keep_cache: bool = False,
