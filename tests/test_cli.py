@@ -79,6 +79,7 @@ def test_sft_train_evaluate_convert(files, checkpoint, tmp_path, monkeypatch, ca
     [
         (["sft", "workdir=x"], "model.path="),
         (["sft", "--config", "nothing"], "known:"),
+        (["sft", "--config", "nothing.json"], "not found"),
         (["sft", "rl.lrr=1"], "did you mean 'rl.lr'"),
         (["sft", "sft.steps=many"], "expected int"),
         (["sft", "sft.steps"], "section.field=value"),

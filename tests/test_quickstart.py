@@ -4,11 +4,16 @@ import json
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from r1reward_jax import quickstart
 from r1reward_jax.cli import configs
+from r1reward_jax.data.preferences import read_records
+from r1reward_jax.models import qwen2_5_vl
+from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
+from tests.models.test_parity import original_logits
 from tests.original import greedy_verdicts
 from tests.train.test_step import one_device
 
@@ -93,6 +98,20 @@ def test_run_directory_is_complete(run):
     assert len(list((folder / "rollouts").glob("*.jsonl"))) == 2
     phases = {json.loads(x)["phase"] for x in (folder / "metrics.jsonl").read_text().splitlines()}
     assert phases == {"cold_start", "judge", "rl", "blind", "longer"}
+
+
+def test_the_trained_and_exported_model_is_the_same_in_the_original(run):
+    folder = str(run[0] / "exported")
+    model, params = qwen2_5_vl.load(folder)
+    processor = qwen2_5_vl.Processor(folder, qwen2_5_vl.Buckets((64,), (1,), (36,)))
+    records = read_records(f"{run[0]}/data/heldout.jsonl")[:3]
+    prompts = [evaluator_prompt(r, TEMPLATES["brief"]) for r in records]
+    encoded = [processor.encode(p) for p in prompts]
+    logits = jax.jit(lambda p, b: model.hidden(p, b) @ model.head(p))(
+        params, processor.collate(encoded)
+    )
+    for row, theirs in zip(logits, original_logits(folder, prompts, encoded, processor)):
+        np.testing.assert_allclose(row[: len(theirs)], theirs, atol=1e-4)
 
 
 def test_the_original_generates_our_greedy_verdicts(run):

@@ -1,5 +1,7 @@
 """The local judge: batched, cached, and honest about what it cannot read."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -7,23 +9,28 @@ import pytest
 from r1reward_jax.judge.local import LocalJudge
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import TEMPLATES, judge_prompt
+from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
 
 PAIRS = [(f"I see a circle {'very ' * (i % 5)}well.", 1 + i % 2) for i in range(9)]
 
 
-@pytest.fixture(scope="module")
-def judge(loaded):
-    model, params, _ = loaded
-    processor = qwen2_5_vl.Processor(loaded[2].folder, qwen2_5_vl.Buckets((96,), (1,), (36,)))
+def make_judge(loaded, params=None, put_batch=lambda x: x):
+    model, own, processor = loaded
+    processor = qwen2_5_vl.Processor(processor.folder, qwen2_5_vl.Buckets((96,), (1,), (36,)))
     return LocalJudge(
         model,
-        params,
+        own if params is None else params,
         processor,
         TEMPLATES["brief"],
         rows=4,
         compute_dtype="float32",
-        put_batch=lambda x: x,
+        put_batch=put_batch,
     )
+
+
+@pytest.fixture(scope="module")
+def judge(loaded):
+    return make_judge(loaded)
 
 
 def test_probability_is_of_the_two_answer_tokens(judge, loaded):
@@ -42,6 +49,13 @@ def test_batched_equals_sequential_and_keeps_order(judge):
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(judge.score(PAIRS[::-1]), together[::-1], atol=1e-5)
     assert len(set(together)) > 2
+
+
+def test_sharded_over_eight_devices_gives_the_same(judge, loaded):
+    mesh = make_mesh(2, 2, 2)
+    params = jax.device_put(loaded[1], param_shardings(loaded[1], qwen2_5_vl.RULES, mesh))
+    sharded = make_judge(loaded, params, functools.partial(put_batch, mesh=mesh))
+    np.testing.assert_allclose(sharded.score(PAIRS), judge.score(PAIRS), atol=1e-5)
 
 
 def test_equal_pairs_are_judged_once(judge, monkeypatch):

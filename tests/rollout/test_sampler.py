@@ -1,18 +1,22 @@
 """The sampler against the training forward pass."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.train.batches import make_train_batch
+from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
 from r1reward_jax.train.step import StepConfig, batch_logprobs
 
 NEW = 12
 
 
-def make_engine(loaded, rows=3, unroll=False):
+def make_engine(loaded, rows=3, unroll=False, put_batch=lambda x: x):
     model, _, processor = loaded
     return Engine(
         model,
@@ -22,7 +26,7 @@ def make_engine(loaded, rows=3, unroll=False):
         max_new_tokens=NEW,
         unroll=unroll,
         compute_dtype=jnp.float32,
-        put_batch=lambda x: x,
+        put_batch=put_batch,
     )
 
 
@@ -67,6 +71,18 @@ def test_unrolled_layers_give_the_same(engine, loaded, prompts):
         e.generate(loaded[1], prompts, samples=1, temperature=0.0, seed=0) for e in (engine, other)
     )
     assert a.completions == b.completions
+
+
+def test_sharded_over_eight_devices_gives_the_same(loaded, prompts):
+    """Prompts in groups of four over data x fsdp, heads over tensor."""
+    mesh = make_mesh(2, 2, 2)
+    params = jax.device_put(loaded[1], param_shardings(loaded[1], qwen2_5_vl.RULES, mesh))
+    sharded = make_engine(loaded, rows=4, put_batch=functools.partial(put_batch, mesh=mesh))
+    settings = {"samples": 2, "temperature": 1.0, "seed": 0}
+    found = sharded.generate(params, prompts, **settings)
+    expected = make_engine(loaded, rows=4).generate(loaded[1], prompts, **settings)
+    assert found.completions == expected.completions
+    np.testing.assert_allclose(found.batch.logp, expected.batch.logp, atol=1e-4)
 
 
 def test_a_sample_does_not_depend_on_its_neighbours(engine, loaded, prompts):
