@@ -29,6 +29,7 @@ COLORS = {
     "yellow": (240, 200, 20),
 }
 SHAPES = ("circle", "square", "triangle", "cross")
+PLURALS = {s: s + ("es" if s == "cross" else "s") for s in SHAPES}
 NUMBERS = ("zero", "one", "two", "three")
 SPLITS = {"sft": 0.6, "rl": 0.2, "heldout": 0.2}
 """Share of the question texts that each split owns."""
@@ -46,12 +47,12 @@ QUESTIONS = {
         "Say what color the {x} is.",
     ),
     "count": (
-        "How many {x}s are there?",
-        "What is the number of {x}s?",
-        "Tell me the number of {x}s.",
-        "Count the {x}s.",
-        "How many {x}s do you see?",
-        "Say how many {x}s there are.",
+        "How many {xs} are there?",
+        "What is the number of {xs}?",
+        "Tell me the number of {xs}.",
+        "Count the {xs}.",
+        "How many {xs} do you see?",
+        "Say how many {xs} there are.",
     ),
     "shape": (
         "What shape is the {x} object?",
@@ -220,23 +221,25 @@ def make_world(
 
 
 def _split_questions(rng: random.Random, skills: Sequence[str]) -> dict[str, list[tuple]]:
-    """Share the (skill, template, subject) triples out to the splits, per skill."""
+    """Share the (skill, template, subject) triples out to the splits, per skill and subject, so
+    that every split asks about every subject."""
     shares: dict[str, list[tuple]] = {split: [] for split in SPLITS}
     for skill in skills:
-        triples = [(skill, q, x) for q in QUESTIONS[skill] for x in SKILLS[skill][1]]
-        rng.shuffle(triples)
-        start = 0.0
-        for split, share in SPLITS.items():
-            first, last = round(start * len(triples)), round((start + share) * len(triples))
-            shares[split] += triples[first:last]
-            start += share
+        for subject in SKILLS[skill][1]:
+            triples = [(skill, template, subject) for template in QUESTIONS[skill]]
+            rng.shuffle(triples)
+            start = 0.0
+            for split, share in SPLITS.items():
+                first, last = round(start * len(triples)), round((start + share) * len(triples))
+                shares[split] += triples[first:last]
+                start += share
     return shares
 
 
 def _twin(rng: random.Random, questions: Sequence[tuple], things: Sequence[int]) -> Twin:
     skill, question, subject = rng.choice(questions)
     responses, facts, scenes = SKILLS[skill][0](rng, subject, rng.choice(things))
-    question = question.format(x=subject)
+    question = question.format(x=subject, xs=PLURALS.get(subject, ""))
     return Twin(skill, question, tuple(responses), tuple(facts), tuple(scenes))
 
 
