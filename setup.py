@@ -41,7 +41,9 @@ setup(
         "tpu": ["jax[tpu]"],
         "cuda": ["jax[cuda13]"],
         "plan": ["libtpu"],
+        "video": ["av"],
         "test": [
+            "av",
             "beartype",
             "hypothesis",
             "jinja2",

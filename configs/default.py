@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
     c.model = ConfigDict()
     c.model.path = ""  # Hugging Face folder of the policy to start from
     c.model.max_pixels = 640 * 28 * 28  # larger images are shrunk; 640 visual tokens
+    c.model.video_rule = "max"  # where text goes on behind a video (see rope.mrope_positions)
     c.model.param_dtype = "float32"  # master weights
     c.model.compute_dtype = "bfloat16"  # forward and backward pass
 
@@ -32,6 +33,8 @@ def get_config() -> ConfigDict:
     c.data = ConfigDict()
     c.data.train = ""  # jsonl of annotations (sft) or records (rl)
     c.data.heldout = ""  # jsonl of records to evaluate on
+    c.data.video_fps = 2.0  # frames per second to look at; the rate of a folder of frames
+    c.data.video_frames = 16  # at most; longer videos are sampled more thinly
     c.data.threads = 8  # reader threads that decode images and tokenise
 
     c.optimizer = ConfigDict()

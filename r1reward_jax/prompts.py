@@ -1,8 +1,8 @@
 """Prompts for the evaluator and the judge, and the strict reading of what the evaluator writes.
 
 The wording is our own. `evaluator` is for pretrained models; `brief` says the same in few tokens
-for the tiny models of the quickstart. A published checkpoint is best asked with the prompt that it
-was trained on, which travels in the `message` field of its data.
+for the tiny models of the quickstart. Records keep question and responses only: what a published
+checkpoint was asked in the `message` field of its data is not repeated word for word.
 """
 
 import re
@@ -82,10 +82,11 @@ _SECTIONS = re.compile(
 
 
 def evaluator_prompt(record: PreferenceRecord, template: Template) -> Prompt:
-    """The question to the policy: images first, then question and responses in stored order."""
+    """The question to the policy: images, video, then question and responses in stored order."""
     first, second = record.responses
     text = template.evaluator.format(question=record.question, first=first, second=second)
-    return Prompt(SYSTEM, (*(ImagePart(image) for image in record.images), text))
+    seen = [ImagePart(image) for image in record.images]
+    return Prompt(SYSTEM, (*seen, *([record.video] if record.video else []), text))
 
 
 def judge_prompt(analysis: str, verdict: Verdict, template: Template) -> Prompt:

@@ -42,7 +42,7 @@ from r1reward_jax.train.build import (
 )
 from r1reward_jax.train.loop import run_rl
 from r1reward_jax.train.metrics import MetricsLog, say
-from r1reward_jax.train.run import write_run_json
+from r1reward_jax.train.run import refuse_another_run, write_run_json
 from r1reward_jax.train.sft import run_sft
 from r1reward_jax.types import Params, PreferenceRecord, Verdict, other
 
@@ -58,6 +58,7 @@ def run(config: ConfigDict, *, controls: bool) -> dict[str, Any]:
     workdir = config.workdir
     config = ConfigDict(config.to_dict())
     config.judge.path = f"{workdir}/judge"
+    refuse_another_run(workdir, config.to_dict())
     world, annotated = _make_data(config)
     write_run_json(
         workdir,

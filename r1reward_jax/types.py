@@ -5,13 +5,13 @@ Axis legend, used in every signature and einsum string of the package:
     B batch rows    T tokens of a sequence   C completion tokens   S keys (attended positions)
     N query heads   K key/value heads        G = N / K             H head dimension
     D width         V vocabulary             L layers              M samples per prompt
-    I images of a row                        P patches of an image Q merged patches, P / 4
+    I images or frames of a row              P patches of an image Q merged patches, P / 4
 
 Host-side types are frozen dataclasses, device-side ones NamedTuples of arrays (plain pytrees).
 Rows are right-padded and carry their length.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -39,11 +39,28 @@ class InputError(ValueError):
 
 
 @dataclass(frozen=True)
+class ImagePart:
+    """An image inside a prompt: a path, a PIL image or encoded bytes."""
+
+    image: Any
+
+
+@dataclass(frozen=True)
+class VideoPart:
+    """A video inside a prompt: frames in order (iterated when the prompt is encoded)."""
+
+    frames: Collection[Any]
+    """Images as in ImagePart, all of one size."""
+    fps: float
+    """Frames per second, of these frames."""
+
+
+@dataclass(frozen=True)
 class PreferenceRecord:
     """A question about images, two responses, and which of them people prefer.
 
-    `images` holds paths, PIL images or encoded bytes; `video` a folder of frames. `preferred` is
-    None for records to be judged whose label is unknown.
+    `images` holds paths, PIL images or encoded bytes. `preferred` is None for records to be judged
+    whose label is unknown.
     """
 
     id: str
@@ -51,7 +68,7 @@ class PreferenceRecord:
     responses: tuple[str, str]
     preferred: Verdict | None
     images: tuple[Any, ...] = ()
-    video: str | None = None
+    video: VideoPart | None = None
     meta: dict[str, Any] = field(default_factory=dict)
 
     def swapped(self) -> "PreferenceRecord":
@@ -67,18 +84,11 @@ def other(verdict: Verdict) -> Verdict:
 
 
 @dataclass(frozen=True)
-class ImagePart:
-    """An image inside a prompt: a path, a PIL image or encoded bytes."""
-
-    image: Any
-
-
-@dataclass(frozen=True)
 class Prompt:
-    """A system message and one user turn of text and images. Text is never markup."""
+    """A system message and one user turn of text, images and videos. Text is never markup."""
 
     system: str
-    content: tuple[str | ImagePart, ...]
+    content: tuple[str | ImagePart | VideoPart, ...]
 
 
 @dataclass(frozen=True)
@@ -112,13 +122,15 @@ class EncodedPrompt:
     is_vision: Bool[np.ndarray, " T"]
     """True where a visual token stands."""
     images: tuple[Any, ...] = ()
+    """Images, and temporal patches of videos, in order of appearance."""
 
 
 # -------------------------------------------------------------- device side
 
 
 class VisionInputs(NamedTuple):
-    """Images of a batch, padded per image; patches in window order, see `models`."""
+    """Images and temporal patches of videos (two frames each) of a batch, padded one by one;
+    patches in window order, see `models`."""
 
     patches: Float[Array, "B I P E"]
     rotary_ids: Int[Array, "B I P 2"]

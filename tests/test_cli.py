@@ -7,8 +7,10 @@ import pytest
 
 from r1reward_jax.annotate.simulated import SimulatedTeacher
 from r1reward_jax.annotate.teacher import annotate
+from r1reward_jax.cli import configs
 from r1reward_jax.cli.main import main
 from r1reward_jax.data.preferences import write_annotations, write_records
+from r1reward_jax.train.run import write_run_json
 from tests.train.test_step import one_device
 
 SMALL = [
@@ -83,6 +85,14 @@ def test_sft_train_evaluate_convert(files, checkpoint, tmp_path, monkeypatch, ca
         (["sft", "rl.lrr=1"], "did you mean 'rl.lr'"),
         (["sft", "sft.steps=many"], "expected int"),
         (["sft", "sft.steps"], "section.field=value"),
+        (["sft", "--config", "a.b"], "known:"),
+        (["sft", "sft.batch=0"], "sft.batch=0: expected at least 1"),
+        (["train", "rl.temperature=-1.0", "mesh.data=0"], "mesh.data=0"),
+        (["train", "rl.temperature=-1.0"], "rl.temperature=-1.0: expected at least 0"),
+        (["sft", "template=foo", "model.compute_dtype=int8"], "full, brief"),
+        (["quickstart", "world.skills=()"], "world.skills is empty"),
+        (["quickstart", "workdir="], "workdir="),
+        (["sft", "seed=1", "--config", "nothing", "sft.steps=2"], "known:"),
         (["train", "workdir=w", "model.path=m", "data.train=nothing.jsonl"], "not found"),
         (["convert", "nowhere", "out", "--like", "x"], "not found"),
     ],
@@ -91,6 +101,56 @@ def test_mistakes_end_in_one_line_and_code_2(arguments, message, capsys):
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("r1reward ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe{}", "UTF-8"),
+        (b"", "no examples"),
+        (b'{"message": 3}', "bad.jsonl:1"),
+        (None, "bad.jsonl"),
+    ],
+)
+def test_bad_data_files(content, message, checkpoint, tmp_path, capsys):
+    path = tmp_path / "bad.jsonl"
+    path.mkdir() if content is None else path.write_bytes(content)
+    arguments = [*SMALL, f"workdir={tmp_path}/run", f"model.path={checkpoint}"]
+    assert main(["sft", *arguments, f"data.train={path}"]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("def get_config(:", "get_config"),
+        ("x = 1", "get_config"),
+        ("import nothing_here", "nothing"),
+    ],
+)
+def test_bad_config_files(content, message, tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(content)
+    assert main(["sft", "--config", str(tmp_path / "mine.py")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bad_model_folders(files, tmp_path, capsys):
+    for text, message in [("{", "config.json"), ('{"model_type": "qwen2_5_vl"}', "vision_config")]:
+        (tmp_path / "config.json").write_text(text)
+        arguments = ["sft", f"workdir={tmp_path}", f"model.path={tmp_path}"]
+        assert main([*arguments, f"data.train={files}/sft.jsonl"]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_refused_quickstart_leaves_the_old_run_alone(tmp_path, capsys):
+    config = configs.load("quickstart")
+    config.workdir = str(tmp_path)
+    config.judge.path = f"{tmp_path}/judge"
+    write_run_json(str(tmp_path), config.to_dict(), data_hash="a")
+    assert main(["quickstart", "--workdir", str(tmp_path), "--seed", "1"]) == 2
+    assert "seed: 0 -> 1" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "run.json"]
 
 
 def test_other_model_types_are_refused(files, tmp_path, capsys):

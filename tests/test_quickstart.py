@@ -13,7 +13,7 @@ from r1reward_jax.cli import configs
 from r1reward_jax.data.preferences import read_records
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
-from tests.models.test_parity import original_logits
+from tests.models.reference import original_logits
 from tests.original import greedy_verdicts
 from tests.train.test_step import one_device
 

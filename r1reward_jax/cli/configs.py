@@ -12,7 +12,17 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from r1reward_jax.prompts import TEMPLATES
 from r1reward_jax.types import InputError
+
+DTYPES = ("float32", "bfloat16", "float16")
+CHOICES = {
+    "template": tuple(TEMPLATES),
+    "model.param_dtype": DTYPES,
+    "model.compute_dtype": DTYPES,
+    "model.video_rule": ("max", "side"),
+}
+MAY_BE_ZERO = ("seed", "data.threads", "checkpoint.every")
 
 
 def add_arguments(parser: ArgumentParser, default: str) -> None:
@@ -35,6 +45,7 @@ def config_from(args: Namespace) -> ConfigDict:
     if args.workdir is not None:
         config.workdir = args.workdir
     override(config, args.overrides)
+    check(config)
     return config
 
 
@@ -48,12 +59,15 @@ def load(name: str) -> ConfigDict:
         spec = importlib.util.spec_from_file_location("user_config", name)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module.get_config()
+        try:
+            spec.loader.exec_module(module)
+            return module.get_config()
+        except (SyntaxError, AttributeError, ImportError) as error:
+            raise InputError(f"config {name}: {error}; expected a get_config()") from None
     try:
         return importlib.import_module(f"r1reward_jax.configs.{name}").get_config()
     except ModuleNotFoundError as error:
-        if error.name != f"r1reward_jax.configs.{name}":
+        if not f"r1reward_jax.configs.{name}.".startswith(f"{error.name}."):
             raise
         folders = importlib.import_module("r1reward_jax.configs").__path__
         known = sorted(p.stem for f in folders for p in Path(f).glob("[a-z]*.py"))
@@ -89,6 +103,23 @@ def override(config: ConfigDict, assignments: Sequence[str]) -> None:
         for parent in parents:
             section = section[parent]
         section[field] = _value(path, text, section[field])
+
+
+def check(config: ConfigDict) -> None:
+    """Raise InputError for values that no run can use, all of them in one message."""
+    problems = []
+    for path, value in _items(config):
+        least = 0 if path in MAY_BE_ZERO or isinstance(value, float) else 1
+        if path in CHOICES and value not in CHOICES[path]:
+            problems.append(f"{path}={value}: expected one of {', '.join(CHOICES[path])}")
+        elif isinstance(value, tuple) and not value:
+            problems.append(f"{path} is empty")
+        elif isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        elif not (value >= least or (".mesh." in f".{path}" and value == -1)):
+            problems.append(f"{path}={value}: expected at least {least}")
+    if problems:
+        raise InputError("; ".join(problems))
 
 
 def require(config: ConfigDict, *paths: str) -> None:

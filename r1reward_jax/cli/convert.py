@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 import jax.numpy as jnp
 from etils import epath
 
+from r1reward_jax.cli import configs
 from r1reward_jax.models import port_of
 from r1reward_jax.train.checkpoint import load_params
 from r1reward_jax.types import InputError
@@ -14,7 +15,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("checkpoints", help="a folder of checkpoints, such as RUN/checkpoints/rl")
     parser.add_argument("target", help="the Hugging Face folder to write")
     parser.add_argument("--like", required=True, help="the folder that the run started from")
-    parser.add_argument("--dtype", default="bfloat16", help="of the weights (default: bfloat16)")
+    parser.add_argument(
+        "--dtype", default="bfloat16", choices=configs.DTYPES, help="of the weights"
+    )
 
 
 def run(args: Namespace) -> None:

@@ -35,7 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             module = importlib.import_module(f"r1reward_jax.cli.{name}")
             module.add_arguments(verb)
             verb.set_defaults(run=module.run)
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    if not hasattr(args, "overrides") or any(a.startswith("-") for a in rest):
+        args = parser.parse_args(argv)  # says what it does not know
+    else:  # overrides may stand on both sides of an option
+        args.overrides += rest
     _enable_compilation_cache()
     try:
         args.run(args)

@@ -16,4 +16,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    quickstart.run(configs.config_from(args), controls=args.controls)
+    config = configs.config_from(args)
+    configs.require(config, "workdir")
+    quickstart.run(config, controls=args.controls)

@@ -7,6 +7,7 @@ from typing import TypeVar
 from ml_collections import ConfigDict
 
 from r1reward_jax.cli import configs
+from r1reward_jax.data.video import Sampling
 from r1reward_jax.train.build import Policy, load_policy
 from r1reward_jax.train.run import file_hash, write_run_json
 
@@ -14,7 +15,7 @@ T = TypeVar("T")
 
 
 def start(
-    args: Namespace, split: str, read: Callable[[str], list[T]]
+    args: Namespace, split: str, read: Callable[[str, Sampling], list[T]]
 ) -> tuple[ConfigDict, list[T], Policy]:
     """Resolve the config, read its data, load its policy, claim its run directory.
 
@@ -29,7 +30,7 @@ def start(
     config = configs.config_from(args)
     configs.require(config, "workdir", "model.path", f"data.{split}")
     path = {"train": config.data.train, "heldout": config.data.heldout}[split]
-    items = read(path)
+    items = read(path, Sampling(config.data.video_fps, config.data.video_frames))
     policy = load_policy(config, config.model.path)
     write_run_json(config.workdir, config.to_dict(), data_hash=file_hash(path))
     return config, items, policy

@@ -2,8 +2,8 @@
 
 A row has `message` (a JSON chat whose text is an evaluator prompt with the sections [Question],
 [Response 1], [Response 2]), `question`, `answer` (["<answer>2</answer>"]) and `image` (a path
-relative to the file, or base64). Our own files add `id`, `meta` and, once annotated, `completion`
-and `attempts`; readers of the public schema ignore them.
+relative to the file, or base64) or `video` (a folder of frames or a file). Our own files add `id`,
+`meta` and, once annotated, `completion` and `attempts`; readers of the public schema ignore them.
 """
 
 import base64
@@ -15,8 +15,9 @@ from typing import Any
 
 from etils import epath
 
+from r1reward_jax.data.video import DEFAULT, Sampling, path_of, read_video
 from r1reward_jax.prompts import TEMPLATES, evaluator_prompt, parse_verdict, split_message
-from r1reward_jax.types import InputError, PreferenceRecord
+from r1reward_jax.types import InputError, PreferenceRecord, VideoPart
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,20 @@ class Annotation:
     matched: bool
 
 
-def read_records(path: str) -> list[PreferenceRecord]:
+def read_records(path: str, frames: Sampling = DEFAULT) -> list[PreferenceRecord]:
     """All records of a jsonl file. Raises InputError with file and line number."""
-    return [record for record, _, _ in _rows(path)]
+    return [record for record, _, _ in _rows(path, frames)]
 
 
-def read_annotations(path: str) -> list[Annotation]:
+def read_annotations(path: str, frames: Sampling = DEFAULT) -> list[Annotation]:
     """All annotated records of a jsonl file. Raises InputError with file and line number."""
     found = []
-    for record, row, where in _rows(path):
+    for record, row, where in _rows(path, frames):
         missing = [name for name in ("completion", "attempts", "matched") if name not in row]
         if missing:
             raise InputError(f"{where}: no {', '.join(missing)}; is the file annotated?")
+        if not isinstance(row["completion"], str):
+            raise InputError(f"{where}: completion is not a text")
         found.append(Annotation(record, row["completion"], row["attempts"], row["matched"]))
     return found
 
@@ -72,6 +75,8 @@ def _to_row(record: PreferenceRecord, path: str) -> dict[str, Any]:
     prompt = evaluator_prompt(record, TEMPLATES["full"])
     content = [{"type": "text", "text": prompt.content[-1]}]
     content += [{"type": "image", "image": image} for image in images]
+    video = path_of(record.video).removeprefix(folder) if record.video else ""
+    content += [{"type": "video", "video": video}] if video else []
     row = {
         "id": record.id,
         "message": json.dumps([{"role": "user", "content": content}], ensure_ascii=False),
@@ -79,6 +84,7 @@ def _to_row(record: PreferenceRecord, path: str) -> dict[str, Any]:
         "answer": [f"<answer>{record.preferred}</answer>"],
         "image": images[0] if images else "",
     }
+    row |= {"video": video} if video else {}
     return row | ({"meta": record.meta} if record.meta else {})
 
 
@@ -89,31 +95,38 @@ def _image_text(image: Any, folder: str) -> str:
     return str(image).removeprefix(folder)
 
 
-def _rows(path: str) -> Iterator[tuple[PreferenceRecord, dict[str, Any], str]]:
+def _rows(path: str, frames: Sampling) -> Iterator[tuple[PreferenceRecord, dict[str, Any], str]]:
     """(record, row, "file:line") of every line that is not blank."""
     file = epath.Path(path)
     if not file.exists():
         raise InputError(f"{path}: not found; expected a jsonl file of preference records")
-    for number, line in enumerate(file.read_text().split("\n"), 1):
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}; expected a jsonl file in UTF-8") from None
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
         try:
             row = json.loads(line)
-            yield _to_record(row, where, file.parent, number), row, where
+            yield _to_record(row, where, file.parent, number, frames), row, where
         except (json.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise InputError(f"{where}: not a row of the R1-Reward-RL schema ({problem})") from None
 
 
 def _to_record(
-    row: dict[str, Any], where: str, folder: epath.Path, number: int
+    row: dict[str, Any], where: str, folder: epath.Path, number: int, frames: Sampling
 ) -> PreferenceRecord:
     content = json.loads(row["message"])[-1]["content"]
     text = "".join(part["text"] for part in content if part["type"] == "text")
     images = tuple(part["image"] for part in content if part["type"] == "image")
-    if unknown := {part["type"] for part in content} - {"text", "image"}:
-        raise InputError(f"{where}: {', '.join(sorted(unknown))} is not supported yet, only images")
+    videos = [part["video"] for part in content if part["type"] == "video"]
+    if unknown := {part["type"] for part in content} - {"text", "image", "video"}:
+        raise InputError(f"{where}: {', '.join(sorted(unknown))} is neither text, image nor video")
+    if len(videos) > 1:
+        raise InputError(f"{where}: {len(videos)} videos, a record has at most one")
     sections = split_message(text)
     if sections is None:
         raise InputError(
@@ -132,8 +145,18 @@ def _to_record(
         responses=sections[1:],
         preferred=preferred,
         images=tuple(_image(i, folder, where) for i in images or (row.get("image"),) if i),
+        video=_video(videos[0] if videos else row.get("video"), folder, where, frames),
         meta=row.get("meta", {}),
     )
+
+
+def _video(video: str | None, folder: epath.Path, where: str, frames: Sampling) -> VideoPart | None:
+    if not video:
+        return None
+    try:
+        return read_video(str(folder / video), frames)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _image(image: str, folder: epath.Path, where: str) -> str | bytes:

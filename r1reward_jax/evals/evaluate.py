@@ -11,9 +11,17 @@ from typing import Any
 from PIL import Image
 
 from r1reward_jax.evals.voting import majority
+from r1reward_jax.models.images import open_image
 from r1reward_jax.prompts import Template, evaluator_prompt, parse_verdict, well_formed
 from r1reward_jax.rollout.engine import Engine
-from r1reward_jax.types import Completion, InputError, Params, PreferenceRecord, Verdict
+from r1reward_jax.types import (
+    Completion,
+    InputError,
+    Params,
+    PreferenceRecord,
+    Verdict,
+    VideoPart,
+)
 
 
 @dataclass(frozen=True)
@@ -47,10 +55,20 @@ def judge(
     if unlabelled or not records:
         raise InputError(f"evaluation needs labelled records; without label: {unlabelled[:5]}")
     shown = [r for record in records for r in (record, record.swapped())]
-    prompts = [evaluator_prompt(r, template) for r in shown]
-    rollout = engine.generate(params, prompts, samples=samples, temperature=temperature, seed=seed)
-    rows = zip(shown, rollout.completions, strict=True)
-    return [Judgement(record, tuple(completions)) for record, completions in rows]
+    judgements = []
+    for start in range(0, len(shown), engine.rows):  # pixels of one batch at a time
+        part = shown[start : start + engine.rows]
+        rollout = engine.generate(
+            params,
+            [evaluator_prompt(r, template) for r in part],
+            samples=samples,
+            temperature=temperature,
+            seed=seed,
+            first_row=start,
+        )
+        rows = zip(part, rollout.completions, strict=True)
+        judgements += [Judgement(record, tuple(completions)) for record, completions in rows]
+    return judgements
 
 
 def accuracy(judgements: Sequence[Judgement]) -> float:
@@ -101,13 +119,17 @@ def describe(judgements: Sequence[Judgement]) -> dict[str, float]:
 
 
 def without_images(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord]:
-    """The records with each image replaced by a grey one of the same size."""
+    """The records with each image and frame replaced by a grey one of the same size."""
 
     def blank(image: Any) -> Image.Image:
-        with Image.open(image) as original:
-            return Image.new("RGB", original.size, (128, 128, 128))
+        return Image.new("RGB", open_image(image).size, (128, 128, 128))
 
-    return [replace(r, images=tuple(blank(i) for i in r.images)) for r in records]
+    def still(video: VideoPart | None) -> VideoPart | None:
+        return video and replace(video, frames=tuple(blank(f) for f in video.frames))
+
+    return [
+        replace(r, images=tuple(blank(i) for i in r.images), video=still(r.video)) for r in records
+    ]
 
 
 def judgement_row(judgement: Judgement) -> dict[str, Any]:

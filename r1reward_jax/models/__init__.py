@@ -17,7 +17,10 @@ def port_of(folder: str) -> ModuleType:
     path = epath.Path(folder) / "config.json"
     if not folder or not path.exists():
         raise InputError(f"{path}: not found; give the folder of a Hugging Face checkpoint")
-    kind = json.loads(path.read_text()).get("model_type")
+    try:
+        kind = json.loads(path.read_text()).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path}: not a config.json ({error})") from None
     if kind not in MODELS:
         raise InputError(f"{path}: model_type {kind!r} is not supported; known: {list(MODELS)}")
     return MODELS[kind]

@@ -76,7 +76,8 @@ def sample(
     out = RolloutBatch(
         jnp.full(shape, config.pad_id, jnp.int32),
         jnp.zeros(shape[:2], jnp.int32),
-        jnp.zeros(shape[:2], bool),
+        # rows of a single token only fill the batch; nobody waits for them
+        jnp.broadcast_to((inputs.lengths == 1)[:, None], shape[:2]),
         jnp.zeros(shape, jnp.float32),
     )
     start = inputs.lengths + inputs.rope_delta

@@ -38,7 +38,8 @@ def load_policy(config: ConfigDict, path: str) -> Policy:
     model, params = port.load(path, jnp.dtype(config.model.param_dtype))
     params = jax.device_put(params, param_shardings(params, port.RULES, make_mesh(**config.mesh)))
     sizes = port.Buckets(tuple(buckets.tokens), tuple(buckets.images), tuple(buckets.patches))
-    processor = port.Processor(path, sizes, max_pixels=config.model.max_pixels)
+    m = config.model
+    processor = port.Processor(path, sizes, max_pixels=m.max_pixels, video_rule=m.video_rule)
     return Policy(model, params, processor, port.RULES, path)
 
 

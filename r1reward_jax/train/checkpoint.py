@@ -60,13 +60,32 @@ def load_params(folder: str, abstract: Params) -> Params:
     Raises:
       InputError: the folder has no checkpoint, or one of a model with other shapes.
     """
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     with ocp.CheckpointManager(epath.Path(folder).absolute()) as manager:
         step = manager.latest_step()
         if step is None:
             raise InputError(f"{folder}: no checkpoint")
-        restored: Any = manager.restore(step, args=ocp.args.StandardRestore())  # pyright: ignore
-    params = restored["params"]
-    shapes = [jax.tree.map(lambda x: x.shape, tree) for tree in (params, abstract)]
-    if shapes[0] != shapes[1]:
+        path = manager.directory / str(step) / "default"
+    stored = _shapes(path)
+    if stored != jax.tree.map(lambda x: tuple(x.shape), abstract):
         raise InputError(f"{folder}: the checkpoint is of another model than the one given")
-    return params
+    # only the parameters, and onto one device whatever the mesh that wrote them
+    wanted = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), {"params": abstract}
+    )
+    with ocp.PyTreeCheckpointer() as reader:
+        restored: Any = reader.restore(
+            path,
+            args=ocp.args.PyTreeRestore(  # pyright: ignore
+                item=wanted,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
+                partial_restore=True,
+            ),
+        )
+    return restored["params"]
+
+
+def _shapes(path: epath.Path) -> Any:
+    with ocp.PyTreeCheckpointer() as reader:
+        metadata: Any = reader.metadata(path).item_metadata
+    return jax.tree.map(lambda x: tuple(x.shape), dict(metadata)["params"])

@@ -13,6 +13,7 @@ import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
@@ -161,11 +162,12 @@ def run_rl(
         rewards, judged = score(completions, [r.preferred for r in chosen], judge, **weights)
         clock.append(time.perf_counter())
 
-        batch = put_batch(_train_batch(rollout, processor, engine.config.max_new_tokens), mesh)
-        totals = put_batch(np.asarray([r.total for r in rewards], np.float32), mesh)
+        batch = _train_batch(rollout, processor, engine.config.max_new_tokens)
+        parts = [put_batch(part, mesh) for part in _split(batch, minibatches)]
+        totals = np.asarray([r.total for r in rewards], np.float32)
         reference = params if c.kl_coef else None
-        batch, prepared = _prepare(compiled, state.params, reference, batch, totals)
-        state, updated = _update(compiled, state, batch, minibatches)
+        parts, prepared = _prepare(compiled, state.params, reference, parts, totals, mesh)
+        state, updated = _update(compiled, state, parts)
         prepared = jax.device_get(prepared)
         clock.append(time.perf_counter())
 
@@ -203,32 +205,49 @@ def _compile(config: ConfigDict, model: LanguageModel, optimizer: Any, state: An
     )
 
 
+def _split(batch: Any, count: int) -> list[Any]:
+    """A batch in `count` equal parts, by rows. Parts are put on the mesh one by one: slicing a
+    batch that lies there already would leave every device with all of its rows."""
+    size = jax.tree.leaves(batch)[0].shape[0] // count
+    return [batch_rows(batch, slice(k * size, (k + 1) * size)) for k in range(count)]
+
+
 def _prepare(
     compiled: Compiled,
     params: Params,
     reference: Params | None,
-    batch: TrainBatch,
-    totals: Float[Array, " B"],
-) -> tuple[TrainBatch, dict[str, Array]]:
-    """Put old log-probs and advantages into a batch that comes with the sampler's log-probs."""
+    parts: list[TrainBatch],
+    totals: np.ndarray,
+    mesh: Mesh,
+) -> tuple[list[TrainBatch], dict[str, Array]]:
+    """Put old log-probs and advantages into the parts of a rollout batch that come with the
+    sampler's log-probs. Advantages are those of the whole batch."""
     metrics = {}
     if compiled.old_logp == "trainer":
-        recomputed = compiled.logprobs(params, batch)
-        gaps = jnp.where(batch.mask, jnp.abs(batch.old_logp - recomputed), 0.0)
-        metrics["loss/sampler_gap"] = jnp.max(gaps)
-        batch = batch._replace(old_logp=recomputed)
-    ref_logp = batch.old_logp if reference is None else compiled.logprobs(reference, batch)
-    kept, found = compiled.estimate(totals, batch.old_logp, ref_logp, batch.mask)
-    return batch._replace(advantages=kept), metrics | found
+        recomputed = [compiled.logprobs(params, p) for p in parts]
+        gaps = [
+            jnp.max(jnp.where(p.mask, jnp.abs(p.old_logp - logp), 0.0))
+            for p, logp in zip(parts, recomputed, strict=True)
+        ]
+        metrics["loss/sampler_gap"] = jnp.max(jnp.stack(gaps))
+        parts = [p._replace(old_logp=logp) for p, logp in zip(parts, recomputed, strict=True)]
+    old_logp, mask = (jnp.concatenate(x) for x in zip(*[(p.old_logp, p.mask) for p in parts]))
+    ref_logp = old_logp
+    if reference is not None:
+        ref_logp = jnp.concatenate([compiled.logprobs(reference, p) for p in parts])
+    kept, found = compiled.estimate(totals, old_logp, ref_logp, mask)
+    advantages = [put_batch(a, mesh) for a in _split(kept, len(parts))]
+    parts = [p._replace(advantages=a) for p, a in zip(parts, advantages, strict=True)]
+    return parts, metrics | found
 
 
 def _update(
-    compiled: Compiled, state: TrainState, batch: TrainBatch, minibatches: int
+    compiled: Compiled, state: TrainState, parts: list[TrainBatch]
 ) -> tuple[TrainState, dict[str, float]]:
-    """One pass over a rollout batch; the metrics of its updates, joined."""
-    size, several = batch.mask.shape[0] // minibatches, []
-    for k in range(minibatches):
-        state, metrics = compiled.step(state, batch_rows(batch, slice(k * size, (k + 1) * size)))
+    """One update per part of a rollout batch; their metrics, joined."""
+    several = []
+    for part in parts:
+        state, metrics = compiled.step(state, part)
         several.append(metrics)
     several = jax.device_get(several)
     # only the first update sees the policy that sampled

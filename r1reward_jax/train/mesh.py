@@ -25,7 +25,7 @@ def make_mesh(data: int, fsdp: int, tensor: int, devices: Sequence[Any] | None =
     sizes = [data, fsdp, tensor]
     if sizes.count(-1) == 1:
         known = -data * fsdp * tensor
-        sizes[sizes.index(-1)] = len(devices) // known
+        sizes[sizes.index(-1)] = max(1, len(devices) // known)
     if sizes[0] * sizes[1] * sizes[2] != len(devices):
         raise InputError(
             f"mesh {dict(zip(AXES, sizes, strict=True))} needs {sizes[0] * sizes[1] * sizes[2]} "

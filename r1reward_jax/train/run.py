@@ -26,7 +26,7 @@ def write_run_json(workdir: str, config: dict[str, Any], *, data_hash: str) -> N
       InputError: the folder holds a run with another config or other data; its checkpoints would
         be continued with the wrong settings.
     """
-    _refuse_another_run(epath.Path(workdir) / "run.json", config, data_hash)
+    refuse_another_run(workdir, config, data_hash)
     body = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "version": r1reward_jax.__version__,
@@ -45,10 +45,13 @@ def write_run_json(workdir: str, config: dict[str, Any], *, data_hash: str) -> N
     (folder / "run.json").write_text(json.dumps(body, indent=2))
 
 
-def _refuse_another_run(path: epath.Path, config: dict[str, Any], data_hash: str) -> None:
+def refuse_another_run(workdir: str, config: dict[str, Any], data_hash: str | None = None) -> None:
+    """Raise InputError if the folder holds a run with another config, or with other data."""
+    path = epath.Path(workdir) / "run.json"
     if not path.exists():
         return
     stored = json.loads(path.read_text())
+    data_hash = stored["data_hash"] if data_hash is None else data_hash
     ours = json.loads(json.dumps({"data_hash": data_hash, **config}))
     old, new = (_flat(c) for c in ({"data_hash": stored["data_hash"], **stored["config"]}, ours))
     changed = [
@@ -58,7 +61,7 @@ def _refuse_another_run(path: epath.Path, config: dict[str, Any], data_hash: str
     ]
     if changed:
         raise InputError(
-            f"{path.parent} holds another run ({'; '.join(changed[:5])}); "
+            f"{workdir} holds another run ({'; '.join(changed[:5])}); "
             "give a new workdir, or delete that one"
         )
 
@@ -78,9 +81,14 @@ def file_hash(path: str) -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree, with "+" if it has changes; None outside a checkout."""
-    where = ["git", "-C", str(Path(r1reward_jax.__file__).parent)]
+    """The commit of the source tree, with "+" if it has changes; None outside a checkout (a
+    repository that only holds the virtual environment is none)."""
+    package = Path(r1reward_jax.__file__).parent
+    where = ["git", "-C", str(package)]
+    tracked = ["ls-files", "--error-unmatch", Path(r1reward_jax.__file__).name]
     try:
+        if subprocess.run([*where, *tracked], capture_output=True).returncode:
+            return None
         commit = subprocess.run([*where, "rev-parse", "HEAD"], capture_output=True, text=True)
         dirty = subprocess.run([*where, "status", "--porcelain"], capture_output=True, text=True)
     except FileNotFoundError:

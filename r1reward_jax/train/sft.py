@@ -19,7 +19,7 @@ from r1reward_jax.train.metrics import MetricsLog, progress
 from r1reward_jax.train.optimizer import make_optimizer, make_schedule
 from r1reward_jax.train.state import init_state
 from r1reward_jax.train.step import StepConfig, jit_step, sft_loss
-from r1reward_jax.types import LanguageModel, Params
+from r1reward_jax.types import InputError, LanguageModel, Params
 
 COLUMNS = ("loss/total", "loss/entropy", "loss/grad_norm", "time/step_s")
 
@@ -75,6 +75,8 @@ def run_sft(
     Returns:
       The trained parameters.
     """
+    if not examples:
+        raise InputError(f"{phase}: no examples to train on; is the file empty?")
     mesh = make_mesh(**config.mesh)
     optimizer = optimizer_for(config, lr, steps)
     state = init_state(params, optimizer, rules, mesh)

@@ -18,13 +18,15 @@ RECORDS = [
 class Scripted:
     """An engine whose answer is a function of (record index, order, sample)."""
 
+    rows = 7  # batches do not end with records
+
     def __init__(self, answer):
         self.answer = answer
 
-    def generate(self, params, prompts, *, samples, temperature, seed):
+    def generate(self, params, prompts, *, samples, temperature, seed, first_row):
         rows = [
             [Completion(self.answer(i // 2, i % 2, k), (1, 2, 3), "eos") for k in range(samples)]
-            for i in range(len(prompts))
+            for i in range(first_row, first_row + len(prompts))
         ]
         return SimpleNamespace(completions=rows)
 

@@ -1,6 +1,5 @@
 """The port against the original in transformers, float32, on a tiny random checkpoint."""
 
-import sys
 from pathlib import Path
 
 import jax
@@ -10,8 +9,8 @@ import pytest
 
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.models.qwen2_5_vl.tiny import tiny_config
-from r1reward_jax.types import ImagePart
-from tests.conftest import BUCKETS, SIZES, random_params
+from tests.conftest import BUCKETS, SIZES
+from tests.models.reference import original_logits
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "parity.npz"
 
@@ -23,27 +22,6 @@ def ours(loaded, prompts):
     forward = jax.jit(lambda p, b: model.hidden(p, b) @ model.head(p))
     logits = np.asarray(forward(params, processor.collate(encoded)))
     return encoded, [row[: len(e.token_ids)] for row, e in zip(logits, encoded)]
-
-
-def original_logits(folder, prompts, encoded, processor):
-    if sys.version_info >= (3, 12):
-        pytest.skip("torch is a test dependency on Python 3.11 only; see the golden file")
-    import torch
-    from transformers import Qwen2_5_VLForConditionalGeneration
-
-    original = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-    rows = []
-    for prompt, e in zip(prompts, encoded):
-        inputs = {"input_ids": torch.tensor(e.token_ids)[None].long()}
-        images = [p.image for p in prompt.content if isinstance(p, ImagePart)]
-        if images:
-            pixels = processor._images(images)
-            inputs["pixel_values"] = torch.tensor(np.asarray(pixels["pixel_values"]))
-            inputs["image_grid_thw"] = torch.tensor(np.asarray(pixels["image_grid_thw"]))
-            inputs["mm_token_type_ids"] = torch.tensor(e.is_vision)[None].int()
-        with torch.no_grad():
-            rows.append(original.eval()(**inputs).logits[0].numpy())
-    return rows
 
 
 def test_logits_equal_the_original(checkpoint, loaded, prompts, ours):
@@ -78,23 +56,6 @@ def test_trained_and_saved_checkpoint_loads_in_the_original(checkpoint, loaded, 
     encoded = [processor.encode(p) for p in prompts]
     logits = jax.jit(lambda p, b: model.hidden(p, b) @ model.head(p))(
         changed, processor.collate(encoded)
-    )
-    for row, reference in zip(logits, original_logits(folder, prompts, encoded, processor)):
-        np.testing.assert_allclose(row[: len(reference)], reference, atol=1e-4)
-
-
-def test_untied_head_and_every_tensor_reach_the_original(tmp_path, checkpoint, loaded, prompts):
-    from dataclasses import replace
-
-    model, _, processor = loaded
-    config = replace(model.config, text=replace(model.config.text, tie_word_embeddings=False))
-    untied = qwen2_5_vl.Model(config)
-    params = random_params(untied.abstract_params(), 5)
-    folder = str(tmp_path / "untied")
-    qwen2_5_vl.save(folder, untied, params, like=checkpoint)
-    encoded = [processor.encode(p) for p in prompts]
-    logits = jax.jit(lambda p, b: untied.hidden(p, b) @ untied.head(p))(
-        params, processor.collate(encoded)
     )
     for row, reference in zip(logits, original_logits(folder, prompts, encoded, processor)):
         np.testing.assert_allclose(row[: len(reference)], reference, atol=1e-4)

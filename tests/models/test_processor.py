@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from r1reward_jax.models.qwen2_5_vl.processor import open_image
+from r1reward_jax.models.images import open_image
 from r1reward_jax.prompts import SYSTEM, parse_verdict
-from r1reward_jax.types import ImagePart, InputError, Prompt
+from r1reward_jax.types import ImagePart, InputError, Prompt, VideoPart
 from tests.conftest import random_image
+from tests.models.reference import family_video_patches
 
 
 def test_ids_equal_the_chat_template(loaded, prompts):
@@ -60,7 +61,7 @@ def test_patches_are_the_familys_in_window_order(loaded):
     image = random_image(3, 140, 252)  # 10 x 18 patches: partial windows on both edges
     encoded = processor.encode_image(image)
     reference = np.asarray(processor._images([image])["pixel_values"])
-    rows, columns = encoded.grid[1:]
+    rows, columns = encoded.grid
     merged = reference.reshape(-1, 4 * reference.shape[-1])
     ours = encoded.patches.reshape(merged.shape)
     np.testing.assert_array_equal(ours[encoded.home], merged)
@@ -82,6 +83,21 @@ def test_image_modes(mode):
         assert rgb.getpixel((0, 0)) == (255, 255, 255)  # transparent becomes white
 
 
+def test_sixteen_bits_are_scaled():
+    values = np.array([[0, 257, 128 * 257, 65535]], np.uint16)
+    data = io.BytesIO()
+    Image.fromarray(values).save(data, "PNG")
+    assert [c[0] for c in np.asarray(open_image(data.getvalue()))[0]] == [0, 1, 128, 255]
+
+
+def test_decompression_bombs_are_errors(tmp_path, monkeypatch):
+    path = str(tmp_path / "bomb.png")
+    Image.new("L", (300, 300)).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40_000)
+    with pytest.raises(InputError, match="bomb.png"):
+        open_image(path)
+
+
 def test_exif_rotation_is_applied():
     image, data = Image.new("RGB", (40, 20), "red"), io.BytesIO()
     exif = Image.Exif()
@@ -98,6 +114,27 @@ def test_bad_images_name_the_file(tmp_path):
     for name in ("missing.png", "empty.png", "cut.png"):
         with pytest.raises(InputError, match=name):
             open_image(str(tmp_path / name))
+
+
+def test_video_patches_are_the_familys(loaded):
+    """Odd counts double the last frame; frames are pairs, each in its own window order."""
+    processor = loaded[2]
+    frames = tuple(random_image(i, 140, 252) for i in range(5))
+    encoded = processor.encode_video(VideoPart(frames, 2.0))
+    reference, grid = family_video_patches(processor, frames)
+    assert grid == (3, *encoded[0].grid) and len(encoded) == 3
+    for frame, expected in zip(encoded, np.split(reference, 3)):
+        merged = expected.reshape(-1, 4 * expected.shape[-1])
+        ours = frame.patches.reshape(merged.shape)[frame.home]
+        np.testing.assert_array_equal(ours, merged)
+
+
+def test_videos_that_make_no_sense(loaded):
+    processor, frame = loaded[2], random_image(0, 56, 56)
+    bad = [VideoPart((), 1.0), VideoPart((frame, random_image(0, 56, 84)), 1.0)]
+    for video in [*bad, VideoPart((frame,), 0.0)]:
+        with pytest.raises(InputError, match="video"):
+            processor.encode_video(video)
 
 
 def test_positions_after_an_image(loaded):

@@ -99,6 +99,25 @@ def test_two_iterations_then_resume_equals_four(loaded, world, tmp_path, monkeyp
     assert not np.array_equal(expected["text"]["embed_tokens"], start)
 
 
+def test_every_device_gets_its_share_of_an_update(loaded, world, tmp_path, monkeypatch):
+    """Also with the trainer's log-probs and a reference policy."""
+    config = small_config(tmp_path, data=2, fsdp=2, tensor=2)
+    configs.override(config, ["rl.iterations=1", "rl.kl_coef=0.1", "rl.old_logp=trainer"])
+    update, seen = loop._update, []
+
+    def watching(compiled, state, parts):
+        seen.extend(x for part in parts for x in jax.tree.leaves(part))
+        return update(compiled, state, parts)
+
+    monkeypatch.setattr(loop, "_update", watching)
+    train(config, loaded, world)
+    assert len(seen) > 20
+    for array in seen:
+        assert array.shape[0] == 8 and array.addressable_shards[0].data.shape[0] == 2
+    (row,) = metrics(config)
+    assert row["loss/sampler_gap"] < 1e-3
+
+
 def test_eight_devices_train_like_one(loaded, world, tmp_path, monkeypatch):
     """Sampler, advantages and step on a 2 x 2 x 2 mesh: same completions, same update."""
     eight = small_config(tmp_path / "eight", data=2, fsdp=2, tensor=2)

@@ -112,6 +112,8 @@ class Config:
             raise InputError(
                 f"{where}: model_type is {hf.get('model_type')!r}, expected qwen2_5_vl"
             )
+        if "vision_config" not in hf:
+            raise InputError(f"{where}: no vision_config; is it the whole model's?")
         text = {**hf, **hf.get("text_config", {})}
         rope = text.get("rope_scaling") or text.get("rope_parameters") or {}
         text["mrope_section"] = rope.get("mrope_section", (16, 24, 24))

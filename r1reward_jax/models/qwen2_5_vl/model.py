@@ -48,7 +48,7 @@ class Model:
         return nnx.merge(self._graph, params)
 
     def init(self, seed: int) -> Params:
-        """Random float32 parameters: normal(0, 0.02) matrices, unit norms, zero biases."""
+        """Random float32 parameters: matrices that keep the variance, unit norms, zero biases."""
         module = Qwen2_5_VL(self.config, nnx.Rngs(seed))
         return nnx.to_pure_dict(nnx.split(module, nnx.Param)[1])
 

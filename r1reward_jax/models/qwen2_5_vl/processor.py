@@ -5,7 +5,6 @@ disabled, so that markup inside a record (`<|im_end|>`, `<|image_pad|>`) stays t
 depends on image sizes (M-RoPE positions, window order) is computed here on the host, once.
 """
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from typing import Any
 import numpy as np
 from etils import epath
 from jaxtyping import Int
-from PIL import Image, ImageOps
 from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
 
+from r1reward_jax.models.images import open_image
 from r1reward_jax.models.qwen2_5_vl.config import Config
 from r1reward_jax.models.qwen2_5_vl.rope import mrope_positions, window_order
 from r1reward_jax.types import (
@@ -25,6 +24,7 @@ from r1reward_jax.types import (
     InputError,
     Prompt,
     PromptBatch,
+    VideoPart,
     VisionInputs,
 )
 
@@ -40,7 +40,7 @@ class Buckets:
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """One image in window order."""
+    """One image, or one temporal patch of a video, in window order."""
 
     patches: np.ndarray
     rotary_ids: Int[np.ndarray, "P 2"]
@@ -48,25 +48,54 @@ class EncodedImage:
     """Patches of each attention window."""
     home: Int[np.ndarray, " Q"]
     """For each visual token in reading order, its place in window order."""
-    grid: tuple[int, int, int]
+    grid: tuple[int, int]
+    """Rows and columns of patches."""
+
+
+@dataclass(frozen=True)
+class EncodedMedia:
+    """What stands between a vision start and a vision end token."""
+
+    token_id: int
+    """The placeholder: of images or of videos."""
+    frames: tuple[EncodedImage, ...]
+    interval: float
+    """Time positions between frames."""
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        return (len(self.frames), *self.frames[0].grid)
 
 
 class Processor:
     """`types.Processor` for Qwen2.5-VL. Thread-safe once built."""
 
-    def __init__(self, folder: str, buckets: Buckets, *, max_pixels: int | None = None):
+    def __init__(
+        self,
+        folder: str,
+        buckets: Buckets,
+        *,
+        max_pixels: int | None = None,
+        video_rule: str = "max",
+    ):
         """Read tokenizer and image settings of a Hugging Face folder.
 
         Args:
           folder: holds tokenizer, config.json, preprocessor_config.json.
           buckets: padded sizes of batches.
-          max_pixels: larger images are shrunk to this many pixels; None takes the folder's limit.
+          max_pixels: larger images and frames are shrunk to this many pixels; None takes the
+            folder's limit.
+          video_rule: "max" or "side", see `rope.mrope_positions`.
         """
+        if video_rule not in ("max", "side"):
+            raise InputError(f"video_rule is {video_rule!r}, expected max or side")
         self.folder, self.buckets, self.config = folder, buckets, Config.load(folder)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self._backend = self.tokenizer.backend_tokenizer
         self._backend.encode_special_tokens = True  # record text is not markup
-        self._images = _image_processor(folder, max_pixels)
+        self._images = _image_processor(folder, "preprocessor_config.json", max_pixels)
+        self._frames = _image_processor(folder, "video_preprocessor_config.json", max_pixels)
+        self._video_rule = video_rule
         ids = self.tokenizer.convert_tokens_to_ids
         self._im_start, self._im_end = ids("<|im_start|>"), ids("<|im_end|>")
         self.pad_id = ids("<|endoftext|>")
@@ -86,31 +115,72 @@ class Processor:
 
     def encode(self, prompt: Prompt) -> EncodedPrompt:
         """Tokenise a prompt in the family's chat layout, ready for the assistant's turn."""
-        images = [self.encode_image(p.image) for p in prompt.content if isinstance(p, ImagePart)]
         ids = [self._im_start, *self._text(f"system\n{prompt.system}"), self._im_end]
         ids += [*self._text("\n"), self._im_start]
-        waiting, text = iter(images), "user\n"
+        media, text, c = [], "user\n", self.config
         for part in prompt.content:
-            if isinstance(part, ImagePart):
-                c, count = self.config, len(next(waiting).home)
-                ids += [*self._text(text), c.vision_start_token_id]
-                ids += [c.image_token_id] * count + [c.vision_end_token_id]
-                text = ""
-            else:
+            if isinstance(part, str):
                 text += part
+                continue
+            media.append(self._encode_media(part))
+            count = sum(len(frame.home) for frame in media[-1].frames)
+            ids += [*self._text(text), c.vision_start_token_id]
+            ids += [media[-1].token_id] * count + [c.vision_end_token_id]
+            text = ""
         ids += [*self._text(text), self._im_end, *self._text("\n"), self._im_start]
         ids += self._text("assistant\n")
         token_ids = np.asarray(ids, np.int32)
-        is_vision = token_ids == self.config.image_token_id
-        merge = self.config.vision.spatial_merge_size
-        positions, delta = mrope_positions(is_vision, [i.grid for i in images], merge)
-        return EncodedPrompt(token_ids, positions, delta, is_vision, tuple(images))
+        is_vision = np.isin(token_ids, (c.image_token_id, c.video_token_id))
+        positions, delta = mrope_positions(
+            is_vision,
+            [m.grid for m in media],
+            [m.interval for m in media],
+            c.vision.spatial_merge_size,
+            video_rule=self._video_rule,
+        )
+        frames = tuple(frame for m in media for frame in m.frames)
+        return EncodedPrompt(token_ids, positions, delta, is_vision, frames)
+
+    def _encode_media(self, part: ImagePart | VideoPart) -> EncodedMedia:
+        if isinstance(part, ImagePart):
+            return EncodedMedia(self.config.image_token_id, (self.encode_image(part.image),), 0.0)
+        vision = self.config.vision
+        interval = vision.temporal_patch_size / part.fps * vision.tokens_per_second
+        return EncodedMedia(self.config.video_token_id, self.encode_video(part), interval)
 
     def encode_image(self, image: Any) -> EncodedImage:
         """Resize, normalise and cut an image (path, PIL image or bytes) into patches."""
         out = self._images([open_image(image)])
-        patches = np.asarray(out["pixel_values"], np.float32)
-        t, rows, columns = (int(x) for x in np.asarray(out["image_grid_thw"])[0])
+        _, rows, columns = (int(x) for x in np.asarray(out["image_grid_thw"])[0])
+        return self._in_window_order(np.asarray(out["pixel_values"], np.float32), rows, columns)
+
+    def encode_video(self, video: VideoPart) -> tuple[EncodedImage, ...]:
+        """The temporal patches of a video: two frames each, the last one doubled if need be.
+
+        Raises:
+          InputError: no frames, frames of different sizes, or one that cannot be read.
+        """
+        frames = [open_image(frame) for frame in video.frames]
+        sizes = {frame.size for frame in frames}
+        if len(sizes) != 1:
+            raise InputError(f"a video needs frames of one size, found {sorted(sizes) or 'none'}")
+        if not video.fps > 0:
+            raise InputError(f"a video's fps must be positive, not {video.fps}")
+        out = self._frames(frames)
+        _, rows, columns = (int(x) for x in np.asarray(out["image_grid_thw"])[0])
+        v = self.config.vision
+        # each frame alone fills both halves of a temporal patch; pairs share one
+        pixels = np.asarray(out["pixel_values"], np.float32).reshape(
+            len(frames), rows * columns, v.in_channels, v.temporal_patch_size, -1
+        )
+        pixels = np.concatenate([pixels, pixels[-1:]]) if len(frames) % 2 else pixels
+        pairs = np.stack([pixels[0::2, :, :, 0], pixels[1::2, :, :, 1]], axis=3)
+        return tuple(
+            self._in_window_order(pair.reshape(rows * columns, -1), rows, columns) for pair in pairs
+        )
+
+    def _in_window_order(self, patches: np.ndarray, rows: int, columns: int) -> EncodedImage:
+        """Patches in the family's order (2 x 2 cells, reading order) as the tower takes them."""
         merge = self.config.vision.spatial_merge_size
         order, windows = window_order(rows, columns, self.config.vision)
         cells = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), -1)
@@ -119,7 +189,7 @@ class Processor:
         home = np.argsort(order).astype(np.int32)
         patches = patches.reshape(len(order), merge**2, -1)[order].reshape(patches.shape)
         ids = cells[order].reshape(-1, 2).astype(np.int32)
-        return EncodedImage(patches, ids, windows, home, (t, rows, columns))
+        return EncodedImage(patches, ids, windows, home, (rows, columns))
 
     def encode_completion(self, text: str) -> list[int]:
         """Tokens of an assistant turn, with its end token."""
@@ -240,34 +310,16 @@ def _bucket(what: str, sizes: tuple[int, ...], needed: Sequence[int]) -> int:
     return min(fitting)
 
 
-def _image_processor(folder: str, max_pixels: int | None) -> Qwen2VLImageProcessorPil:
-    path = epath.Path(folder) / "preprocessor_config.json"
+def _image_processor(folder: str, name: str, max_pixels: int | None) -> Qwen2VLImageProcessorPil:
+    """With the size limits of a settings file; videos fall back on those of images."""
+    path = epath.Path(folder) / name
+    path = path if path.exists() else epath.Path(folder) / "preprocessor_config.json"
     if not path.exists():
         raise InputError(f"{path}: not found; expected a Hugging Face Qwen2.5-VL folder")
     stored = json.loads(path.read_text())
     size = stored.get("size") or {}
     smallest = stored.get("min_pixels") or size.get("shortest_edge") or 3136
-    largest = max_pixels or stored.get("max_pixels") or size.get("longest_edge") or 12_845_056
-    return Qwen2VLImageProcessorPil(min_pixels=smallest, max_pixels=largest)
-
-
-def open_image(image: Any) -> Image.Image:
-    """An RGB image from a path, encoded bytes or a PIL image; transparency becomes white.
-
-    Raises:
-      InputError: the file is missing, empty or not an image; the message names it.
-    """
-    name = image if isinstance(image, str) else type(image).__name__
-    try:
-        if isinstance(image, bytes):
-            image = Image.open(io.BytesIO(image))
-        elif not isinstance(image, Image.Image):
-            image = Image.open(io.BytesIO(epath.Path(image).read_bytes()))
-        image = ImageOps.exif_transpose(image)
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image)
-        return image.convert("RGB")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"image {name}: {error}; expected a readable PNG, JPEG or WebP") from None
+    largest = stored.get("max_pixels") or size.get("longest_edge") or 12_845_056
+    return Qwen2VLImageProcessorPil(
+        min_pixels=smallest, max_pixels=min(largest, max_pixels or largest)
+    )

@@ -5,6 +5,8 @@ width); frequency i of the head turns with the axis that `mrope_section` gives i
 equal positions; text after an image starts at the previous maximum + 1.
 """
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -13,32 +15,42 @@ from r1reward_jax.models.qwen2_5_vl.config import TextConfig, VisionConfig
 
 
 def mrope_positions(
-    is_vision: np.ndarray, grids: list[tuple[int, int, int]], merge: int
+    is_vision: np.ndarray,
+    grids: Sequence[tuple[int, int, int]],
+    intervals: Sequence[float],
+    merge: int,
+    *,
+    video_rule: str,
 ) -> tuple[Int[np.ndarray, "T 3"], int]:
     """Positions of a prompt and the delta from index to position for what follows it.
 
     Args:
-      is_vision: bool [T], true on image placeholder tokens.
-      grids: (frames, rows, columns) in patches of each image, in order of appearance.
+      is_vision: bool [T], true on image and video placeholder tokens.
+      grids: (temporal patches, rows, columns) in patches of each image or video, in order.
+      intervals: time positions between the temporal patches of each; fractions are cut.
       merge: patches merged along each side (2).
+      video_rule: where text goes on behind a video. "max": at the largest position so far + 1, on
+        all three axes (transformers up to 4.57, with which the hub's models were trained);
+        "side": at the video's start + its longer side (transformers 5).
 
     Returns:
       int32 [T, 3] and `rope_delta`.
     """
     positions = np.zeros((len(is_vision), 3), np.int32)
     index, start = 0, 0
-    for grid in grids:
+    for grid, interval in zip(grids, intervals, strict=True):
         first = index + int(np.argmax(is_vision[index:]))
         positions[index:first] = start + np.arange(first - index)[:, None]
         start += first - index
         t, h, w = grid[0], grid[1] // merge, grid[2] // merge
-        cells = np.stack(np.meshgrid(np.arange(t), np.arange(h), np.arange(w), indexing="ij"), -1)
+        times = (np.arange(t, dtype=np.float32) * np.float32(interval)).astype(np.int32)
+        cells = np.stack(np.meshgrid(times, np.arange(h), np.arange(w), indexing="ij"), -1)
         index = first + t * h * w
         positions[first:index] = start + cells.reshape(-1, 3)
-        start = int(positions[first:index].max()) + 1
+        start = int(positions[first:index].max()) + 1 if video_rule == "max" else start + max(h, w)
     rest = len(is_vision) - index
     positions[index:] = start + np.arange(rest)[:, None]
-    return positions, start + rest - len(is_vision)
+    return positions, int(positions.max()) + 1 - len(is_vision)
 
 
 def text_angles(positions: Int[Array, "... 3"], config: TextConfig) -> Float[Array, "... half"]:

@@ -62,6 +62,7 @@ COPIED_FILES = (
     "chat_template.json",
     "chat_template.jinja",
     "preprocessor_config.json",
+    "video_preprocessor_config.json",
     "generation_config.json",
 )
 SHARD_BYTES = 5 * 10**9
