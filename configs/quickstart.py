@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     c.workdir = "runs/quickstart"
     c.template = "brief"
     c.model.compute_dtype = "float32"
-    c.buckets.tokens = (64,)
+    c.buckets.tokens = (52, 64)
     c.buckets.images = (1,)
     c.buckets.patches = (36,)
     c.data.threads = 1
@@ -26,12 +26,12 @@ def get_config() -> ConfigDict:
     c.sft.steps = 1500
     c.sft.batch = 32
     c.sft.lr = 2e-3
-    c.sft.max_completion_tokens = 36
+    c.sft.max_completion_tokens = 34
     c.rl.iterations = 40
     c.rl.lr = 3e-4
     c.rl.old_logp = "sampler"
     c.rollout.rows = 256
-    c.rollout.max_new_tokens = 36
+    c.rollout.max_new_tokens = 34
     c.rollout.unroll = True
     c.judge.rows = 256
     c.judge.max_tokens = 64

@@ -58,7 +58,7 @@ Response {verdict} is better.
         contradicts="No",
     ),
     "brief": Template(
-        evaluator="{question}\nResponse 1: {first}\nResponse 2: {second}\nWhich is better?",
+        evaluator="{question}\n{first} first\n{second} second\nWhich is better?",
         judge="{analysis}\nVerdict: {verdict}\nConsistent?",
         supports="Yes",
         contradicts="No",

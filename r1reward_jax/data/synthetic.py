@@ -29,6 +29,7 @@ COLORS = {
     "yellow": (240, 200, 20),
 }
 SHAPES = ("circle", "square", "triangle", "cross")
+ORDINALS = ("first", "second")
 PLURALS = {s: s + ("es" if s == "cross" else "s") for s in SHAPES}
 NUMBERS = ("zero", "one", "two", "three")
 SPLITS = {"sft": 0.6, "rl": 0.2, "heldout": 0.2}
@@ -124,7 +125,7 @@ def _others(rng: random.Random, count: int, *, color: str = "", shape: str = "")
 def _color(rng: random.Random, shape: str, things: int):
     pair = rng.sample(list(COLORS), 2)
     scenes = [_scene(rng, [(c, shape), *_others(rng, things - 1, shape=shape)]) for c in pair]
-    return [f"{shape} {c}." for c in pair], [f"{shape} {c}" for c in pair], scenes
+    return [f"{shape} {c}" for c in pair], [f"{shape} {c}" for c in pair], scenes
 
 
 def _count(rng: random.Random, shape: str, things: int):
@@ -138,7 +139,7 @@ def _count(rng: random.Random, shape: str, things: int):
         for n in pair
     ]
     return (
-        [f"I count {NUMBERS[n]}." for n in pair],
+        [f"I count {NUMBERS[n]}" for n in pair],
         [f"I count {NUMBERS[n]}" for n in pair],
         scenes,
     )
@@ -306,11 +307,12 @@ def listing(record: PreferenceRecord) -> str:
     """The faultless first half of an analysis: what stands on the board, in reading order, the
     fact that the question asks for, and which response says the same.
 
-    Notes, shape before color: whoever asks about a shape finds the color right behind it, which
-    is the first thing a small decoder learns to look up ("induction", Olsson et al. 2022,
-    arXiv 2209.11895)."""
+    Notes, shape before color, and a fact before the place of its response: what is looked up
+    stands right behind what it is looked up by, both here and in the brief prompt. That is the
+    first lookup that a small decoder learns ("induction", Olsson et al. 2022, arXiv 2209.11895);
+    with other orders it came late, or on some seeds not at all."""
     things = ", ".join(f"{shape} {color}" for color, shape in record.meta["things"])
-    return f"{things}; {record.meta['fact']} like Response {record.preferred}."
+    return f"{things}; {record.meta['fact']} {ORDINALS[record.preferred - 1]}."
 
 
 def conclusion(verdict: Verdict, rng: random.Random) -> str:

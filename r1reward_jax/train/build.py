@@ -4,7 +4,6 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
@@ -35,8 +34,8 @@ class Policy:
 def load_policy(config: ConfigDict, path: str) -> Policy:
     """Load a Hugging Face folder onto the config's mesh."""
     port, buckets = port_of(path), config.buckets
-    model, params = port.load(path, jnp.dtype(config.model.param_dtype))
-    params = jax.device_put(params, param_shardings(params, port.RULES, make_mesh(**config.mesh)))
+    mesh, dtype = make_mesh(**config.mesh), jnp.dtype(config.model.param_dtype)
+    model, params = port.load(path, dtype, lambda tree: param_shardings(tree, port.RULES, mesh))
     sizes = port.Buckets(tuple(buckets.tokens), tuple(buckets.images), tuple(buckets.patches))
     m = config.model
     processor = port.Processor(path, sizes, max_pixels=m.max_pixels, video_rule=m.video_rule)
@@ -63,8 +62,9 @@ def load_judge(config: ConfigDict) -> LocalJudge | None:
         return None
     port, mesh = port_of(config.judge.path), make_mesh(**config.judge.mesh)
     dtype = jnp.dtype(config.model.compute_dtype)
-    model, params = port.load(config.judge.path, dtype)
-    params = jax.device_put(params, param_shardings(params, port.RULES, mesh))
+    model, params = port.load(
+        config.judge.path, dtype, lambda tree: param_shardings(tree, port.RULES, mesh)
+    )
     sizes = port.Buckets((config.judge.max_tokens,), (1,), tuple(config.buckets.patches))
     processor = port.Processor(config.judge.path, sizes)
     return LocalJudge(

@@ -125,7 +125,7 @@ def test_conclusions_are_read_back():
         assert all(synthetic.supports(f"I see a circle. {text}") == verdict for text in found)
     assert synthetic.supports("So 1 fits. So 2 fits.") is None
     assert synthetic.supports("So 1 fits. So 1 is right.") == 1
-    assert synthetic.supports("cross red like Response 2. So 1 fits.") == 1
+    assert synthetic.supports("cross red second. So 1 fits.") == 1
     assert synthetic.supports("no idea") is None
 
 

@@ -1,0 +1,146 @@
+"""Streaming load: safetensors straight into (sharded) device arrays, layer by layer.
+
+A process reads only the slices that its devices own; beside the parameters, no more than one
+layer's tensor is in memory at a time.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
+from safetensors import SafetensorError, safe_open
+
+from r1reward_jax.models.qwen2_5_vl.config import Config
+from r1reward_jax.models.qwen2_5_vl.model import Model
+from r1reward_jax.models.qwen2_5_vl.weights import flatten, hub_names, unflatten
+from r1reward_jax.types import InputError, Params
+
+DTYPES = {"F32": jnp.float32, "BF16": jnp.bfloat16, "F16": jnp.float16}
+
+
+def load(
+    folder: str, dtype: Any = None, place: Callable[[Params], Any] | None = None
+) -> tuple[Model, Params]:
+    """Read a Qwen2.5-VL folder.
+
+    Args:
+      folder: a Hugging Face folder: config.json and *.safetensors.
+      dtype: what to cast to; None keeps the dtype that is stored.
+      place: from the tree of shapes to the tree of shardings (leading layer axes are never
+        split); None puts everything on the default device.
+
+    Raises:
+      InputError: no such folder, another model type, or tensors that are missing, left over or of
+        another shape, all of them in one message.
+    """
+    config = Config.load(folder)
+    model, tensors = Model(config), _open(folder)
+    abstract = model.abstract_params()
+    shapes = flatten(abstract)
+    _check(folder, config, shapes, tensors)
+    here = SingleDeviceSharding(jax.devices()[0])
+    shardings = flatten(place(abstract)) if place else dict.fromkeys(shapes, here)
+    params = {}
+    for path, leaf in shapes.items():
+        names = hub_names(config, path)
+        stored = [tensors[n] for n in ([names] if isinstance(names, str) else names)]
+        wanted = jnp.dtype(dtype or DTYPES[stored[0].get_dtype()])
+        one = functools.partial(_read, path, sharding=_inner(shardings[path], names), dtype=wanted)
+        if isinstance(names, str):
+            params[path] = one(stored[0], shape=leaf.shape)
+            continue
+        value = _zeros(leaf.shape, wanted, shardings[path])
+        for i, part in enumerate(stored):
+            value = _put(shardings[path])(value, one(part, shape=leaf.shape[1:]), i)
+        params[path] = value
+    return model, unflatten(params)
+
+
+def _inner(sharding: Any, names: str | Sequence[str]) -> Any:
+    """The sharding of one layer of a stacked parameter."""
+    if isinstance(names, str) or not isinstance(sharding, NamedSharding):
+        return sharding
+    return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
+
+
+def _zeros(shape: tuple[int, ...], dtype: Any, sharding: Any) -> jax.Array:
+    return jax.jit(lambda: jnp.zeros(shape, dtype), out_shardings=sharding)()
+
+
+@functools.lru_cache
+def _put(sharding: Any) -> Callable:
+    """(stack, layer, index) -> stack with that layer, in place."""
+    return jax.jit(
+        lambda stack, layer, i: jax.lax.dynamic_update_index_in_dim(stack, layer, i, 0),
+        donate_argnums=0,
+        out_shardings=sharding,
+    )
+
+
+def _read(path: str, stored: Any, *, shape: tuple, sharding: Any, dtype: Any) -> jax.Array:
+    """One tensor in our layout; each device's part is read on its own."""
+
+    def part(index: Any) -> np.ndarray:
+        if path.endswith("patch_embed/kernel"):
+            value = stored[index[1]]
+            return value.reshape(value.shape[0], -1).T[index[0]].astype(dtype)
+        if path.endswith("kernel"):
+            return stored[index[1], index[0]].T.astype(dtype)
+        return stored[index if len(index) > 1 else index[0]].astype(dtype)
+
+    return jax.make_array_from_callback(shape, sharding, part)
+
+
+def _open(folder: str) -> dict[str, Any]:
+    """Handles of the folder's tensors by their hub names, whatever prefix they were saved with."""
+    files = sorted(epath.Path(folder).glob("*.safetensors"))
+    if not files:
+        raise InputError(f"{folder}: no *.safetensors file")
+    tensors = {}
+    for file in files:
+        try:
+            handle = safe_open(os.fspath(file), "numpy")
+        except SafetensorError as error:
+            raise InputError(f"{file}: cannot be read ({error}); is it complete?") from None
+        tensors |= {_hub_name(name): handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
+    return tensors
+
+
+def _hub_name(name: str) -> str:
+    name = name.replace("model.language_model.", "model.", 1)
+    return name.removeprefix("model.") if name.startswith("model.visual.") else name
+
+
+def _check(folder: str, config: Config, shapes: dict[str, Any], tensors: dict[str, Any]) -> None:
+    """Raise InputError unless names, shapes and dtypes are those of the config."""
+    problems, used = [], set()
+    for path, leaf in shapes.items():
+        names = hub_names(config, path)
+        expected = leaf.shape if isinstance(names, str) else leaf.shape[1:]
+        for name in [names] if isinstance(names, str) else names:
+            used.add(name)
+            if name not in tensors:
+                problems.append(f"missing {name}")
+                continue
+            found = _our_shape(path, tuple(tensors[name].get_shape()))
+            if found != expected:
+                problems.append(f"{name} is {found}, expected {expected} (as [in, out])")
+            if tensors[name].get_dtype() not in DTYPES:
+                problems.append(f"{name} is of dtype {tensors[name].get_dtype()}")
+    tied = {"lm_head.weight"} if config.text.tie_word_embeddings else set()
+    problems += [f"unexpected {n}" for n in sorted(set(tensors) - used - tied)]
+    if problems:
+        shown = "; ".join(problems[:20]) + (" …" if len(problems) > 20 else "")
+        raise InputError(f"{folder}: {len(problems)} tensors do not fit the config: {shown}")
+
+
+def _our_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if path.endswith("patch_embed/kernel"):
+        return (int(np.prod(shape[1:])), shape[0])
+    return shape[::-1] if path.endswith("kernel") else shape

@@ -1,0 +1,141 @@
+"""Export as a Hugging Face folder: sharded safetensors, config, tokenizer, processor, model card.
+
+Shards are gathered and written one after the other, so that no more than one is in memory.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import ml_dtypes  # noqa: F401 (numpy learns bfloat16)
+import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
+from safetensors.numpy import save_file
+
+from r1reward_jax.models.qwen2_5_vl.model import Model
+from r1reward_jax.models.qwen2_5_vl.weights import flatten, hub_names, to_hub
+from r1reward_jax.types import Params
+
+COPIED_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "generation_config.json",
+)
+SHARD_BYTES = 5 * 10**9
+CARD = """\
+---
+library_name: transformers
+pipeline_tag: image-text-to-text
+base_model: {base}
+license: {license}
+tags: [reward-model, r1-reward, r1reward-jax]
+---
+
+# {name}
+
+A multimodal reasoning reward model: it reads a question, images and two responses, reasons in
+`<think>` and names the better response, 1 or 2, in `<answer>`. Trained with
+[r1reward-jax](https://arxiv.org/abs/2505.02835) from `{base}`, whose license applies ({license}).
+"""
+
+
+def save(folder: str, model: Model, params: Params, *, like: str, dtype: Any = None) -> None:
+    """Write a Hugging Face folder.
+
+    Args:
+      folder: made if needed; weights that lie there are replaced.
+      model: of the parameters.
+      params: on any mesh; all processes must call, the first one writes.
+      like: the folder that the run started from; its tokenizer, processor and generation files
+        are copied, and the model card names it.
+      dtype: of the weights; None keeps theirs.
+    """
+    target = epath.Path(folder)
+    leaves = flatten(params)
+    stored = np.dtype(dtype or next(iter(leaves.values())).dtype)
+    first = jax.process_index() == 0
+    if first:
+        target.mkdir(parents=True, exist_ok=True)
+        for old in [*target.glob("*.safetensors"), *target.glob("*.safetensors.index.json")]:
+            old.unlink()  # a left-over shard would be read along with the new ones
+    shards = _plan(model, leaves, stored.itemsize)
+    index = {}
+    for number, shard in enumerate(shards, 1):
+        tensors = {
+            name: to_hub(path, _host(leaves[path], layer).astype(stored), model.config)
+            for name, path, layer, _ in shard
+        }
+        file = "model.safetensors"
+        if len(shards) > 1:
+            file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        index |= dict.fromkeys(tensors, file)
+        if first:
+            save_file(tensors, os.fspath(target / file), {"format": "pt"})
+    if not first:
+        return
+    if len(shards) > 1:
+        total = sum(size for shard in shards for *_, size in shard)
+        body = {"metadata": {"total_size": total}, "weight_map": index}
+        (target / "model.safetensors.index.json").write_text(json.dumps(body, indent=2))
+    hf = model.config.to_hf() | {"torch_dtype": str(stored)}
+    (target / "config.json").write_text(json.dumps(hf, indent=2))
+    for name in COPIED_FILES:
+        source = epath.Path(like) / name
+        if source.exists() and source != target / name:
+            shutil.copyfile(os.fspath(source), os.fspath(target / name))
+    (target / "README.md").write_text(_card(target.name, epath.Path(like)))
+
+
+def _tensors(model: Model, leaves: dict[str, Any]) -> Iterator[tuple[str, str, int | None, int]]:
+    """(hub name, path, layer or None, numbers in it) of every tensor."""
+    for path, leaf in leaves.items():
+        names = hub_names(model.config, path)
+        if isinstance(names, str):
+            yield names, path, None, leaf.size
+        else:
+            yield from ((n, path, i, leaf.size // len(names)) for i, n in enumerate(names))
+
+
+def _plan(model: Model, leaves: dict[str, Any], itemsize: int) -> list[list[tuple]]:
+    """Tensors of each shard, with their bytes."""
+    shards: list[list[tuple]] = [[]]
+    for name, path, layer, size in _tensors(model, leaves):
+        if shards[-1] and sum(t[-1] for t in shards[-1]) + size * itemsize > SHARD_BYTES:
+            shards.append([])
+        shards[-1].append((name, path, layer, size * itemsize))
+    return shards
+
+
+def _host(leaf: Any, layer: int | None) -> np.ndarray:
+    """A parameter, or one layer of it, as one host array."""
+    value = leaf if layer is None else leaf[layer]
+    if isinstance(value, jax.Array) and not value.is_fully_addressable:
+        value = multihost_utils.process_allgather(value, tiled=True)
+    return np.asarray(value)
+
+
+def _card(name: str, like: epath.Path) -> str:
+    """The model card. Base model and license come from the card of `like`: from its own base if
+    it is one of ours, so that a chain of runs names where it began."""
+    base, license = like.name, "other"
+    card = like / "README.md"
+    if card.exists():
+        text = card.read_text()
+        found = re.search(r"^license: *(.+)$", text, re.MULTILINE)
+        license = found.group(1).strip() if found else license
+        if "r1reward-jax" in text and (ours := re.search(r"^base_model: *(.+)$", text, re.M)):
+            base = ours.group(1).strip()
+    return CARD.format(name=name, base=base, license=license)

@@ -1,0 +1,172 @@
+"""Checkpoints in and out: streamed, sharded, bit-exact, and refused as a whole when they misfit."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from r1reward_jax.models import qwen2_5_vl
+from r1reward_jax.models.qwen2_5_vl import load as loading
+from r1reward_jax.models.qwen2_5_vl import save as saving
+from r1reward_jax.train.mesh import make_mesh, param_shardings
+from r1reward_jax.types import InputError
+
+
+def copy_of(checkpoint, folder):
+    for file in Path(checkpoint).iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+class Counting:
+    """A stored tensor that counts the numbers read from it."""
+
+    def __init__(self, stored, reads):
+        self.stored, self.reads = stored, reads
+
+    def __getattr__(self, name):
+        return getattr(self.stored, name)
+
+    def __getitem__(self, index):
+        value = self.stored[index]
+        self.reads.append(value.size)
+        return value
+
+
+def test_each_device_reads_its_own_slices(checkpoint, loaded, monkeypatch):
+    mesh = make_mesh(1, 4, 2)
+    reads, opened = [], loading._open
+    monkeypatch.setattr(
+        loading, "_open", lambda f: {n: Counting(t, reads) for n, t in opened(f).items()}
+    )
+    _, params = qwen2_5_vl.load(
+        checkpoint, place=lambda tree: param_shardings(tree, qwen2_5_vl.RULES, mesh)
+    )
+    jax.tree.map(np.testing.assert_array_equal, params, loaded[1])
+    kernel = params["text"]["layers"]["q_proj"]["kernel"]
+    assert kernel.sharding.shard_shape(kernel.shape) == (3, 64 // 4, 64 // 2)
+    # every device holds an eighth of a split tensor and a whole norm; nothing is read twice
+    held = sum(
+        len({str(s.index) for s in x.addressable_shards}) * x.addressable_shards[0].data.size
+        for x in jax.tree.leaves(params)
+    )
+    assert sum(reads) == held == sum(x.size for x in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_round_trip_is_bit_exact(dtype, checkpoint, loaded, tmp_path):
+    model, params, _ = loaded
+    first, second = tmp_path / "first", tmp_path / "second"
+    qwen2_5_vl.save(str(first), model, params, like=checkpoint, dtype=dtype)
+    again = qwen2_5_vl.load(str(first))
+    assert again[0] == model
+    assert {x.dtype for x in jax.tree.leaves(again[1])} == {jnp.dtype(dtype)}
+    qwen2_5_vl.save(str(second), *again, like=str(first))
+    a, b = (load_file(f / "model.safetensors") for f in (first, second))
+    assert a.keys() == b.keys() and all(a[k].tobytes() == b[k].tobytes() for k in a)
+    assert json.loads((second / "config.json").read_text())["torch_dtype"] == dtype
+
+
+def test_shards_have_an_index(checkpoint, loaded, tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "SHARD_BYTES", 100_000)
+    (tmp_path / "model.safetensors").write_bytes(b"left over")
+    qwen2_5_vl.save(str(tmp_path), loaded[0], loaded[1], like=checkpoint)
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    files = {f.name: load_file(f) for f in tmp_path.glob("*.safetensors")}
+    assert len(files) > 3 and set(index["weight_map"].values()) == set(files)
+    assert all(name in files[file] for name, file in index["weight_map"].items())
+    total = sum(t.nbytes for tensors in files.values() for t in tensors.values())
+    assert index["metadata"]["total_size"] == total
+    jax.tree.map(np.testing.assert_array_equal, qwen2_5_vl.load(str(tmp_path))[1], loaded[1])
+
+
+def test_everything_that_misfits_is_reported_together(checkpoint, tmp_path):
+    folder = copy_of(checkpoint, tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.norm.weight"]
+    tensors["visual.patch_embed.proj.weight"] = np.zeros((3, 3), np.float32)
+    tensors["model.layers.7.mlp.up_proj.weight"] = np.zeros((3, 3), np.float32)
+    tensors["model.layers.0.self_attn.q_proj.bias"] = np.zeros(64, np.int8)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError) as error:
+        qwen2_5_vl.load(str(folder))
+    for part in (
+        "4 tensors",
+        "missing model.norm",
+        "patch_embed.proj.weight is",
+        "unexpected",
+        "I8",
+    ):
+        assert part in str(error.value)
+
+
+def test_a_truncated_file_is_named(checkpoint, tmp_path):
+    folder = copy_of(checkpoint, tmp_path)
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[:-100])
+    with pytest.raises(InputError, match="model.safetensors: cannot be read"):
+        qwen2_5_vl.load(str(folder))
+
+
+def test_the_model_card_names_base_and_license(checkpoint, loaded, tmp_path):
+    base = tmp_path / "Qwen2.5-VL-3B-Instruct"
+    base.mkdir()
+    copy_of(checkpoint, base)
+    (base / "README.md").write_text("---\nlicense: qwen-research\n---\nA model.")
+    one, two = tmp_path / "cold", tmp_path / "rl"
+    qwen2_5_vl.save(str(one), loaded[0], loaded[1], like=str(base))
+    qwen2_5_vl.save(str(two), loaded[0], loaded[1], like=str(one))
+    for folder in (one, two):  # a chain of runs names where it began
+        card = (folder / "README.md").read_text()
+        assert re.search("^base_model: Qwen2.5-VL-3B-Instruct$", card, re.M)
+        assert re.search("^license: qwen-research$", card, re.M)
+
+
+MEASURE = """
+import sys, jax
+from r1reward_jax.models import qwen2_5_vl
+
+def anonymous():
+    lines = open("/proc/self/status").read().splitlines()
+    return max(int(x.split()[1]) * 1024 for x in lines if x.startswith("RssAnon"))
+
+import threading, time
+peak, done = [anonymous()], []
+def watch():
+    while not done:
+        peak.append(max(peak.pop(), anonymous()))
+        time.sleep(0.01)
+thread = threading.Thread(target=watch)
+thread.start()
+_, params = qwen2_5_vl.load(sys.argv[1])
+jax.block_until_ready(params)
+done.append(True)
+thread.join()
+print(peak[0], sum(x.nbytes for x in jax.tree.leaves(params)))
+"""
+
+
+@pytest.mark.slow
+def test_memory_of_a_load_is_the_parameters_and_one_gib(tmp_path, checkpoint):
+    """A 3B-shaped bf16 checkpoint: 7.5 GB on disk, loaded by a process of its own."""
+    sizes = json.loads((Path(__file__).parent / "sizes.json").read_text())["Qwen2.5-VL-3B"]
+    model = qwen2_5_vl.Model(qwen2_5_vl.Config.from_hf(sizes["config"]))
+    params = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.bfloat16), model.abstract_params())
+    qwen2_5_vl.save(str(tmp_path), model, params, like=checkpoint)
+    del params
+    environment = os.environ | {"XLA_FLAGS": ""}
+    command = [sys.executable, "-c", MEASURE, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    peak, parameters = (int(x) for x in done.stdout.split())
+    print(f"peak {peak / 2**30:.2f} GiB, parameters {parameters / 2**30:.2f} GiB")
+    assert parameters == 2 * sizes["parameters"]
+    assert peak <= parameters + 2**30
