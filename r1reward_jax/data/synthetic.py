@@ -312,7 +312,8 @@ def listing(record: PreferenceRecord) -> str:
     first lookup that a small decoder learns ("induction", Olsson et al. 2022, arXiv 2209.11895);
     with other orders it came late, or on some seeds not at all."""
     things = ", ".join(f"{shape} {color}" for color, shape in record.meta["things"])
-    return f"{things}; {record.meta['fact']} {ORDINALS[record.preferred - 1]}."
+    place = ORDINALS[0 if record.preferred == 1 else 1]
+    return f"{things}; {record.meta['fact']} {place}."
 
 
 def conclusion(verdict: Verdict, rng: random.Random) -> str:

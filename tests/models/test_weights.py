@@ -14,8 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from r1reward_jax.models import qwen2_5_vl
-from r1reward_jax.models.qwen2_5_vl import load as loading
-from r1reward_jax.models.qwen2_5_vl import save as saving
+from r1reward_jax.models.qwen2_5_vl import loading, saving
 from r1reward_jax.train.mesh import make_mesh, param_shardings
 from r1reward_jax.types import InputError
 

@@ -14,7 +14,7 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from r1reward_jax.models.qwen2_5_vl.config import Config, TextConfig, VisionConfig
 from r1reward_jax.models.qwen2_5_vl.model import create
-from r1reward_jax.models.qwen2_5_vl.save import save
+from r1reward_jax.models.qwen2_5_vl.saving import save
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",

@@ -1,4 +1,4 @@
-"""Names and layouts of Hugging Face checkpoints: one table, used by `load` and `save`.
+"""Names and layouts of Hugging Face checkpoints: one table, used by `loading` and `saving`.
 
 `torch` keeps a linear layer as [out, in], we as [in, out]; the patch embedding is a convolution
 there and a matmul here; layers are separate tensors there and stacked here. Both the hub's names

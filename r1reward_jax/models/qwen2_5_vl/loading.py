@@ -86,13 +86,18 @@ def _put(sharding: Any) -> Callable:
 def _read(path: str, stored: Any, *, shape: tuple, sharding: Any, dtype: Any) -> jax.Array:
     """One tensor in our layout; each device's part is read on its own."""
 
-    def part(index: Any) -> np.ndarray:
+    @functools.lru_cache  # devices that hold the same part share one reading
+    def read(*bounds: tuple[int | None, int | None]) -> np.ndarray:
+        index: Any = tuple(slice(*b) for b in bounds)
         if path.endswith("patch_embed/kernel"):
             value = stored[index[1]]
             return value.reshape(value.shape[0], -1).T[index[0]].astype(dtype)
         if path.endswith("kernel"):
             return stored[index[1], index[0]].T.astype(dtype)
         return stored[index if len(index) > 1 else index[0]].astype(dtype)
+
+    def part(index: Any) -> np.ndarray:
+        return read(*((s.start, s.stop) for s in index))
 
     return jax.make_array_from_callback(shape, sharding, part)
 
