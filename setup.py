@@ -1,15 +1,42 @@
 """Packaging of r1reward-jax."""
 
 import re
+import subprocess
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 root = Path(__file__).parent
+
+
+class BuildWithCommit(build_py):
+    """Leave the commit in the wheel: run.json names it where there is no checkout."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        git = ["git", "-C", str(root)]
+        try:
+            commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+            changes = subprocess.run(
+                [*git, "status", "--porcelain", "--untracked-files=no"],
+                capture_output=True,
+                text=True,
+            )
+        except FileNotFoundError:
+            return
+        if commit.returncode == 0 and (root / ".git").exists():
+            text = commit.stdout.strip() + ("+" if changes.stdout.strip() else "")
+            (Path(self.build_lib) / "r1reward_jax" / "COMMIT").write_text(text)
+
+
 version = re.search(r'__version__ = "(.+)"', (root / "r1reward_jax/__init__.py").read_text())
 assert version is not None
 
 setup(
+    cmdclass={"build_py": BuildWithCommit},
     name="r1reward-jax",
     version=version[1],
     description="Train, evaluate and serve multimodal reasoning reward models in JAX",

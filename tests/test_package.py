@@ -18,12 +18,18 @@ def test_wheel_holds_the_configs(tmp_path):
     for name in tracked.stdout.split():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_bytes((ROOT / name).read_bytes())
+    identity = ["-c", "user.name=test", "-c", "user.email=test"]
+    for git in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "copy"]):
+        subprocess.run(["git", *git], cwd=copy, check=True)
     done = subprocess.run([*command, "-w", str(tmp_path)], cwd=copy, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"r1reward_jax/configs/default.py", "r1reward_jax/rl/losses.py"} <= names
     assert not any(n.startswith(("tests/", "configs/")) for n in names)
+    commit = zipfile.ZipFile(wheel).read("r1reward_jax/COMMIT").decode()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=copy, capture_output=True, text=True)
+    assert commit == head.stdout.strip()
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,11 @@ def file_hash(path: str) -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree, with "+" if it has changes; None outside a checkout (a
-    repository that only holds the virtual environment is none)."""
+    """The commit of the source tree, or the one that the wheel was built from, with "+" if there
+    were changes; None if neither is known."""
     package = Path(r1reward_jax.__file__).parent
+    if (package / "COMMIT").exists():
+        return (package / "COMMIT").read_text()
     where = ["git", "-C", str(package)]
     tracked = ["ls-files", "--error-unmatch", Path(r1reward_jax.__file__).name]
     try:
