@@ -2,8 +2,8 @@
 
 Command:  r1reward quickstart
 Chips:    two CPU cores
-Time:     under 20 minutes with --controls (1,172 s, seed 0, with other work on the cores)
-Score:    rl_accuracy 0.893 after cold_start_accuracy 0.705 (seed 0); the README has the rest
+Time:     about 9 minutes, 15 with --controls (878 s, seed 2)
+Score:    rl_accuracy 0.97 after cold_start_accuracy 0.80 (seed 2); the README has the rest
 """
 
 from ml_collections import ConfigDict
