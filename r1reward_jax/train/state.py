@@ -30,6 +30,7 @@ def init_state(
         transform_non_params=lambda _: whole,
     )
     # a copy: the step donates its state, the caller keeps its parameters
+    params = jax.device_put(params, shardings)
     params = jax.jit(lambda p: jax.tree.map(jnp.copy, p), out_shardings=shardings)(params)
     opt_state = jax.jit(optimizer.init, out_shardings=moments)(params)
     return TrainState(jax.device_put(jnp.zeros((), jnp.int32), whole), params, opt_state)
