@@ -32,7 +32,7 @@ from r1reward_jax.prompts import (
     parse_verdict,
 )
 from r1reward_jax.rollout.engine import Engine
-from r1reward_jax.train.batches import Example, cold_start_example
+from r1reward_jax.train.batches import Example
 from r1reward_jax.train.build import (
     Policy,
     load_judge,
@@ -43,7 +43,7 @@ from r1reward_jax.train.build import (
 from r1reward_jax.train.loop import run_rl
 from r1reward_jax.train.metrics import MetricsLog, say
 from r1reward_jax.train.run import refuse_another_run, write_run_json
-from r1reward_jax.train.sft import run_sft
+from r1reward_jax.train.sft import cold_start, run_sft
 from r1reward_jax.types import Params, PreferenceRecord, Verdict, other
 
 
@@ -71,20 +71,17 @@ def run(config: ConfigDict, *, controls: bool) -> dict[str, Any]:
 
     policy = load_policy(config, f"{workdir}/base")
     engine = make_engine(config, policy)
-    cold = _cold_start(config, policy, annotated["sft"], log, "cold_start")
+    cold = cold_start(config, policy, annotated["sft"], phase="cold_start", log=log)
     judge, summary = _make_judge(config, annotated, log)
     summary |= _measure_before(config, engine, cold, world["heldout"])
 
     with make_checkpoints(config, "rl") as checkpoints:
         trained = run_rl(
             config,
-            policy.model,
-            cold,
-            policy.processor,
+            replace(policy, params=cold),
             hard(annotated["rl"]),
             engine,
             judge,
-            rules=policy.rules,
             log=log,
             checkpoints=checkpoints,
         )
@@ -141,34 +138,6 @@ def _make_base_models(config: ConfigDict, annotations: Sequence[Annotation]) -> 
     make_checkpoint(f"{config.workdir}/judge", texts, seed=config.seed + 1, sizes=sizes, **shared)
 
 
-def _cold_start(
-    config: ConfigDict,
-    policy: Policy,
-    annotations: Sequence[Annotation],
-    log: MetricsLog,
-    phase: str,
-    start: Params | None = None,
-    **changed: Any,
-) -> Params:
-    """Supervised training on the teacher's texts, from the base or from `start`."""
-    settings = {"steps": config.sft.steps, "batch": config.sft.batch, "lr": config.sft.lr} | changed
-    template = TEMPLATES[config.template]
-    with make_checkpoints(config, phase) as checkpoints:
-        return run_sft(
-            config,
-            policy.model,
-            policy.params if start is None else start,
-            policy.processor,
-            [cold_start_example(a, template) for a in annotations],
-            phase=phase,
-            rules=policy.rules,
-            capacity=config.sft.max_completion_tokens,
-            log=log,
-            checkpoints=checkpoints,
-            **settings,
-        )
-
-
 def _make_judge(
     config: ConfigDict, annotated: dict[str, list[Annotation]], log: MetricsLog
 ) -> tuple[LocalJudge, dict[str, float]]:
@@ -184,12 +153,9 @@ def _make_judge(
     ]
     params = run_sft(
         settings,
-        policy.model,
-        policy.params,
-        policy.processor,
+        policy,
         examples,
         phase="judge",
-        rules=policy.rules,
         steps=j.steps,
         batch=j.batch,
         lr=j.lr,
@@ -306,15 +272,14 @@ def _controls(
         replace(a, record=replace(a.record, images=i))
         for a, i in zip(annotated["sft"], images, strict=True)
     ]
-    blind = _cold_start(config, policy, shuffled, log, "blind")
+    blind = cold_start(config, policy, shuffled, phase="blind", log=log)
     updates = c.iterations * (c.rollout_batch // c.train_batch)
-    longer = _cold_start(
+    longer = cold_start(
         config,
-        policy,
+        replace(policy, params=cold),
         annotated["sft"],
-        log,
-        "longer",
-        start=cold,
+        phase="longer",
+        log=log,
         steps=updates,
         batch=c.train_batch,
     )

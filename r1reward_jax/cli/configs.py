@@ -83,9 +83,15 @@ def _from_json(name: str) -> ConfigDict:
         return tuple(map(tuples, value)) if isinstance(value, list) else value
 
     try:
-        return ConfigDict(tuples(json.loads(Path(name).read_text())))
+        config = ConfigDict(tuples(json.loads(Path(name).read_text())))
     except (ValueError, TypeError) as error:
         raise InputError(f"config {name}: not a config written by a run ({error})") from None
+    missing = dict(_items(load("default"))).keys() - dict(_items(config)).keys()
+    if missing:
+        raise InputError(
+            f"config {name}: written by another version, it lacks {', '.join(sorted(missing))}"
+        )
+    return config
 
 
 def override(config: ConfigDict, assignments: Sequence[str]) -> None:

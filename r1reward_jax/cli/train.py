@@ -19,13 +19,10 @@ def run(args: Namespace) -> None:
     with make_checkpoints(config, "rl") as checkpoints:
         params = run_rl(
             config,
-            policy.model,
-            policy.params,
-            policy.processor,
+            policy,
             records,
             make_engine(config, policy),
             load_judge(config),
-            rules=policy.rules,
             log=MetricsLog(f"{config.workdir}/metrics.jsonl"),
             checkpoints=checkpoints,
         )

@@ -30,6 +30,7 @@ from r1reward_jax.rl.logprobs import masked_mean
 from r1reward_jax.rl.losses import AGGREGATES, LOSSES
 from r1reward_jax.rollout.engine import Engine, Rollout
 from r1reward_jax.train.batches import make_train_batch
+from r1reward_jax.train.build import Policy
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.mesh import make_mesh, put_batch
 from r1reward_jax.train.metrics import MetricsLog, progress
@@ -106,14 +107,11 @@ def advantages(
 
 def run_rl(
     config: ConfigDict,
-    model: LanguageModel,
-    params: Params,
-    processor: Any,
+    policy: Policy,
     records: Sequence[PreferenceRecord],
     engine: Engine,
     judge: Judge | None,
     *,
-    rules: Any,
     log: MetricsLog,
     checkpoints: Checkpoints | None = None,
 ) -> Params:
@@ -121,13 +119,10 @@ def run_rl(
 
     Args:
       config: a whole config.
-      model: the policy's functions.
-      params: where to start from; with `rl.kl_coef` > 0 also the reference.
-      processor: of the policy.
+      policy: where to start from; with `rl.kl_coef` > 0 also the reference.
       records: labelled; the hard ones.
       engine: samples from the policy.
       judge: scores consistency; None leaves it at 0.
-      rules: sharding rules of the policy.
       log: where metrics and rollouts go.
       checkpoints: where to save and resume; None for neither.
 
@@ -138,11 +133,11 @@ def run_rl(
     _check(config, records)
     minibatches = c.rollout_batch // c.train_batch
     optimizer = optimizer_for(config, c.lr, c.iterations * minibatches)
-    state = init_state(params, optimizer, rules, mesh)
+    state = init_state(policy.params, optimizer, policy.rules, mesh)
     state = (checkpoints and checkpoints.restore(state)) or state
     first = int(state.step) // minibatches
     log.rewind("rl", first)
-    compiled = _compile(config, model, optimizer, state)
+    compiled = _compile(config, policy.model, optimizer, state)
     weights = {k: c[k] for k in ("format_weight", "consistency_weight", "consistency_mode")}
 
     for iteration in progress(range(first, c.iterations), "rl"):
@@ -162,10 +157,10 @@ def run_rl(
         rewards, judged = score(completions, [r.preferred for r in chosen], judge, **weights)
         clock.append(time.perf_counter())
 
-        batch = _train_batch(rollout, processor, engine.config.max_new_tokens)
+        batch = _train_batch(rollout, policy.processor, engine.config.max_new_tokens)
         parts = [put_batch(part, mesh) for part in _split(batch, minibatches)]
         totals = np.asarray([r.total for r in rewards], np.float32)
-        reference = params if c.kl_coef else None
+        reference = policy.params if c.kl_coef else None
         parts, prepared = _prepare(compiled, state.params, reference, parts, totals, mesh)
         state, updated = _update(compiled, state, parts)
         prepared = jax.device_get(prepared)
@@ -236,8 +231,8 @@ def _prepare(
     if reference is not None:
         ref_logp = jnp.concatenate([compiled.logprobs(reference, p) for p in parts])
     kept, found = compiled.estimate(totals, old_logp, ref_logp, mask)
-    advantages = [put_batch(a, mesh) for a in _split(kept, len(parts))]
-    parts = [p._replace(advantages=a) for p, a in zip(parts, advantages, strict=True)]
+    kept = [put_batch(a, mesh) for a in _split(kept, len(parts))]
+    parts = [p._replace(advantages=a) for p, a in zip(parts, kept, strict=True)]
     return parts, metrics | found
 
 

@@ -4,7 +4,7 @@ The same loop trains the tiny judge of the quickstart, whose completions are one
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,14 +12,22 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from r1reward_jax.data.pipeline import batches
-from r1reward_jax.train.batches import Example, encode_example, make_train_batch
+from r1reward_jax.data.preferences import Annotation
+from r1reward_jax.prompts import TEMPLATES
+from r1reward_jax.train.batches import (
+    Example,
+    cold_start_example,
+    encode_example,
+    make_train_batch,
+)
+from r1reward_jax.train.build import Policy, make_checkpoints
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.mesh import make_mesh, put_batch
 from r1reward_jax.train.metrics import MetricsLog, progress
 from r1reward_jax.train.optimizer import make_optimizer, make_schedule
 from r1reward_jax.train.state import init_state
 from r1reward_jax.train.step import StepConfig, jit_step, sft_loss
-from r1reward_jax.types import InputError, LanguageModel, Params
+from r1reward_jax.types import InputError, Params, TrainBatch
 
 COLUMNS = ("loss/total", "loss/entropy", "loss/grad_norm", "time/step_s")
 
@@ -39,15 +47,37 @@ def optimizer_for(config: ConfigDict, lr: float, steps: int):
     )
 
 
+def cold_start(
+    config: ConfigDict,
+    policy: Policy,
+    annotations: Sequence[Annotation],
+    *,
+    phase: str,
+    log: MetricsLog,
+    **changed: Any,
+) -> Params:
+    """`run_sft` on a teacher's analyses with the settings of `config.sft`, or `changed` ones."""
+    c, template = config.sft, TEMPLATES[config.template]
+    settings = {"steps": c.steps, "batch": c.batch, "lr": c.lr} | changed
+    with make_checkpoints(config, phase) as checkpoints:
+        return run_sft(
+            config,
+            policy,
+            [cold_start_example(a, template) for a in annotations],
+            phase=phase,
+            capacity=c.max_completion_tokens,
+            log=log,
+            checkpoints=checkpoints,
+            **settings,
+        )
+
+
 def run_sft(
     config: ConfigDict,
-    model: LanguageModel,
-    params: Params,
-    processor: Any,
+    policy: Policy,
     examples: Sequence[Example],
     *,
     phase: str,
-    rules: Any,
     steps: int,
     batch: int,
     lr: float,
@@ -59,12 +89,9 @@ def run_sft(
 
     Args:
       config: its optimizer, step, mesh, data and seed parts are read.
-      model: the model's functions.
-      params: where to start from.
-      processor: of the model.
+      policy: the model and where to start from.
       examples: prompts and completions.
       phase: name in the metrics.
-      rules: sharding rules of the model.
       steps: updates in all.
       batch: examples per update.
       lr: peak learning rate.
@@ -79,25 +106,12 @@ def run_sft(
         raise InputError(f"{phase}: no examples to train on; is the file empty?")
     mesh = make_mesh(**config.mesh)
     optimizer = optimizer_for(config, lr, steps)
-    state = init_state(params, optimizer, rules, mesh)
+    state = init_state(policy.params, optimizer, policy.rules, mesh)
     state = (checkpoints and checkpoints.restore(state)) or state
-    step = jit_step(model, optimizer, sft_loss, step_config(config), state)
+    step = jit_step(policy.model, optimizer, sft_loss, step_config(config), state)
     first = int(state.step)
     log.rewind(phase, first)
-    data = batches(
-        examples,
-        size=batch,
-        seed=config.seed,
-        first=first,
-        encode=lambda e: encode_example(e, processor),
-        collate=lambda rows: make_train_batch(
-            [prompt for prompt, _ in rows],
-            [completion for _, completion in rows],
-            processor,
-            capacity=capacity,
-        ),
-        threads=config.data.threads,
-    )
+    data = _batches(config, policy.processor, examples, batch, first, capacity)
     reported, at = first, time.perf_counter()
     for number in progress(range(first + 1, steps + 1), phase):
         state, metrics = step(state, put_batch(next(data), mesh))
@@ -112,3 +126,28 @@ def run_sft(
         if checkpoints and (checkpoints.due(number) or number == steps):
             checkpoints.save(state)
     return state.params
+
+
+def _batches(
+    config: ConfigDict,
+    processor: Any,
+    examples: Sequence[Example],
+    size: int,
+    first: int,
+    capacity: int,
+) -> Iterator[TrainBatch]:
+    """Shuffled batches from the `first` on, encoded and padded."""
+    return batches(
+        examples,
+        size=size,
+        seed=config.seed,
+        first=first,
+        encode=lambda e: encode_example(e, processor),
+        collate=lambda rows: make_train_batch(
+            [prompt for prompt, _ in rows],
+            [completion for _, completion in rows],
+            processor,
+            capacity=capacity,
+        ),
+        threads=config.data.threads,
+    )

@@ -127,6 +127,7 @@ def test_the_model_card_names_base_and_license(checkpoint, loaded, tmp_path):
         card = (folder / "README.md").read_text()
         assert re.search("^base_model: Qwen2.5-VL-3B-Instruct$", card, re.M)
         assert re.search("^license: qwen-research$", card, re.M)
+    assert not (Path(checkpoint) / "README.md").exists()  # its own base: nothing was trained
 
 
 MEASURE = """

@@ -1,6 +1,7 @@
 """The sampler against the training forward pass."""
 
 import functools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.rollout.engine import Engine
+from r1reward_jax.rollout.sampler import sample
 from r1reward_jax.train.batches import make_train_batch
 from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
 from r1reward_jax.train.step import StepConfig, batch_logprobs
@@ -96,6 +98,17 @@ def test_a_sample_does_not_depend_on_its_neighbours(engine, loaded, prompts):
     assert together.completions[0][0] != together.completions[0][1]
     again = engine.generate(params, prompts, samples=2, temperature=1.0, seed=4)
     assert again.completions != together.completions
+
+
+def test_rows_that_fill_a_batch_are_not_decoded(engine, loaded, prompts):
+    """One prompt in a batch of three rows: the other two have length 0 from the start."""
+    model, params, processor = loaded
+    inputs = processor.collate([processor.encode(prompts[1])], rows=3)
+    settings = replace(engine.config, samples=2)
+    run = jax.jit(functools.partial(sample, model, settings))
+    out = run(params, inputs, jnp.arange(3), jax.random.key(0), jnp.float32(1.0))
+    assert out.finished[1:].all() and not out.lengths[1:].any()
+    assert (out.lengths[0] > 0).all() and (out.tokens[1:] == processor.pad_id).all()
 
 
 def test_samples_follow_the_softmax(engine, loaded, prompts):

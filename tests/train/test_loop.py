@@ -43,13 +43,10 @@ def train(config, loaded, world):
     with make_checkpoints(config, "rl") as checkpoints:
         trained = loop.run_rl(
             config,
-            model,
-            params,
-            processor,
+            policy,
             world[1]["rl"],
             make_engine(config, policy),
             make_judge(loaded),
-            rules=policy.rules,
             log=MetricsLog(f"{config.workdir}/metrics.jsonl"),
             checkpoints=checkpoints,
         )

@@ -27,6 +27,11 @@ def test_a_runs_config_can_be_used_again(tmp_path):
     configs.override(config, ["rl.lr=0.5", "buckets.tokens=(64, 96)"])
     write_run_json(str(tmp_path), config.to_dict(), data_hash="a")
     assert configs.load(str(tmp_path / "config.json")).to_dict() == config.to_dict()
+    old = config.to_dict()
+    del old["rl"]["sigmas"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    with pytest.raises(InputError, match="lacks rl.sigmas"):
+        configs.load(str(tmp_path / "config.json"))
     (tmp_path / "config.json").write_text("[1")
     with pytest.raises(InputError, match="not a config"):
         configs.load(str(tmp_path / "config.json"))

@@ -172,6 +172,7 @@ def test_two_steps_then_resume_equals_four(loaded, world, tmp_path, monkeypatch)
     from r1reward_jax.annotate.teacher import annotate
     from r1reward_jax.prompts import TEMPLATES
     from r1reward_jax.train.batches import cold_start_example
+    from r1reward_jax.train.build import Policy
     from r1reward_jax.train.checkpoint import Checkpoints
     from r1reward_jax.train.metrics import MetricsLog
 
@@ -193,12 +194,9 @@ def test_two_steps_then_resume_equals_four(loaded, world, tmp_path, monkeypatch)
             monkeypatch.setattr(checkpoints, "save", stopping)
             return run_sft(
                 small_config(tmp_path),
-                model,
-                params,
-                processor,
+                Policy(model, params, processor, qwen2_5_vl.RULES, processor.folder),
                 examples,
                 phase="cold_start",
-                rules=qwen2_5_vl.RULES,
                 steps=4,
                 batch=8,
                 lr=1e-3,

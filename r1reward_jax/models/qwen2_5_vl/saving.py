@@ -47,8 +47,10 @@ tags: [reward-model, r1-reward, r1reward-jax]
 # {name}
 
 A multimodal reasoning reward model: it reads a question, images and two responses, reasons in
-`<think>` and names the better response, 1 or 2, in `<answer>`. Trained with
-[r1reward-jax](https://arxiv.org/abs/2505.02835) from `{base}`, whose license applies ({license}).
+`<think>` and names the better response, 1 or 2, in `<answer>`.
+
+Trained with r1reward-jax, an implementation of R1-Reward
+([arXiv 2505.02835](https://arxiv.org/abs/2505.02835)), from `{base}`. {terms}
 """
 
 
@@ -96,7 +98,8 @@ def save(folder: str, model: Model, params: Params, *, like: str, dtype: Any = N
         source = epath.Path(like) / name
         if source.exists() and source != target / name:
             shutil.copyfile(os.fspath(source), os.fspath(target / name))
-    (target / "README.md").write_text(_card(target.name, epath.Path(like)))
+    if epath.Path(like) != target:  # a model that is its own base was not trained by us
+        (target / "README.md").write_text(_card(target.name, epath.Path(like)))
 
 
 def _tensors(model: Model, leaves: dict[str, Any]) -> Iterator[tuple[str, str, int | None, int]]:
@@ -138,4 +141,7 @@ def _card(name: str, like: epath.Path) -> str:
         license = found.group(1).strip() if found else license
         if "r1reward-jax" in text and (ours := re.search(r"^base_model: *(.+)$", text, re.M)):
             base = ours.group(1).strip()
-    return CARD.format(name=name, base=base, license=license)
+    terms = f"The license of `{base}` applies: {license}."
+    if license == "other":
+        terms = f"The license of `{base}` applies; its folder did not say which."
+    return CARD.format(name=name, base=base, license=license, terms=terms)
