@@ -70,6 +70,7 @@ def get_config() -> ConfigDict:
     c.rl.min_ratio = 1e-3  # Pre-CLIP
     c.rl.max_ratio = 1e3  # Pre-CLIP
     c.rl.kl_coef = 0.0  # reward per nat from the reference (the release: 1e-3); 0 needs none
+    c.rl.max_start_gap = 0.5  # nats between sampler and trainer that a run may start with
     c.rl.format_weight = 0.5  # of the format reward
     c.rl.consistency_weight = 0.5  # of the consistency reward, times the result
     c.rl.consistency_mode = "binary"  # binary (paper: 1, 0) or signed (release: 1, -1)

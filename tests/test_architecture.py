@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "r1reward_jax"
 LAYERS = [
     {"cli"},
-    {"quickstart"},
+    {"quickstart", "bench"},
     {"train", "annotate"},
     {"evals"},
     {"rollout", "judge"},

@@ -15,6 +15,8 @@ VERBS = {
     "sft": "cold start: imitate written analyses",
     "train": "StableReinforce on preference records",
     "evaluate": "judge preference records in both answer orders",
+    "check": "compare the paths of a model: training forward, prefill, decode, the original",
+    "bench": "measure this machine: our code against what it replaces",
     "convert": "a checkpoint of a run to a Hugging Face folder",
 }
 

@@ -1,5 +1,5 @@
 """Model ports. `MODELS` maps the `model_type` of a config.json to its port; a port offers
-`Config`, `Model`, `load`, `save`, `Processor`, `Buckets` and `RULES`."""
+`Config`, `Model`, `load`, `save`, `Processor`, `Buckets`, `RULES` and `original`."""
 
 import json
 from types import ModuleType

@@ -106,10 +106,12 @@ def _banned_mask(config: SamplerConfig, width: int) -> np.ndarray:
 
 def _choose(logits, banned, keys, step, temperature) -> Int[Array, "B M"]:
     """Gumbel-max with one key per sample and step; plain argmax at temperature 0."""
-    noise = jax.vmap(
-        jax.vmap(lambda k: jax.random.gumbel(jax.random.fold_in(k, step), logits.shape[-1:]))
-    )(keys)
-    scaled = logits + jnp.where(temperature > 0, temperature * noise, 0.0)
+
+    def disturbed() -> Float[Array, "B M V"]:
+        draw = lambda k: jax.random.gumbel(jax.random.fold_in(k, step), logits.shape[-1:])  # noqa: E731
+        return logits + temperature * jax.vmap(jax.vmap(draw))(keys)
+
+    scaled = jax.lax.cond(temperature > 0, disturbed, lambda: logits)
     return jnp.argmax(jnp.where(banned, -jnp.inf, scaled), axis=-1).astype(jnp.int32)
 
 

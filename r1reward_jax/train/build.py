@@ -1,4 +1,4 @@
-"""From a config to the things a run is made of: policy, engine, judge, checkpoints."""
+"""From a config to the parts of a run: policy, engine, judge, step, optimizer, checkpoints."""
 
 import functools
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ from r1reward_jax.prompts import TEMPLATES
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
+from r1reward_jax.train.optimizer import make_optimizer, make_schedule
+from r1reward_jax.train.step import StepConfig
 from r1reward_jax.types import LanguageModel, Params
 
 
@@ -82,3 +84,18 @@ def make_checkpoints(config: ConfigDict, phase: str) -> Checkpoints:
     """The checkpoints of a phase of the config's run."""
     c = config.checkpoint
     return Checkpoints(f"{config.workdir}/checkpoints/{phase}", every=c.every, keep=c.keep)
+
+
+def step_config(config: ConfigDict) -> StepConfig:
+    """The static settings of a training step."""
+    dtype = jnp.dtype(config.model.compute_dtype)
+    return StepConfig(chunk=config.step.chunk, remat=config.step.remat, compute_dtype=dtype)
+
+
+def optimizer_for(config: ConfigDict, lr: float, steps: int):
+    """The optimizer of a phase with `steps` updates."""
+    o = config.optimizer
+    schedule = make_schedule(lr, steps, warmup_share=o.warmup_share, final_share=o.final_share)
+    return make_optimizer(
+        schedule, b1=o.b1, b2=o.b2, weight_decay=o.weight_decay, clip_norm=o.clip_norm
+    )

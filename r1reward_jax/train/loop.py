@@ -28,15 +28,14 @@ from r1reward_jax.rl.advantages import (
 )
 from r1reward_jax.rl.logprobs import masked_mean
 from r1reward_jax.rl.losses import AGGREGATES, LOSSES
-from r1reward_jax.rollout.engine import Engine, Rollout
-from r1reward_jax.train.batches import make_train_batch
-from r1reward_jax.train.build import Policy
+from r1reward_jax.rollout.engine import Engine
+from r1reward_jax.train.build import Policy, optimizer_for, step_config
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.mesh import make_mesh, put_batch
 from r1reward_jax.train.metrics import MetricsLog, progress
-from r1reward_jax.train.rollouts import join, rollout_metrics, times, write_rollouts
+from r1reward_jax.train.parity import require_parity, sampler_gaps
+from r1reward_jax.train.rollouts import join, rollout_batch, rollout_metrics, times, write_rollouts
 from r1reward_jax.train.scoring import score
-from r1reward_jax.train.sft import optimizer_for, step_config
 from r1reward_jax.train.state import init_state
 from r1reward_jax.train.step import batch_logprobs, jit_step
 from r1reward_jax.types import (
@@ -138,6 +137,7 @@ def run_rl(
     first = int(state.step) // minibatches
     log.rewind("rl", first)
     compiled = _compile(config, policy.model, optimizer, state)
+    _check_parity(config, policy.processor, compiled, state.params, records, engine, mesh)
     weights = {k: c[k] for k in ("format_weight", "consistency_weight", "consistency_mode")}
 
     for iteration in progress(range(first, c.iterations), "rl"):
@@ -157,7 +157,7 @@ def run_rl(
         rewards, judged = score(completions, [r.preferred for r in chosen], judge, **weights)
         clock.append(time.perf_counter())
 
-        batch = _train_batch(rollout, policy.processor, engine.config.max_new_tokens)
+        batch = rollout_batch(rollout, policy.processor, engine.config.max_new_tokens)
         parts = [put_batch(part, mesh) for part in _split(batch, minibatches)]
         totals = np.asarray([r.total for r in rewards], np.float32)
         reference = policy.params if c.kl_coef else None
@@ -198,6 +198,23 @@ def _compile(config: ConfigDict, model: LanguageModel, optimizer: Any, state: An
         jit_step(model, optimizer, _loss(c), static, state),
         c.old_logp,
     )
+
+
+def _check_parity(
+    config: ConfigDict,
+    processor: Any,
+    compiled: Compiled,
+    params: Params,
+    records: Sequence[PreferenceRecord],
+    engine: Engine,
+    mesh: Mesh,
+) -> None:
+    """Refuse to train where sampler and trainer disagree about the policy."""
+    chosen = records_of(records, 0, config.rl.train_batch, config.seed)
+    prompts = [evaluator_prompt(r, TEMPLATES[config.template]) for r in chosen]
+    logprobs = lambda batch: compiled.logprobs(params, put_batch(batch, mesh))  # noqa: E731
+    gaps = sampler_gaps(engine, params, prompts, processor, logprobs, seed=config.seed)
+    require_parity(gaps, config.rl.max_start_gap)
 
 
 def _split(batch: Any, count: int) -> list[Any]:
@@ -279,11 +296,3 @@ def _loss(c: ConfigDict):
         max_ratio=c.max_ratio,
     )
     return lambda logp, batch: function(logp, batch.old_logp, batch.advantages, batch.mask)
-
-
-def _train_batch(rollout: Rollout, processor: Any, capacity: int) -> TrainBatch:
-    completions = [row[0].token_ids for row in rollout.completions]
-    old_logp = rollout.batch.logp[:, 0]
-    return make_train_batch(
-        rollout.prompts, completions, processor, capacity=capacity, old_logp=np.asarray(old_logp)
-    )

@@ -4,12 +4,23 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from r1reward_jax.prompts import parse_verdict
 from r1reward_jax.rollout.engine import Rollout
+from r1reward_jax.train.batches import make_train_batch
 from r1reward_jax.train.metrics import MetricsLog
-from r1reward_jax.types import RewardBreakdown
+from r1reward_jax.types import Processor, RewardBreakdown, TrainBatch
+
+
+def rollout_batch(rollout: Rollout, processor: Processor, capacity: int) -> TrainBatch:
+    """The first sample of each prompt as a train batch, with the sampler's log-probs."""
+    completions = [row[0].token_ids for row in rollout.completions]
+    logp = np.asarray(rollout.batch.logp[:, 0])
+    return make_train_batch(
+        rollout.prompts, completions, processor, capacity=capacity, old_logp=logp
+    )
 
 
 def join(several: list[dict[str, Any]]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import time
@@ -27,22 +28,34 @@ def write_run_json(workdir: str, config: dict[str, Any], *, data_hash: str) -> N
         be continued with the wrong settings.
     """
     refuse_another_run(workdir, config, data_hash)
-    body = {
+    body = about() | {"seed": config["seed"], "data_hash": data_hash, "config": config}
+    folder = epath.Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
+    (folder / "run.json").write_text(json.dumps(body, indent=2))
+
+
+def about() -> dict[str, Any]:
+    """When, with which code and on what something runs."""
+    return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "version": r1reward_jax.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
         "devices": [d.device_kind for d in jax.devices()],
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "processes": jax.process_count(),
-        "seed": config["seed"],
-        "data_hash": data_hash,
-        "config": config,
     }
-    folder = epath.Path(workdir)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config, indent=2))
-    (folder / "run.json").write_text(json.dumps(body, indent=2))
+
+
+def _cpu() -> str:
+    """The processor's name; Linux tells it only there."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [x.partition(":")[2].strip() for x in lines if x.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def refuse_another_run(workdir: str, config: dict[str, Any], data_hash: str | None = None) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from r1reward_jax.data.pipeline import batches
@@ -20,31 +19,15 @@ from r1reward_jax.train.batches import (
     encode_example,
     make_train_batch,
 )
-from r1reward_jax.train.build import Policy, make_checkpoints
+from r1reward_jax.train.build import Policy, make_checkpoints, optimizer_for, step_config
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.mesh import make_mesh, put_batch
 from r1reward_jax.train.metrics import MetricsLog, progress
-from r1reward_jax.train.optimizer import make_optimizer, make_schedule
 from r1reward_jax.train.state import init_state
-from r1reward_jax.train.step import StepConfig, jit_step, sft_loss
+from r1reward_jax.train.step import jit_step, sft_loss
 from r1reward_jax.types import InputError, Params, TrainBatch
 
 COLUMNS = ("loss/total", "loss/entropy", "loss/grad_norm", "time/step_s")
-
-
-def step_config(config: ConfigDict) -> StepConfig:
-    """The static settings of a training step."""
-    dtype = jnp.dtype(config.model.compute_dtype)
-    return StepConfig(chunk=config.step.chunk, remat=config.step.remat, compute_dtype=dtype)
-
-
-def optimizer_for(config: ConfigDict, lr: float, steps: int):
-    """The optimizer of a phase with `steps` updates."""
-    o = config.optimizer
-    schedule = make_schedule(lr, steps, warmup_share=o.warmup_share, final_share=o.final_share)
-    return make_optimizer(
-        schedule, b1=o.b1, b2=o.b2, weight_decay=o.weight_decay, clip_norm=o.clip_norm
-    )
 
 
 def cold_start(

@@ -5,18 +5,15 @@ import sys
 import numpy as np
 import pytest
 
-from r1reward_jax.types import ImagePart, VideoPart
+from r1reward_jax.models.qwen2_5_vl import original
+from r1reward_jax.types import Prompt, VideoPart
 
 
 def load_original(folder: str):
     """The original model of a folder. Skips where torch is not installed."""
     if sys.version_info >= (3, 12):
         pytest.skip("torch is a test dependency on Python 3.11 only; see the golden file")
-    import torch
-    from transformers import Qwen2_5_VLForConditionalGeneration
-
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-    return model.eval()
+    return original.load(folder, "float32")
 
 
 def family_video_patches(processor, frames) -> tuple[np.ndarray, tuple[int, int, int]]:
@@ -42,22 +39,17 @@ def original_inputs(prompt, encoded, processor) -> dict:
     """Keyword arguments of the original's forward for one prompt."""
     import torch
 
-    inputs = {"input_ids": torch.tensor(encoded.token_ids)[None].long()}
-    images = [p.image for p in prompt.content if isinstance(p, ImagePart)]
+    still = Prompt(prompt.system, tuple(p for p in prompt.content if not isinstance(p, VideoPart)))
+    inputs = original.inputs(still, encoded, processor)
     videos = [p for p in prompt.content if isinstance(p, VideoPart)]
-    kinds = np.zeros(len(encoded.token_ids), int)
-    kinds[encoded.token_ids == processor.config.image_token_id] = 1
-    kinds[encoded.token_ids == processor.config.video_token_id] = 2
-    if images:
-        out = processor._images(images)
-        inputs["pixel_values"] = torch.tensor(np.asarray(out["pixel_values"]))
-        inputs["image_grid_thw"] = torch.tensor(np.asarray(out["image_grid_thw"]))
     if videos:
         cut = [family_video_patches(processor, v.frames) for v in videos]
         inputs["pixel_values_videos"] = torch.tensor(np.concatenate([p for p, _ in cut]))
         inputs["video_grid_thw"] = torch.tensor([g for _, g in cut])
         inputs["second_per_grid_ts"] = torch.tensor([2 / v.fps for v in videos])
-    if images or videos:
+        kinds = np.zeros(len(encoded.token_ids), int)
+        kinds[encoded.token_ids == processor.config.image_token_id] = 1
+        kinds[encoded.token_ids == processor.config.video_token_id] = 2
         inputs["mm_token_type_ids"] = torch.tensor(kinds)[None].int()
     return inputs
 

@@ -3,7 +3,10 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Int
+
+BLOCK, BLOCKS = 64, 8
+"""Queries of an attention block at least, and blocks of a row at most."""
 
 
 class RMSNorm(nnx.Module):
@@ -50,16 +53,46 @@ class SwiGLU(nnx.Module):
 
 def attention(
     q: Float[Array, "B T K G H"],
-    k: Float[Array, "B S K H"],
-    v: Float[Array, "B S K H"],
-    mask: Bool[Array, "B T S"],
+    k: Float[Array, "B T K H"],
+    v: Float[Array, "B T K H"],
+    lengths: Int[Array, " B"],
+    *,
+    causal: bool,
 ) -> Float[Array, "B T K G H"]:
-    """Grouped-query attention, softmax in float32. Rows without any key average all values."""
-    scale = q.shape[-1] ** -0.5
-    scores = jnp.einsum("BTKGH,BSKH->BKGTS", q * scale, k, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, None, None], scores, -1e30)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BSKH->BTKGH", weights, v)
+    """Grouped-query attention to the first `lengths` keys of each row, softmax in float32.
+
+    Queries go in blocks, so that a block's scores stay in the cache and, where attention is
+    causal, no key behind the block is touched. Rows without any key average values.
+    """
+    length = q.shape[1]
+    q_BKGTH = jnp.transpose(q * q.shape[-1] ** -0.5, (0, 2, 3, 1, 4))
+    k_BKHS, v_BKSH = jnp.transpose(k, (0, 2, 3, 1)), jnp.swapaxes(v, 1, 2)
+    size = max(BLOCK, -(-length // BLOCKS))
+    mixed = []
+    for start in range(0, length, size):
+        end = min(start + size, length)
+        seen = end if causal else length
+        mask = jnp.arange(seen) < lengths[:, None, None]
+        if causal:
+            mask = mask & (jnp.arange(seen) <= jnp.arange(start, end)[:, None])
+        block = q_BKGTH[:, :, :, start:end]
+        mixed.append(_attend(block, k_BKHS[..., :seen], v_BKSH[:, :, :seen], mask))
+    return jnp.transpose(jnp.concatenate(mixed, axis=3), (0, 3, 1, 2, 4))
+
+
+@jax.checkpoint  # the backward pass recomputes scores: they are larger than all that made them
+def _attend(q_BKGTH, k_BKHS, v_BKSH, mask_BTS) -> Float[Array, "B K G T H"]:
+    """Attention of one block of queries; groups and positions are one axis of the matmuls."""
+    rows, heads, groups, length, dim = q_BKGTH.shape
+    flat = (rows, heads, groups * length, -1)
+    q = q_BKGTH.reshape(flat)
+    scores = jnp.einsum("BKXH,BKHS->BKXS", q, k_BKHS, preferred_element_type=jnp.float32)
+    scores = scores.reshape(rows, heads, groups, length, -1)
+    scores = jnp.where(mask_BTS[:, None, None], scores, -1e30)
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+    total = weights.sum(-1, keepdims=True)
+    mixed = jnp.einsum("BKXS,BKSH->BKXH", weights.astype(v_BKSH.dtype).reshape(flat), v_BKSH)
+    return (mixed.reshape(q_BKGTH.shape) / total).astype(v_BKSH.dtype)
 
 
 def stack(count: int, build, rngs: nnx.Rngs):

@@ -6,6 +6,7 @@ depends on image sizes (M-RoPE positions, window order) is computed here on the 
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from jaxtyping import Int
 from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
 
 from r1reward_jax.models.images import open_image
-from r1reward_jax.models.qwen2_5_vl.config import Config
+from r1reward_jax.models.qwen2_5_vl.config import Config, VisionConfig
 from r1reward_jax.models.qwen2_5_vl.rope import mrope_positions, window_order
 from r1reward_jax.types import (
     EncodedPrompt,
@@ -148,9 +149,13 @@ class Processor:
         interval = vision.temporal_patch_size / part.fps * vision.tokens_per_second
         return EncodedMedia(self.config.video_token_id, self.encode_video(part), interval)
 
+    def family_pixels(self, images: Sequence[Any]) -> dict[str, np.ndarray]:
+        """`pixel_values` and `image_grid_thw` as the family's own image processor gives them."""
+        return dict(self._images([open_image(image) for image in images]))
+
     def encode_image(self, image: Any) -> EncodedImage:
         """Resize, normalise and cut an image (path, PIL image or bytes) into patches."""
-        out = self._images([open_image(image)])
+        out = self.family_pixels([image])
         _, rows, columns = (int(x) for x in np.asarray(out["image_grid_thw"])[0])
         return self._in_window_order(np.asarray(out["pixel_values"], np.float32), rows, columns)
 
@@ -266,7 +271,8 @@ class Processor:
             "patches of an image", self.buckets.patches, [len(i.patches) for i in every]
         )
         slots = min(self.config.vision.window_patches, patches)
-        windows = max(-(-patches // slots), _power_of_two(max(len(i.windows) for i in every)))
+        sizes = window_sizes(patches, self.config.vision)
+        windows = _bucket("windows of an image", sizes, [len(i.windows) for i in every])
         v = VisionInputs(
             np.zeros((rows, images, patches, every[0].patches.shape[-1]), np.float32),
             np.zeros((rows, images, patches, 2), np.int32),
@@ -298,8 +304,14 @@ def _place_image(v: VisionInputs, row: int, k: int, image: EncodedImage, slots: 
     v.patch_slots[row, k, source] = place
 
 
-def _power_of_two(n: int) -> int:
-    return 1 << (n - 1).bit_length()
+def window_sizes(patches: int, config: VisionConfig) -> tuple[int, ...]:
+    """Padded numbers of windows for images of at most so many patches: enough for squares, for
+    the usual aspect ratios (two), and for strips as thin as one visual token."""
+    tokens = patches // config.spatial_merge_size**2
+    side = config.window_patches**0.5 / config.spatial_merge_size  # visual tokens of a window
+    square, strip = math.ceil(tokens**0.5 / side), math.ceil(tokens / side)
+    usual = (square**2, square * (square + 1), (square + 1) ** 2)
+    return tuple(sorted({*(min(n, strip) for n in usual), strip}))
 
 
 def _bucket(what: str, sizes: tuple[int, ...], needed: Sequence[int]) -> int:

@@ -77,8 +77,6 @@ class Decoder(nnx.Module):
     ):
         """Final hidden states [B, T, D] of embedded rows, and (k, v) [L, B, K, T, H] if asked."""
         angles = text_angles(positions, self.config)
-        index = jnp.arange(x.shape[1])
-        mask = (index[:, None] >= index) & (index < lengths[:, None, None])
         graph, params = nnx.split(self.layers)
 
         def layer(x, params):
@@ -86,7 +84,7 @@ class Decoder(nnx.Module):
 
             def attend(q, k, v):
                 kept.extend(jnp.swapaxes(a, 1, 2) for a in (k, v))
-                return attention(q, k, v, mask)
+                return attention(q, k, v, lengths, causal=True)
 
             x = nnx.merge(graph, params)(x, angles, attend)
             return x, tuple(kept) if keep_cache else None

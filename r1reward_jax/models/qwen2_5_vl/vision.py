@@ -9,7 +9,7 @@ a batched small attention and never a masked full one.
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Int
 
 from r1reward_jax.models.qwen2_5_vl.config import VisionConfig
 from r1reward_jax.models.qwen2_5_vl.layers import Linear, RMSNorm, SwiGLU, attention, stack
@@ -33,14 +33,13 @@ class Block(nnx.Module):
         self,
         x: Float[Array, "R S D"],
         angles: Float[Array, "R S half"],
-        valid: Bool[Array, "R S"],
+        lengths: Int[Array, " R"],
     ) -> Float[Array, "R S D"]:
         rows, length, width = x.shape
         qkv = self.qkv(self.norm1(x)).reshape(rows, length, 3, self.heads, -1)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         q, k = (rotate(a, angles[:, :, None]) for a in (q, k))
-        mask = jnp.broadcast_to(valid[:, None], (rows, length, length))
-        mixed = attention(q[:, :, :, None], k, v, mask)
+        mixed = attention(q[:, :, :, None], k, v, lengths, causal=False)
         x = x + self.proj(mixed.reshape(rows, length, width))
         return x + self.mlp(self.norm2(x))
 
@@ -83,8 +82,7 @@ class VisionTower(nnx.Module):
     def _layers(self, x: Float[Array, "R P D"], vision: VisionInputs, remat: bool):
         groups, windowed = self.config.groups
         angles = vision_angles(vision.rotary_ids, self.config)
-        valid = jnp.arange(x.shape[1]) < vision.lengths[:, None]
-        to_windows, from_windows, window_valid = _window_moves(vision, self.config)
+        to_windows, from_windows, window_lengths = _window_moves(vision, self.config)
         window_angles = to_windows(angles)
         window_graph, window_params = nnx.split(self.window_layers)
         full_graph, full_params = nnx.split(self.full_layers)
@@ -93,10 +91,10 @@ class VisionTower(nnx.Module):
         )
 
         def window_layer(x, params):
-            return nnx.merge(window_graph, params)(x, window_angles, window_valid), None
+            return nnx.merge(window_graph, params)(x, window_angles, window_lengths), None
 
         def full_layer(x, params):
-            return nnx.merge(full_graph, params)(x, angles, valid)
+            return nnx.merge(full_graph, params)(x, angles, vision.lengths)
 
         if remat:
             window_layer, full_layer = jax.checkpoint(window_layer), jax.checkpoint(full_layer)
@@ -110,7 +108,7 @@ class VisionTower(nnx.Module):
 
 
 def _window_moves(vision: VisionInputs, config: VisionConfig):
-    """Functions [R, P, …] -> [R * windows, slots, …] and back, and which slots are filled."""
+    """Functions [R, P, …] -> [R * windows, slots, …] and back, and the length of each window."""
     rows, patches = vision.patches.shape[:2]
     slots = min(config.window_patches, patches)
 
@@ -123,4 +121,5 @@ def _window_moves(vision: VisionInputs, config: VisionConfig):
         x = x.reshape(rows, -1, x.shape[-1])
         return jnp.take_along_axis(x, vision.patch_slots[..., None], axis=1)
 
-    return to_windows, from_windows, (vision.window_slots < patches).reshape(-1, slots)
+    filled = (vision.window_slots < patches).reshape(-1, slots)
+    return to_windows, from_windows, filled.sum(-1, dtype=jnp.int32)

@@ -1,0 +1,92 @@
+"""Two contestants side by side: interleaved rounds, medians, ratios; and the file they go to.
+
+Timings of shared machines swing, by the minute and by the neighbours. So the contestants of a
+comparison take turns within one process, and what counts is the median of the rounds' ratios.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+from etils import epath
+
+from r1reward_jax.train.metrics import say
+from r1reward_jax.train.run import about
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison."""
+
+    name: str
+    ours_s: float
+    """Median seconds of our call."""
+    other_s: float
+    """Median seconds of the other one's."""
+    speedup: float
+    """Median over rounds of other / ours; above 1 we are faster."""
+    peak_bytes: int | None
+    """Arguments, results and temporaries of our compiled program, where known."""
+
+
+def compare(
+    name: str,
+    ours: Callable[[], Any],
+    other: Callable[[], Any],
+    *,
+    rounds: int,
+    peak_bytes: int | None = None,
+) -> Row:
+    """Time two calls in turns; each must return only when its work is done.
+
+    Args:
+      name: of the row.
+      ours: our call; its result is waited for.
+      other: the other call.
+      rounds: of both; one more, which is not timed, comes first.
+      peak_bytes: of our program.
+    """
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds + 1):
+        # who goes first changes: neither always finds the caches of the other
+        for side in (0, 1) if number % 2 else (1, 0):
+            started = time.perf_counter()
+            jax.block_until_ready((ours, other)[side]())
+            if number:
+                times[side].append(time.perf_counter() - started)
+    ratios = [b / a for a, b in zip(*times, strict=True)]
+    median = statistics.median
+    row = Row(name, median(times[0]), median(times[1]), median(ratios), peak_bytes)
+    say(f"{name:<28} {row.ours_s:>9.4f} {row.other_s:>9.4f} {row.speedup:>8.2f}")
+    return row
+
+
+def show_header(other: str) -> None:
+    """The head of the table that `compare` prints line by line."""
+    say(f"{'':<28} {'ours, s':>9} {other + ', s':>9} {'speedup':>8}")
+
+
+def peak_bytes(compiled: Any) -> int | None:
+    """Bytes of a compiled program's arguments, results and temporaries; None if not told."""
+    m = compiled.memory_analysis()
+    if m is None:
+        return None
+    used = m.argument_size_in_bytes + m.output_size_in_bytes + m.temp_size_in_bytes
+    return used - m.alias_size_in_bytes
+
+
+def write(path: str, name: str, settings: dict[str, Any], rows: Sequence[Row]) -> None:
+    """The rows as JSON, with the machine, the versions and the settings."""
+    body = {
+        "bench": name,
+        "settings": settings,
+        "machine": about(),
+        "rows": [asdict(row) for row in rows],
+    }
+    target = epath.Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(body, indent=2) + "\n")

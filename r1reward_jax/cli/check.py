@@ -1,0 +1,37 @@
+"""`r1reward check`"""
+
+from argparse import ArgumentParser, Namespace
+
+from r1reward_jax.cli import configs
+from r1reward_jax.train.build import load_policy
+from r1reward_jax.train.metrics import say
+from r1reward_jax.train.parity import EXAMPLE_BUCKETS, check_policy, require_parity
+
+LIMITS = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}
+"""Nats, by compute dtype, if no threshold is given."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    configs.add_arguments(parser, default="default")
+    parser.add_argument("--model", help="Hugging Face folder, same as model.path=FOLDER")
+    parser.add_argument(
+        "--threshold", type=float, help=f"nats; by default, by compute dtype: {LIMITS}"
+    )
+
+
+def run(args: Namespace) -> None:
+    if args.model:
+        args.overrides.append(f"model.path={args.model}")
+    config = configs.config_from(args)
+    configs.require(config, "model.path")
+    config.rollout.max_new_tokens = min(config.rollout.max_new_tokens, 32)
+    config.buckets.update(EXAMPLE_BUCKETS)  # the prompts are ours, not those of a run
+    gaps = check_policy(config, load_policy(config, config.model.path))
+    dtype = config.model.compute_dtype
+    limit = LIMITS[dtype] if args.threshold is None else args.threshold
+    say(f"largest log-prob gap to the training forward pass, {dtype}, in nats:")
+    for path, gap in gaps.items():
+        value = "not checked: torch is not installed" if gap is None else f"{gap:.2e}"
+        say(f"{path:>12}  {value}")
+    require_parity({path: gap for path, gap in gaps.items() if gap is not None}, limit)
+    say(f"all below the threshold of {limit:g}")

@@ -1,0 +1,129 @@
+"""Do all paths of a policy say the same? Sampler, training forward pass, and the original.
+
+RL multiplies advantages by ratios of log-probs from different programs; where these programs
+disagree about the same weights, it trains on their differences.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from ml_collections import ConfigDict
+from PIL import Image
+
+from r1reward_jax.models import port_of
+from r1reward_jax.prompts import SYSTEM
+from r1reward_jax.rollout.engine import Engine, Rollout
+from r1reward_jax.train.build import Policy, make_engine, step_config
+from r1reward_jax.train.mesh import make_mesh, put_batch
+from r1reward_jax.train.rollouts import rollout_batch
+from r1reward_jax.train.step import batch_logprobs
+from r1reward_jax.types import ImagePart, InputError, Params, Processor, Prompt, TrainBatch
+
+EXAMPLE_BUCKETS = {"tokens": (256, 1024), "images": (2,), "patches": (64,)}
+"""What `example_prompts` need."""
+Logprobs = Callable[[TrainBatch], Array | np.ndarray]
+"""Batch to the trainer's log-probs [B, C]."""
+
+
+def sampler_gaps(
+    engine: Engine,
+    params: Params,
+    prompts: Sequence[Prompt],
+    processor: Processor,
+    logprobs: Logprobs,
+    *,
+    seed: int,
+) -> dict[str, float]:
+    """Sample from the policy, then score the samples with the training forward pass.
+
+    Returns:
+      The largest difference of a token's log-prob in nats: "prefill", which gives the first
+      token, and "decode", which gives the others.
+    """
+    rollout = engine.generate(params, prompts, samples=1, temperature=1.0, seed=seed)
+    return _sampler_gaps(rollout, processor, logprobs)[0]
+
+
+def _sampler_gaps(
+    rollout: Rollout, processor: Processor, logprobs: Logprobs
+) -> tuple[dict[str, float], np.ndarray]:
+    """The gaps, and the trainer's log-probs [B, C]."""
+    batch = rollout_batch(rollout, processor, rollout.batch.tokens.shape[-1])
+    logp = np.asarray(logprobs(batch), np.float32)
+    gaps = np.where(batch.mask, np.abs(logp - batch.old_logp), 0.0)
+    return {"prefill": float(gaps[:, 0].max()), "decode": float(gaps[:, 1:].max())}, logp
+
+
+def require_parity(gaps: dict[str, float], limit: float) -> None:
+    """Raise InputError if a gap is above the limit, or not a number."""
+    if not all(gap <= limit for gap in gaps.values()):
+        found = ", ".join(f"{path} {gap:.3g}" for path, gap in gaps.items())
+        raise InputError(
+            f"the paths of this policy disagree by more than {limit:g} nats: {found}. "
+            "`r1reward check` compares them with the original; are the weights whole?"
+        )
+
+
+def check_policy(config: ConfigDict, policy: Policy) -> dict[str, float | None]:
+    """The largest log-prob gap to the training forward pass of each path, on a few prompts.
+
+    Args:
+      config: its model, buckets, mesh, rollout and step parts are read.
+      policy: of the config.
+
+    Returns:
+      "prefill", "decode" and "original", in nats; the last is None without torch.
+    """
+    prompts, mesh = example_prompts(), make_mesh(**config.mesh)
+    settings, processor = ConfigDict(config.to_dict()), policy.processor
+    settings.rollout.rows = -(-len(prompts) // mesh.size) * mesh.size  # rows divide over devices
+    engine = make_engine(settings, policy)
+    rollout = engine.generate(policy.params, prompts, samples=1, temperature=1.0, seed=config.seed)
+    static = step_config(config)
+    jitted = jax.jit(lambda p, b: batch_logprobs(policy.model, p, b, static)[0])
+
+    def logprobs(batch: TrainBatch) -> np.ndarray:
+        missing = settings.rollout.rows - len(prompts)
+        padded = jax.tree.map(lambda x: np.concatenate([x, *[x[:1]] * missing]), batch)
+        return np.asarray(jitted(policy.params, put_batch(padded, mesh)))[: len(prompts)]
+
+    gaps, logp = _sampler_gaps(rollout, processor, logprobs)
+    dtype = jnp.dtype(config.model.compute_dtype).name
+    return gaps | {"original": _original_gap(policy, prompts, rollout, logp, dtype)}
+
+
+def _original_gap(
+    policy: Policy, prompts: Sequence[Prompt], rollout: Rollout, logp: np.ndarray, dtype: str
+) -> float | None:
+    """The largest gap between the original's log-probs and `logp`; None without torch."""
+    original = port_of(policy.path).original
+    if not original.available():
+        return None
+    model, gaps = original.load(policy.path, dtype), []
+    for prompt, encoded, (completion,), ours in zip(
+        prompts, rollout.prompts, rollout.completions, logp, strict=True
+    ):
+        ids, start = list(completion.token_ids), len(encoded.token_ids) - 1
+        logits = original.logits(model, prompt, encoded, policy.processor, ids)
+        rows = logits[start : start + len(ids)]
+        theirs = rows[np.arange(len(ids)), ids] - np.logaddexp.reduce(rows, axis=-1)
+        gaps.append(np.abs(theirs - ours[: len(ids)]).max())
+    return float(max(gaps))
+
+
+def example_prompts() -> list[Prompt]:
+    """Text only, one image, and two images of different sizes; the images are coloured noise."""
+    rng = np.random.default_rng(0)
+
+    def image(height: int, width: int) -> ImagePart:
+        coarse = rng.integers(0, 256, (height // 28, width // 28, 3), dtype=np.uint8)
+        return ImagePart(Image.fromarray(coarse).resize((width, height)))
+
+    return [
+        Prompt(SYSTEM, ("Which answer is better?",)),
+        Prompt(SYSTEM, (image(84, 112), "What does the picture show?")),
+        Prompt(SYSTEM, ("First", image(56, 140), "then", image(84, 84), "Do they differ?")),
+    ]

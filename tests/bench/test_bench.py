@@ -1,0 +1,72 @@
+"""Comparisons take turns, report medians and ratios, and refuse to time different functions."""
+
+import json
+import time
+
+import pytest
+
+from r1reward_jax.bench import model, timing
+from r1reward_jax.cli.main import main
+from r1reward_jax.models.qwen2_5_vl import original
+from r1reward_jax.types import InputError
+
+TINY = "--layers 2 --width 64 --vocab 400 --batch 2 --prompt 24 --decode-prompt 8 --new-tokens 4"
+NAMES = [
+    "text forward",
+    *(f"image forward, {rows} x {columns}" for rows, columns in model.GRIDS),
+    "forward + backward",
+    "prefill",
+    "decode, scanned layers",
+    "decode, unrolled layers",
+]
+
+
+def test_contestants_take_turns(monkeypatch):
+    clock, order = [0.0], []
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    costs = {"ours": iter([9, 1, 2, 3]), "other": iter([9, 4, 4, 30])}
+
+    def call(name):
+        order.append(name)
+        clock[0] += next(costs[name])
+
+    row = timing.compare("x", lambda: call("ours"), lambda: call("other"), rounds=3, peak_bytes=7)
+    # the first round is not timed; ratios are 4, 2 and 10
+    assert row == timing.Row("x", 2.0, 4.0, 4.0, 7)
+    assert order == ["other", "ours", "ours", "other"] * 2
+
+
+def test_bench_model_writes_every_row(tmp_path, capsys):
+    pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
+    out = tmp_path / "new" / "rows.json"
+    assert main(["bench", "model", *TINY.split(), "--rounds", "1", "--out", str(out)]) == 0
+    body = json.loads(out.read_text())
+    assert [row["name"] for row in body["rows"]] == NAMES
+    for row in body["rows"]:
+        assert row["ours_s"] > 0 and row["other_s"] > 0
+        assert row["speedup"] == pytest.approx(row["other_s"] / row["ours_s"])
+        assert row["peak_bytes"] > 10_000
+    assert body["settings"]["vocab"] == 400 and body["machine"]["versions"]["jax"]
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in NAMES)
+
+
+def test_different_functions_are_not_timed(monkeypatch):
+    pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
+    right = original.load
+
+    def other_weights(*arguments):
+        loaded = right(*arguments)
+        loaded.lm_head.weight.data *= 1.5
+        return loaded
+
+    monkeypatch.setattr(original, "load", other_weights)
+    settings = model.Settings(2, 64, 400, 2, 24, 8, 4, 1, "float32")
+    with pytest.raises(InputError, match="text forward: the two differ"):
+        model.run(settings)
+
+
+def test_without_torch_it_says_what_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr(original, "available", lambda: False)
+    assert main(["bench", "model"]) == 2
+    assert "pip install torch" in capsys.readouterr().err

@@ -1,0 +1,142 @@
+"""Nothing is compiled twice: sizes fall into buckets, and depth costs no compile time."""
+
+import time
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from r1reward_jax.models import qwen2_5_vl
+from r1reward_jax.models.qwen2_5_vl.processor import window_sizes
+from r1reward_jax.models.qwen2_5_vl.rope import window_order
+from r1reward_jax.prompts import SYSTEM
+from r1reward_jax.rollout.sampler import SamplerConfig, sample
+from r1reward_jax.train.batches import make_train_batch
+from r1reward_jax.train.step import StepConfig, batch_logprobs
+from r1reward_jax.types import ImagePart, Prompt, PromptBatch
+from tests.conftest import random_image
+
+ROWS, NEW = 4, 6
+BUCKETS = qwen2_5_vl.Buckets((96, 160), (2,), (144,))
+SIZES = ((140, 150), (56, 504), (28, 700))
+"""Of images whose windows fall into the first, the second and the last bucket."""
+
+
+@pytest.fixture
+def compilations():
+    """Compilations since the fixture was asked for; those that a cache answers count as well."""
+    seen = []
+
+    def listen(event, duration, **_):
+        if event.endswith("backend_compile_duration"):
+            seen.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield seen
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.fixture
+def no_cache():
+    kept = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_compilation_cache_dir", kept)
+    compilation_cache.reset_cache()
+
+
+def prompt(rng, images: list[tuple[int, int]], words: int) -> Prompt:
+    parts = [ImagePart(random_image(int(rng.integers(1000)), *size)) for size in images]
+    return Prompt(SYSTEM, (*parts, " circle" * words))
+
+
+def varied(rng) -> Prompt:
+    """No image, one, or two; almost square ones and strips; up to 60 words."""
+    side = int(rng.integers(28, 160))
+    kinds = [(side, side // 2 + 14), (28, int(rng.integers(600, 1000)))]
+    images = [kinds[int(k)] for k in rng.integers(2, size=rng.integers(3))]
+    return prompt(rng, images, int(rng.integers(60)))
+
+
+def test_varied_batches_compile_nothing_after_warm_up(loaded, checkpoint, compilations):
+    """Every bucket once, then 20 batches of other lengths, images and completions."""
+    model, params, _ = loaded
+    processor = qwen2_5_vl.Processor(checkpoint, BUCKETS)
+    static = StepConfig(chunk=64, remat=False, compute_dtype=jnp.float32)
+    ends = processor.eos_ids, processor.pad_id
+    settings = SamplerConfig(1, NEW, *ends, (), 400, False, jnp.float32)
+
+    @jax.jit
+    def train(params, batch):
+        return batch_logprobs(model, params, batch, static)[0].sum()
+
+    @jax.jit
+    def generate(params, inputs, seeds, key, temperature):  # prefill and decode
+        return sample(model, settings, params, inputs, seeds, key, temperature)
+
+    def push(prompts, completions):
+        encoded = [processor.encode(p) for p in prompts]
+        batch = make_train_batch(encoded, completions, processor, capacity=NEW)
+        value = train(params, batch)
+        inputs = processor.collate(encoded, rows=ROWS)
+        seeds = np.arange(ROWS, dtype=np.int32)
+        out = generate(params, inputs, seeds, key, np.float32(1.0))
+        assert np.isfinite(value) and np.all(np.asarray(out.lengths) > 0)
+        vision = inputs.vision
+        return inputs.tokens.shape[1], vision and vision.window_slots.shape[-1]
+
+    key, rng = jax.random.key(0), np.random.default_rng(0)
+    warm = {
+        push([prompt(rng, images, words)] * ROWS, [[9] * NEW] * ROWS)
+        for words in (4, 90)
+        for images in ([], *([size] for size in SIZES))
+    }
+    assert len(warm) == 8
+    count = len(compilations)
+    assert count >= 16
+    seen = {
+        push([varied(rng) for _ in range(ROWS)], [[9] * int(n) for n in rng.integers(1, NEW, ROWS)])
+        for _ in range(20)
+    }
+    assert len(compilations) == count
+    assert len(seen) > 2 and seen <= warm
+
+
+def test_windows_of_any_image_fit(loaded):
+    """For every grid of visual tokens of up to a bucket's size, the number that is padded to."""
+    vision = loaded[0].config.vision
+    for patches in (36, 144, 400, 1024):
+        sizes, tokens = window_sizes(patches, vision), patches // 4
+        assert 1 <= len(sizes) <= 4
+        for rows in range(1, tokens + 1):
+            windows = len(window_order(2 * rows, 2 * (tokens // rows), vision)[1])
+            assert windows <= max(sizes)
+        side = int(tokens**0.5)
+        assert len(window_order(2 * side, 2 * side, vision)[1]) <= sizes[0]
+
+
+def compile_seconds(config, layers: int) -> float:
+    """Of the gradient of a training forward pass with so many decoder layers."""
+    model = qwen2_5_vl.Model(replace(config, text=replace(config.text, num_hidden_layers=layers)))
+    row, grid = jax.ShapeDtypeStruct((2,), jnp.int32), jax.ShapeDtypeStruct((2, 32), jnp.int32)
+    positions = jax.ShapeDtypeStruct((2, 32, 3), jnp.int32)
+    batch = PromptBatch(grid, row, positions, row, grid, None)
+
+    def loss(params, batch):
+        return jnp.sum(model.hidden(params, batch, remat=True) @ model.head(params))
+
+    started = time.perf_counter()
+    jax.jit(jax.grad(loss)).lower(model.abstract_params(), batch).compile()
+    return time.perf_counter() - started
+
+
+def test_depth_costs_no_compile_time(loaded, no_cache):
+    """28 layers against 4, interleaved, the fastest of three each."""
+    config = loaded[0].config
+    times = [[compile_seconds(config, layers) for layers in (4, 28)] for _ in range(3)]
+    few, many = (min(column) for column in zip(*times))
+    assert many <= 1.3 * few
