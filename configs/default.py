@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
     c.model.path = ""  # Hugging Face folder of the policy to start from
     c.model.max_pixels = 640 * 28 * 28  # larger images are shrunk; 640 visual tokens
     c.model.video_rule = "max"  # where text goes on behind a video (see rope.mrope_positions)
+    c.model.freeze_vision = False  # train the decoder only
     c.model.param_dtype = "float32"  # master weights
     c.model.compute_dtype = "bfloat16"  # forward and backward pass
 
@@ -45,8 +46,11 @@ def get_config() -> ConfigDict:
     c.optimizer.warmup_share = 0.03  # of the updates
     c.optimizer.final_share = 0.1  # last learning rate / peak
 
+    c.optimizer.max_skipped = 5  # updates in a row without finite gradients that end a run
+
     c.step = ConfigDict()
     c.step.chunk = 2048  # token positions per pass through the output head
+    c.step.micro_tokens = 0  # tokens (rows x padded length) per pass of the model; 0: no limit
     c.step.remat = True  # recompute layers in the backward pass
 
     c.sft = ConfigDict()  # cold start
@@ -57,22 +61,34 @@ def get_config() -> ConfigDict:
 
     c.rl = ConfigDict()
     c.rl.iterations = 335  # rollout batches
-    c.rl.rollout_batch = 256  # prompts per iteration, one sample each
+    c.rl.rollout_batch = 256  # samples per iteration
+    c.rl.samples = 1  # of each prompt
+    c.rl.epochs = 1  # passes over each rollout batch
     c.rl.train_batch = 128  # samples per update
     c.rl.lr = 1e-6  # peak (the release: 3e-7)
     c.rl.temperature = 1.0  # of the samples
-    c.rl.loss = "stable_reinforce"  # or ppo (see rl.losses.LOSSES)
+    c.rl.loss = "stable_reinforce"  # or ppo_clip, reinforce_pp (see rl.losses.LOSSES)
     c.rl.aggregate = "token"  # token or sequence: what counts the same in the mean
+    c.rl.baseline = "none"  # taken off rewards: none, batch, leave_one_out, group (samples > 1)
+    c.rl.standardize = True  # advantages over the rollout batch; the filter looks at that scale
     c.rl.filter = "paper"  # advantage filter: paper, released or none
     c.rl.sigmas = 3.0  # of the filter, standard deviations
     c.rl.eps = 1e-8  # added to the standard deviation
     c.rl.clip_eps = 0.2  # of the surrogate, around ratio 1
     c.rl.min_ratio = 1e-3  # Pre-CLIP
     c.rl.max_ratio = 1e3  # Pre-CLIP
+    c.rl.kl = "k1"  # estimator of the KL from the reference: k1 or k3
     c.rl.kl_coef = 0.0  # reward per nat from the reference (the release: 1e-3); 0 needs none
-    c.rl.max_start_gap = 0.5  # nats between sampler and trainer that a run may start with
+    # nats between sampler and trainer: more refuses to start, later warns; 0: by compute dtype
+    c.rl.max_gap = 0.0  # (see train.parity.LIMITS)
+    c.rl.importance_cap = 0.0  # of trainer / sampler probability as a weight (e.g. 2); 0: none
     c.rl.format_weight = 0.5  # of the format reward
     c.rl.consistency_weight = 0.5  # of the consistency reward, times the result
+    c.rl.swap_weight = 0.0  # of verdicts that follow swapped responses; trains on both orders
+    c.rl.repetition_weight = 0.0  # taken off, times the share of repeated n-grams
+    c.rl.repetition_n = 4  # words of these n-grams
+    c.rl.length_weight = 0.0  # taken off in full at rollout.max_new_tokens
+    c.rl.length_start = 0.75  # share of rollout.max_new_tokens that costs nothing
     c.rl.consistency_mode = "binary"  # binary (paper: 1, 0) or signed (release: 1, -1)
     c.rl.old_logp = "trainer"  # old log-probs from the trainer's forward pass or the sampler's
 

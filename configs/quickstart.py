@@ -29,7 +29,6 @@ def get_config() -> ConfigDict:
     c.sft.max_completion_tokens = 34
     c.rl.iterations = 40
     c.rl.lr = 3e-4
-    c.rl.max_start_gap = 1e-3
     c.rl.old_logp = "sampler"
     c.rollout.rows = 256
     c.rollout.max_new_tokens = 34

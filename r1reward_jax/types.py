@@ -35,6 +35,10 @@ class InputError(ValueError):
     """Something that the user gave is wrong; the message says what, where and what to do."""
 
 
+class DivergedError(RuntimeError):
+    """Training cannot go on; the message says where the last good state and the batch are."""
+
+
 # ---------------------------------------------------------------- host side
 
 
@@ -102,12 +106,16 @@ class Completion:
 
 @dataclass(frozen=True)
 class RewardBreakdown:
-    """The parts of a reward and their combination (paper, section 3.3)."""
+    """The parts of a reward and their combination (paper, section 3.3; the last three are not the
+    paper's)."""
 
     format: float
     result: float
     consistency: float
     total: float
+    swap: float = 0.0
+    repetition: float = 0.0
+    overlong: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -176,6 +184,11 @@ class TrainBatch(NamedTuple):
     mask: Bool[Array, "B C"]
     """True on completion tokens, false on padding."""
     old_logp: Float[Array, "B C"]
+    """Under the policy before this rollout's updates, by the trainer or by the sampler."""
+    sampler_logp: Float[Array, "B C"]
+    """As the sampler recorded it."""
+    on_policy: Bool[Array, " B"]
+    """True where that policy is the one being updated: its own log-probs are the old ones."""
     advantages: Float[Array, "B C"]
 
 

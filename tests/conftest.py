@@ -16,7 +16,8 @@ from r1reward_jax.models.qwen2_5_vl.tiny import make_checkpoint
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.types import ImagePart, Prompt
 
-CACHE = os.path.join(os.path.dirname(__file__), "..", ".jax_cache")
+CACHE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".jax_cache"))
+os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE  # for the verbs that tests call, too
 jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 

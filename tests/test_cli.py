@@ -69,7 +69,9 @@ def test_sft_train_evaluate_convert(files, checkpoint, tmp_path, monkeypatch, ca
     assert run["config"]["rl"]["kl_coef"] == 0.01 and run["data_hash"] and run["versions"]["jax"]
     lines = [json.loads(x) for x in (tmp_path / "rl" / "metrics.jsonl").read_text().splitlines()]
     assert [x["step"] for x in lines] == [1, 2]
-    assert all(x["loss/sampler_gap"] < 1e-3 for x in lines)  # sampler and trainer are one policy
+    assert all(
+        x["loss/sampler_gap_max"] < 1e-3 for x in lines
+    )  # sampler and trainer are one policy
     rollouts = (tmp_path / "rl" / "rollouts" / "00001.jsonl").read_text().splitlines()
     assert len(rollouts) == 16 and "reward" in json.loads(rollouts[0])
     result = json.loads((tmp_path / "eval" / "evaluation.json").read_text())

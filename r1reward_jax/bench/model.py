@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from PIL import Image
 
 from r1reward_jax.bench.timing import Row, compare, peak_bytes
@@ -32,7 +33,8 @@ CHUNK = 2048
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured; the vision tower has half the width and twice the layers."""
+    """What is measured; the vision tower has half the width and twice the layers, every other one
+    with windows."""
 
     layers: int
     width: int
@@ -45,6 +47,20 @@ class Settings:
     new_tokens: int
     rounds: int
     dtype: str
+
+    def __post_init__(self) -> None:
+        least = {"vocab": 400, "width": 64, "decode_prompt": 1}
+        small = [
+            f"{name} {getattr(self, name)}: expected at least {least.get(name, 1)}"
+            for name in ("layers", "width", "vocab", "batch", "prompt", "new_tokens", "rounds")
+            if getattr(self, name) < least.get(name, 1)
+        ]
+        if self.width % 64:
+            small.append(f"width {self.width}: expected a multiple of 64")
+        if not 1 <= self.decode_prompt <= self.prompt:
+            small.append(f"decode_prompt {self.decode_prompt}: expected 1 to prompt {self.prompt}")
+        if small:
+            raise InputError("bench model: " + "; ".join(small))
 
 
 @dataclass(frozen=True)
@@ -88,9 +104,19 @@ def make_pair(folder: str, s: Settings) -> Pair:
     model, params = create(config, 0)
     params = jax.tree.map(lambda p: p.astype(s.dtype), params)
     save(folder, model, params, like=folder)
-    device = "cuda" if jax.default_backend() == "gpu" and _has_cuda() else "cpu"
+    device = {"gpu": "cuda", "cpu": "cpu"}.get(jax.default_backend(), "cpu")
+    if device == "cuda" and not _has_cuda():
+        raise InputError("bench model: JAX is on a GPU, but this torch knows none; install CUDA's")
     processor = Processor(folder, Buckets((s.prompt,), (1,), (4,)))
     return Pair(model, params, processor, original.load(folder, s.dtype, device), device)
+
+
+def original_runs_on() -> dict[str, Any]:
+    """Version, device and threads of torch."""
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {"torch": torch.__version__, "device": device, "threads": torch.get_num_threads()}
 
 
 def _has_cuda() -> bool:
@@ -105,8 +131,7 @@ def _config(s: Settings, ids: dict[str, int]) -> Config:
         s.vocab, s.width, 4 * s.width, s.layers, heads, max(1, heads // 4), (half - 24, 12, 12)
     )
     depth, width = 2 * s.layers, s.width // 2
-    every = max(1, depth // 4)
-    full = tuple(range(every - 1, depth, every))
+    full = tuple(range(1, depth, 2))
     vision = VisionConfig(depth, width, max(1, width // 64), 3 * width, s.width, full)
     names = ("image_pad", "video_pad", "vision_start", "vision_end", "endoftext", "im_end")
     return Config(text, vision, *(ids[f"<|{name}|>"] for name in names))
@@ -118,12 +143,14 @@ def _config(s: Settings, ids: dict[str, int]) -> Config:
 def text_forward(pair: Pair, s: Settings, tokens: np.ndarray) -> Row:
     """Logits of every position of rows of text."""
     ours = _compiled(lambda p, b: _logits(pair.model, p, b), pair.params, _text_batch(tokens))
-    theirs = lambda: pair.original(input_ids=_torch(tokens, pair))  # noqa: E731
+    ids = _torch(tokens, pair)
+    theirs = lambda: pair.original(input_ids=ids, use_cache=False)  # noqa: E731
     return _compare_logits("text forward", pair, s, ours, theirs)
 
 
 def image_forward(pair: Pair, s: Settings, grid: tuple[int, int]) -> Row:
-    """Logits of rows of one image and a short question."""
+    """Logits of rows of one image and a short question, from arrays on the device: positions and
+    window order are part of the original's time, we make them on the host with the batch."""
     rng = np.random.default_rng(1)
     height, width = (14 * n for n in grid)
     images = rng.integers(0, 256, (s.batch, height, width, 3), dtype=np.uint8)
@@ -138,7 +165,7 @@ def image_forward(pair: Pair, s: Settings, grid: tuple[int, int]) -> Row:
     joined = {k: torch.cat([part[k] for part in parts]).to(pair.device) for k in parts[0]}
     joined["pixel_values"] = joined["pixel_values"].to(getattr(torch, s.dtype))
     name = f"image forward, {grid[0]} x {grid[1]}"
-    return _compare_logits(name, pair, s, ours, lambda: pair.original(**joined))
+    return _compare_logits(name, pair, s, ours, lambda: pair.original(**joined, use_cache=False))
 
 
 def forward_backward(pair: Pair, s: Settings, tokens: np.ndarray) -> Row:
@@ -157,12 +184,17 @@ def forward_backward(pair: Pair, s: Settings, tokens: np.ndarray) -> Row:
 
     def theirs():
         pair.original.zero_grad(set_to_none=True)
-        logits = pair.original(input_ids=ids).logits[:, :-1].float()
+        logits = pair.original(input_ids=ids, use_cache=False).logits[:, :-1].float()
         value = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
         value.backward()
         return pair.finished(value.detach())
 
-    _agree("forward + backward", ours()[0], theirs().item(), s)
+    value, gradients = ours()
+    _agree("forward + backward", value, theirs().item(), s)
+    slopes = [p.grad.float() for p in pair.original.parameters() if p.grad is not None]
+    norm = float(optax.tree.norm(gradients))
+    theirs_norm = float(sum(slope.square().sum() for slope in slopes)) ** 0.5
+    _agree("forward + backward, norm of the gradient", 1.0, theirs_norm / norm, s)
     row = compare(
         "forward + backward", ours, theirs, rounds=s.rounds, peak_bytes=peak_bytes(ours.program)
     )
@@ -210,9 +242,9 @@ def decode(pair: Pair, s: Settings, tokens: np.ndarray, unroll: bool) -> Row:
             ids, do_sample=False, eos_token_id=end, pad_token_id=end, **counts
         ),
     )
-    first = theirs()[:, s.decode_prompt].cpu().numpy()
-    if s.dtype == "float32" and not np.array_equal(ours().tokens[:, 0, 0], first):
-        raise InputError("bench model: the two do not decode the same token")
+    found = theirs()[:, s.decode_prompt :].cpu().numpy()
+    if s.dtype == "float32" and not np.array_equal(ours().tokens[:, 0], found):
+        raise InputError("bench model: the two do not decode the same tokens")
     name = f"decode, {'unrolled' if unroll else 'scanned'} layers"
     return compare(name, ours, theirs, rounds=s.rounds, peak_bytes=peak_bytes(ours.program))
 

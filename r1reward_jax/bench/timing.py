@@ -1,7 +1,7 @@
 """Two contestants side by side: interleaved rounds, medians, ratios; and the file they go to.
 
 Timings of shared machines swing, by the minute and by the neighbours. So the contestants of a
-comparison take turns within one process, and what counts is the median of the rounds' ratios.
+comparison take turns within one process, and what counts is the ratio of their medians.
 """
 
 import json
@@ -28,7 +28,7 @@ class Row:
     other_s: float
     """Median seconds of the other one's."""
     speedup: float
-    """Median over rounds of other / ours; above 1 we are faster."""
+    """other_s / ours_s; above 1 we are faster."""
     peak_bytes: int | None
     """Arguments, results and temporaries of our compiled program, where known."""
 
@@ -58,9 +58,8 @@ def compare(
             jax.block_until_ready((ours, other)[side]())
             if number:
                 times[side].append(time.perf_counter() - started)
-    ratios = [b / a for a, b in zip(*times, strict=True)]
-    median = statistics.median
-    row = Row(name, median(times[0]), median(times[1]), median(ratios), peak_bytes)
+    mine, theirs = (statistics.median(t) for t in times)
+    row = Row(name, mine, theirs, theirs / mine, peak_bytes)
     say(f"{name:<28} {row.ours_s:>9.4f} {row.other_s:>9.4f} {row.speedup:>8.2f}")
     return row
 
@@ -79,12 +78,15 @@ def peak_bytes(compiled: Any) -> int | None:
     return used - m.alias_size_in_bytes
 
 
-def write(path: str, name: str, settings: dict[str, Any], rows: Sequence[Row]) -> None:
-    """The rows as JSON, with the machine, the versions and the settings."""
+def write(
+    path: str, name: str, settings: dict[str, Any], rows: Sequence[Row], other: dict[str, Any]
+) -> None:
+    """The rows as JSON, with the settings, the machine and versions, and what `other` ran on."""
     body = {
         "bench": name,
         "settings": settings,
         "machine": about(),
+        "other": other,
         "rows": [asdict(row) for row in rows],
     }
     target = epath.Path(path)

@@ -34,5 +34,5 @@ def run(args: Namespace) -> None:
     timing.show_header("original")
     rows = model.run(settings)
     if args.out:
-        timing.write(args.out, "model", asdict(settings), rows)
+        timing.write(args.out, "model", asdict(settings), rows, model.original_runs_on())
         say(f"written: {args.out}")

@@ -22,7 +22,7 @@ CHOICES = {
     "model.compute_dtype": DTYPES,
     "model.video_rule": ("max", "side"),
 }
-MAY_BE_ZERO = ("seed", "data.threads", "checkpoint.every")
+MAY_BE_ZERO = ("seed", "data.threads", "checkpoint.every", "step.micro_tokens")
 
 
 def add_arguments(parser: ArgumentParser, default: str) -> None:

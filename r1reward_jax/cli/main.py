@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from r1reward_jax import __version__
-from r1reward_jax.types import InputError
+from r1reward_jax.types import DivergedError, InputError
 
 VERBS = {
     "quickstart": "the whole path on an embedded world: cold start, RL, evaluation, export",
@@ -50,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"r1reward {args.verb}: {error}", file=sys.stderr)
         return 2
+    except DivergedError as error:
+        print(f"r1reward {args.verb}: {error}", file=sys.stderr)
+        return 3
     except KeyboardInterrupt:
         print(f"r1reward {args.verb}: interrupted", file=sys.stderr)
         return 130

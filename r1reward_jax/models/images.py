@@ -1,6 +1,7 @@
 """Images as users give them (paths, encoded bytes, PIL images) to RGB."""
 
 import io
+import os
 from typing import Any
 
 import numpy as np
@@ -10,21 +11,34 @@ from PIL import Image, ImageOps
 from r1reward_jax.types import InputError
 
 
+def image_name(image: Any) -> str:
+    """What a message calls an image: its path, or the type of what was given."""
+    return os.fspath(image) if isinstance(image, (str, os.PathLike)) else type(image).__name__
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey images of 16 bits scaled to 8; PIL would cut everything above 255 to white."""
     if image.mode[0] not in "IF":
         return image
-    values = np.asarray(image, np.float32)
-    return Image.fromarray((values / (257 if values.max() > 255 else 1)).astype(np.uint8))
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise InputError(
+            f"values from {values.min():g} to {values.max():g} of mode {image.mode}: expected 8 or "
+            "16 bits"
+        )
+    # mode "I" holds whatever the file had: 16 bits unless nothing is above 8
+    deep = image.mode.startswith("I;16") or values.max() > 255
+    return Image.fromarray((values / (257 if deep else 1)).astype(np.uint8))
 
 
 def open_image(image: Any) -> Image.Image:
     """An RGB image from a path, encoded bytes or a PIL image; transparency becomes white.
 
     Raises:
-      InputError: the file is missing, empty or not an image; the message names it.
+      InputError: the file is missing, empty, not an image, or of a depth that has no meaning as
+        colour; the message names it.
     """
-    name = image if isinstance(image, str) else type(image).__name__
+    name = image_name(image)
     try:
         if isinstance(image, bytes):
             image = Image.open(io.BytesIO(image))
@@ -36,5 +50,5 @@ def open_image(image: Any) -> Image.Image:
             white = Image.new("RGBA", image.size, "white")
             image = Image.alpha_composite(white, image)
         return image.convert("RGB")
-    except (OSError, Image.DecompressionBombError) as error:
+    except (OSError, InputError, Image.DecompressionBombError) as error:
         raise InputError(f"image {name}: {error}; expected a readable PNG, JPEG or WebP") from None

@@ -3,12 +3,60 @@
 Reinforce++ (arXiv 2501.03262) gives every action token the advantage of its return, standardised
 over all action tokens of the batch. The paper (section 3.2) drops the outliers of that
 distribution: with 255 rewards of 1 and one of 0 the single failure would weigh z = -15.969.
+
+Estimators other than the plain return subtract a baseline from the rewards first.
 """
+
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from r1reward_jax.rl.logprobs import masked_mean
+
+
+def no_baseline(rewards: Float[Array, "B M"], *, eps: float) -> Float[Array, "B M"]:
+    """The rewards as they are: Reinforce++ leaves the baseline to the standardisation."""
+    del eps
+    return rewards
+
+
+def batch_baseline(rewards: Float[Array, "B M"], *, eps: float) -> Float[Array, "B M"]:
+    """r - mean over the batch: REINFORCE with the simplest baseline. Arguments as below."""
+    del eps
+    return rewards - rewards.mean()
+
+
+def leave_one_out(rewards: Float[Array, "B M"], *, eps: float) -> Float[Array, "B M"]:
+    """RLOO (arXiv 2402.14740, equation 8): r minus the mean of the prompt's other samples.
+
+    Args:
+      rewards: of M samples of each prompt; M of 1 leaves no others, and the rewards as they are.
+      eps: not used.
+    """
+    del eps
+    others = rewards.shape[1] - 1
+    return rewards - (rewards.sum(1, keepdims=True) - rewards) / max(others, 1)
+
+
+def group_relative(rewards: Float[Array, "B M"], *, eps: float) -> Float[Array, "B M"]:
+    """GRPO (arXiv 2402.03300, section 4.1.2): (r - mean) / (std + eps) over a prompt's samples.
+
+    Args:
+      rewards: of M samples of each prompt; with M of 1 all advantages are 0.
+      eps: added to the population deviation.
+    """
+    centred = rewards - rewards.mean(1, keepdims=True)
+    return centred / (rewards.std(1, keepdims=True) + eps)
+
+
+BASELINES: dict[str, Callable] = {
+    "none": no_baseline,
+    "batch": batch_baseline,
+    "leave_one_out": leave_one_out,
+    "group": group_relative,
+}
+"""(rewards [B, M], eps) -> rewards [B, M] with a baseline taken off."""
 
 
 def token_rewards(
@@ -83,3 +131,7 @@ def filter_released(
     """
     near = jnp.abs(z - masked_mean(x, mask)) <= sigmas
     return jnp.where(near & (jnp.abs(z) <= 10.0), z, 0.0)
+
+
+KL = {"k1": kl_k1, "k3": kl_k3}
+"""(log-probs, log-probs of the reference) -> KL per token."""

@@ -7,7 +7,6 @@ PPO exponentiates first and clips later; for a negative advantage the clip does 
 ratios, and exp overflows. Pre-CLIP bounds the ratio before it is exponentiated.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -43,16 +42,42 @@ def clipped_surrogate(
     return -jnp.minimum(ratio * advantages, clipped * advantages)
 
 
-def token_mean(losses: Float[Array, "B C"], mask: Bool[Array, "B C"]) -> Float[Array, ""]:
-    """Every token counts the same."""
-    return masked_mean(losses, mask)
+def token_count(mask: Bool[Array, "B C"]) -> Float[Array, ""]:
+    """What `token_mean` divides by: the tokens of a batch."""
+    return jnp.sum(mask) * 1.0
 
 
-def sequence_mean(losses: Float[Array, "B C"], mask: Bool[Array, "B C"]) -> Float[Array, ""]:
-    """Every sequence counts the same: mean over its tokens, then over sequences (the release)."""
+def token_mean(
+    losses: Float[Array, "B C"], mask: Bool[Array, "B C"], *, count: Float[Array, ""]
+) -> Float[Array, ""]:
+    """Every token counts the same.
+
+    Args:
+      losses: per token.
+      mask: true on completion tokens.
+      count: tokens of the whole batch, of which these rows may be a part.
+    """
+    return masked_mean(losses, mask, denominator=jnp.maximum(count, 1.0))
+
+
+def sequence_count(mask: Bool[Array, "B C"]) -> Float[Array, ""]:
+    """What `sequence_mean` divides by: the rows of a batch that have tokens."""
+    return jnp.sum(jnp.any(mask, axis=1)) * 1.0
+
+
+def sequence_mean(
+    losses: Float[Array, "B C"], mask: Bool[Array, "B C"], *, count: Float[Array, ""]
+) -> Float[Array, ""]:
+    """Every sequence counts the same: mean over its tokens, then over sequences (the release).
+
+    Args:
+      losses: per token.
+      mask: true on completion tokens.
+      count: sequences of the whole batch, of which these rows may be a part.
+    """
     lengths = jnp.sum(mask, axis=1)
     per_row = jnp.sum(jnp.where(mask, losses, 0.0), axis=1) / jnp.maximum(lengths, 1)
-    return masked_mean(per_row, lengths > 0)
+    return masked_mean(per_row, lengths > 0, denominator=jnp.maximum(count, 1.0))
 
 
 def stable_reinforce_loss(
@@ -61,11 +86,10 @@ def stable_reinforce_loss(
     advantages: Float[Array, "B C"],
     mask: Bool[Array, "B C"],
     *,
-    aggregate: Callable[[Array, Array], Array],
     clip_eps: float,
     min_ratio: float,
     max_ratio: float,
-) -> tuple[Float[Array, ""], dict[str, Any]]:
+) -> tuple[Float[Array, "B C"], dict[str, Any]]:
     """The clipped surrogate of the Pre-CLIPped ratio; advantages come filtered.
 
     Args:
@@ -73,52 +97,97 @@ def stable_reinforce_loss(
       old_logp: under the policy that sampled them.
       advantages: standardised and filtered, constants.
       mask: true on completion tokens.
-      aggregate: `token_mean` or `sequence_mean`.
       clip_eps: 0.1 to 0.3; the release uses 0.2.
       min_ratio: Pre-CLIP bound, 1e-3.
       max_ratio: Pre-CLIP bound, 1e3.
 
     Returns:
-      The loss and metrics: share of tokens outside the Pre-CLIP bounds, share where the surrogate
-      is clipped, extreme ratios.
+      The loss of each token, 0 on padding (`token_mean` or `sequence_mean` makes one number of
+      it), and metrics: share of tokens outside the Pre-CLIP bounds, share where the surrogate is
+      clipped, extreme ratios, distance from the old policy.
     """
-    change = log_ratio(logp, old_logp)
+    change = jnp.where(mask, log_ratio(logp, old_logp), 0.0)
     ratio = pre_clip(change, min_ratio=min_ratio, max_ratio=max_ratio)
     per_token = clipped_surrogate(ratio, advantages, clip_eps=clip_eps)
     outside = (change < jnp.log(min_ratio)) | (change > jnp.log(max_ratio))
-    metrics = _ratio_metrics(change, advantages, mask, clip_eps)
+    metrics = ratio_metrics(change, advantages, mask, clip_eps=clip_eps)
     metrics["loss/pre_clip_frac"] = masked_mean(outside * 1.0, mask)
-    return aggregate(per_token, mask), metrics
+    return jnp.where(mask, per_token, 0.0), metrics
 
 
-def ppo_loss(
+def ppo_clip_loss(
     logp: Float[Array, "B C"],
     old_logp: Float[Array, "B C"],
     advantages: Float[Array, "B C"],
     mask: Bool[Array, "B C"],
     *,
-    aggregate: Callable[[Array, Array], Array],
     clip_eps: float,
     min_ratio: float,
     max_ratio: float,
-) -> tuple[Float[Array, ""], dict[str, Any]]:
-    """The baseline: the same surrogate of the plain ratio exp(logp - old_logp). Arguments as
+) -> tuple[Float[Array, "B C"], dict[str, Any]]:
+    """The baseline PPO: the same surrogate of the plain ratio exp(logp - old_logp). Arguments as
     above; the Pre-CLIP bounds are not used."""
     del min_ratio, max_ratio
-    change = log_ratio(logp, old_logp)
+    change = jnp.where(mask, log_ratio(logp, old_logp), 0.0)
     per_token = clipped_surrogate(jnp.exp(change), advantages, clip_eps=clip_eps)
-    return aggregate(per_token, mask), _ratio_metrics(change, advantages, mask, clip_eps)
+    metrics = ratio_metrics(change, advantages, mask, clip_eps=clip_eps)
+    return jnp.where(mask, per_token, 0.0), metrics
 
 
-def _ratio_metrics(change, advantages, mask, clip_eps: float) -> dict[str, Any]:
+def reinforce_pp_loss(
+    logp: Float[Array, "B C"],
+    old_logp: Float[Array, "B C"],
+    advantages: Float[Array, "B C"],
+    mask: Bool[Array, "B C"],
+    *,
+    clip_eps: float,
+    min_ratio: float,
+    max_ratio: float,
+) -> tuple[Float[Array, "B C"], dict[str, Any]]:
+    """The baseline Reinforce++ (arXiv 2501.03262, section 3): PPO's clipped surrogate without a
+    critic. What is its own lies in `rl.advantages`: KL in the token rewards, returns, and
+    standardisation over the global batch, here without a filter (`rl.filter=none`)."""
+    bounds = {"min_ratio": min_ratio, "max_ratio": max_ratio}
+    return ppo_clip_loss(logp, old_logp, advantages, mask, clip_eps=clip_eps, **bounds)
+
+
+def truncated_importance_weights(
+    old_logp: Float[Array, "B C"], sampler_logp: Float[Array, "B C"], *, cap: float
+) -> Float[Array, "B C"]:
+    """min(pi_old(y_t) / pi_sampler(y_t), cap): corrects for a sampler that computes differently
+    from the trainer (truncated importance sampling, Ionides 2008). A constant.
+
+    Args:
+      old_logp: of the sampled tokens by the trainer's forward pass.
+      sampler_logp: of the same tokens, as the sampler recorded them.
+      cap: largest weight, for instance 2.
+    """
+    change = jax.lax.stop_gradient(log_ratio(old_logp, sampler_logp))
+    return jnp.exp(jnp.minimum(change, jnp.log(cap)))
+
+
+def ratio_metrics(
+    change: Float[Array, "B C"],
+    advantages: Float[Array, "B C"],
+    mask: Bool[Array, "B C"],
+    *,
+    clip_eps: float,
+) -> dict[str, Any]:
+    """How far the policy is from the old one: clip share, extreme log-ratios, KL (k3)."""
     ratio = jnp.exp(change)
     clipped = jnp.where(advantages > 0, ratio > 1 + clip_eps, ratio < 1 - clip_eps)
     return {
         "loss/clip_frac": masked_mean((clipped & (advantages != 0)) * 1.0, mask),
         "loss/log_ratio_max": jnp.max(jnp.where(mask, change, -jnp.inf)),
         "loss/log_ratio_min": jnp.min(jnp.where(mask, change, jnp.inf)),
+        "loss/kl_old": masked_mean(jnp.expm1(change) - change, mask),
     }
 
 
-LOSSES = {"stable_reinforce": stable_reinforce_loss, "ppo": ppo_loss}
-AGGREGATES = {"token": token_mean, "sequence": sequence_mean}
+LOSSES = {
+    "stable_reinforce": stable_reinforce_loss,
+    "ppo_clip": ppo_clip_loss,
+    "reinforce_pp": reinforce_pp_loss,
+}
+AGGREGATES = {"token": (token_mean, token_count), "sequence": (sequence_mean, sequence_count)}
+"""How token losses become one number, and what they are divided by."""

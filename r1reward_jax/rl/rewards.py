@@ -3,15 +3,40 @@
     total = result * (1 + 0.5 * consistency) + 0.5 * format
 
 Consistency multiplies the result, so a wrong but consistent completion gains nothing from it.
+Three more terms, which are not the paper's and weigh 0 unless asked for: swap-consistency,
+repetition and length.
+
 Differs from the release: a completion that cannot be parsed scores 0 for its result (there an
 exception scores 1), and the verdict is compared as a label (there by a maths checker that takes
 "1 or 2" for 1).
 """
 
+import re
+from collections import Counter
+from dataclasses import dataclass
 from typing import Literal
 
 from r1reward_jax.prompts import parse_verdict, well_formed
-from r1reward_jax.types import RewardBreakdown, Verdict
+from r1reward_jax.types import RewardBreakdown, Verdict, other
+
+_REVISION = re.compile(
+    r"\b(?:wait|hold on|on second thought|on closer inspection|looking again|let me re-?\w+"
+    r"|i (?:was|made an?) (?:wrong|mistaken?|error|mistake)|correction|actually,)(?!\w)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class RewardWeights:
+    """What each part of a reward weighs; the result weighs 1."""
+
+    format: float
+    """0.5 in the paper."""
+    consistency: float
+    """0.5 in the paper; times the result."""
+    swap: float
+    repetition: float
+    length: float
 
 
 def format_reward(text: str) -> float:
@@ -36,17 +61,59 @@ def consistency_reward(probability: float | None, mode: Literal["binary", "signe
     return 1.0 if probability >= 0.5 else (0.0 if mode == "binary" else -1.0)
 
 
+def swap_consistency(verdict: Verdict | None, swapped: Verdict | None) -> float:
+    """1 if the verdict follows the response when the two change places, else 0.
+
+    Args:
+      verdict: on the responses in one order.
+      swapped: on the same responses in the other order; None, no verdict, is never consistent.
+    """
+    return float(verdict is not None and swapped is not None and swapped == other(verdict))
+
+
+def repetition(text: str, *, n: int) -> float:
+    """Share of word n-grams that the text has said before, in [0, 1); 0 for short texts."""
+    words = text.split()
+    grams = Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
+    total = sum(grams.values())
+    return (total - len(grams)) / total if total else 0.0
+
+
+def overlong(tokens: int, *, start: int, limit: int) -> float:
+    """0 up to `start` tokens, then linear to 1 at `limit` (DAPO, arXiv 2503.14476, equation 13,
+    with the opposite sign).
+
+    Args:
+      tokens: length of the completion.
+      start: tokens that cost nothing; below limit.
+      limit: tokens from which on the cost is 1.
+    """
+    return min(max((tokens - start) / (limit - start), 0.0), 1.0)
+
+
+def self_corrects(analysis: str) -> bool:
+    """Whether an analysis revises an earlier statement of its own, by its wording (English).
+
+    The paper reports such turns as emerging behaviour; this marks them, it does not judge them.
+    """
+    return _REVISION.search(analysis) is not None
+
+
 def combine(
+    weights: RewardWeights,
     *,
     format: float,
     result: float,
     consistency: float,
-    format_weight: float,
-    consistency_weight: float,
+    swap: float,
+    repetition: float,
+    overlong: float,
 ) -> RewardBreakdown:
-    """The paper's final reward, with its weights (both 0.5 there) as arguments.
+    """The paper's final reward, and the further terms by their weights.
 
-    The maximum is 1 + consistency_weight + format_weight.
+    The maximum is 1 + the weights of consistency, format and swap.
     """
-    total = result * (1.0 + consistency_weight * consistency) + format_weight * format
-    return RewardBreakdown(format, result, consistency, total)
+    w = weights
+    total = result * (1.0 + w.consistency * consistency) + w.format * format
+    total += w.swap * swap - w.repetition * repetition - w.length * overlong
+    return RewardBreakdown(format, result, consistency, total, swap, repetition, overlong)

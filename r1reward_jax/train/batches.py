@@ -34,7 +34,7 @@ def make_train_batch(
     processor: Processor,
     *,
     capacity: int,
-    old_logp: np.ndarray | None = None,
+    sampler_logp: np.ndarray | None = None,
     advantages: np.ndarray | None = None,
 ) -> TrainBatch:
     """Full sequences and their completion targets, right-padded to `capacity` tokens.
@@ -44,7 +44,8 @@ def make_train_batch(
       completions: token ids of each, end token included.
       processor: pads and collates.
       capacity: C, columns of the completion arrays.
-      old_logp: float32 [B, C]; zeros if not given.
+      sampler_logp: float32 [B, C], old log-probs as well until others are computed; zeros if
+        not given.
       advantages: float32 [B, C]; zeros if not given.
 
     Raises:
@@ -67,6 +68,8 @@ def make_train_batch(
         np.asarray([len(p.token_ids) for p in prompts], np.int32),
         targets,
         mask,
-        zeros if old_logp is None else old_logp,
+        zeros if sampler_logp is None else sampler_logp,
+        zeros if sampler_logp is None else sampler_logp,
+        np.zeros(rows, bool),
         zeros if advantages is None else advantages,
     )

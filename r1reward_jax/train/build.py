@@ -17,6 +17,9 @@ from r1reward_jax.train.optimizer import make_optimizer, make_schedule
 from r1reward_jax.train.step import StepConfig
 from r1reward_jax.types import LanguageModel, Params
 
+FROZEN = ("visual",)
+"""Top-level name of the vision tower's parameters."""
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -88,8 +91,15 @@ def make_checkpoints(config: ConfigDict, phase: str) -> Checkpoints:
 
 def step_config(config: ConfigDict) -> StepConfig:
     """The static settings of a training step."""
-    dtype = jnp.dtype(config.model.compute_dtype)
-    return StepConfig(chunk=config.step.chunk, remat=config.step.remat, compute_dtype=dtype)
+    mesh = make_mesh(**config.mesh)
+    return StepConfig(
+        chunk=config.step.chunk,
+        remat=config.step.remat,
+        compute_dtype=jnp.dtype(config.model.compute_dtype),
+        micro_tokens=config.step.micro_tokens,
+        row_shards=mesh.shape["data"] * mesh.shape["fsdp"],
+        frozen=FROZEN if config.model.freeze_vision else (),
+    )
 
 
 def optimizer_for(config: ConfigDict, lr: float, steps: int):
@@ -97,5 +107,10 @@ def optimizer_for(config: ConfigDict, lr: float, steps: int):
     o = config.optimizer
     schedule = make_schedule(lr, steps, warmup_share=o.warmup_share, final_share=o.final_share)
     return make_optimizer(
-        schedule, b1=o.b1, b2=o.b2, weight_decay=o.weight_decay, clip_norm=o.clip_norm
+        schedule,
+        b1=o.b1,
+        b2=o.b2,
+        weight_decay=o.weight_decay,
+        clip_norm=o.clip_norm,
+        frozen=FROZEN if config.model.freeze_vision else (),
     )

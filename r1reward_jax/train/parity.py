@@ -5,6 +5,7 @@ disagree about the same weights, it trains on their differences.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +23,8 @@ from r1reward_jax.train.rollouts import rollout_batch
 from r1reward_jax.train.step import batch_logprobs
 from r1reward_jax.types import ImagePart, InputError, Params, Processor, Prompt, TrainBatch
 
-EXAMPLE_BUCKETS = {"tokens": (256, 1024), "images": (2,), "patches": (64,)}
-"""What `example_prompts` need."""
+LIMITS = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}
+"""Nats that the paths of a policy may differ by, by compute dtype, where nobody says otherwise."""
 Logprobs = Callable[[TrainBatch], Array | np.ndarray]
 """Batch to the trainer's log-probs [B, C]."""
 
@@ -41,7 +42,7 @@ def sampler_gaps(
 
     Returns:
       The largest difference of a token's log-prob in nats: "prefill", which gives the first
-      token, and "decode", which gives the others.
+      token, and "decode", which gives the others; without the latter if no sample has others.
     """
     rollout = engine.generate(params, prompts, samples=1, temperature=1.0, seed=seed)
     return _sampler_gaps(rollout, processor, logprobs)[0]
@@ -53,8 +54,11 @@ def _sampler_gaps(
     """The gaps, and the trainer's log-probs [B, C]."""
     batch = rollout_batch(rollout, processor, rollout.batch.tokens.shape[-1])
     logp = np.asarray(logprobs(batch), np.float32)
-    gaps = np.where(batch.mask, np.abs(logp - batch.old_logp), 0.0)
-    return {"prefill": float(gaps[:, 0].max()), "decode": float(gaps[:, 1:].max())}, logp
+    gaps = np.where(batch.mask, np.abs(logp - batch.sampler_logp), 0.0)
+    found = {"prefill": float(gaps[:, 0].max())}
+    if batch.mask[:, 1:].any():
+        found["decode"] = float(gaps[:, 1:].max())
+    return found, logp
 
 
 def require_parity(gaps: dict[str, float], limit: float) -> None:
@@ -62,8 +66,8 @@ def require_parity(gaps: dict[str, float], limit: float) -> None:
     if not all(gap <= limit for gap in gaps.values()):
         found = ", ".join(f"{path} {gap:.3g}" for path, gap in gaps.items())
         raise InputError(
-            f"the paths of this policy disagree by more than {limit:g} nats: {found}. "
-            "`r1reward check` compares them with the original; are the weights whole?"
+            f"the paths of this policy disagree with its training forward pass by more than "
+            f"{limit:g} nats: {found}"
         )
 
 
@@ -71,14 +75,17 @@ def check_policy(config: ConfigDict, policy: Policy) -> dict[str, float | None]:
     """The largest log-prob gap to the training forward pass of each path, on a few prompts.
 
     Args:
-      config: its model, buckets, mesh, rollout and step parts are read.
+      config: its model, mesh, rollout and step parts are read.
       policy: of the config.
 
     Returns:
-      "prefill", "decode" and "original", in nats; the last is None without torch.
+      "prefill", "decode" and "original", in nats; None for what could not be compared: decode if
+      every sample ends at once, the original without torch.
     """
     prompts, mesh = example_prompts(), make_mesh(**config.mesh)
-    settings, processor = ConfigDict(config.to_dict()), policy.processor
+    sizes = port_of(policy.path).Buckets.fitting([policy.processor.encode(p) for p in prompts])
+    processor = policy.processor.with_buckets(sizes)  # the prompts are ours, not those of a run
+    policy, settings = replace(policy, processor=processor), ConfigDict(config.to_dict())
     settings.rollout.rows = -(-len(prompts) // mesh.size) * mesh.size  # rows divide over devices
     engine = make_engine(settings, policy)
     rollout = engine.generate(policy.params, prompts, samples=1, temperature=1.0, seed=config.seed)
@@ -92,6 +99,7 @@ def check_policy(config: ConfigDict, policy: Policy) -> dict[str, float | None]:
 
     gaps, logp = _sampler_gaps(rollout, processor, logprobs)
     dtype = jnp.dtype(config.model.compute_dtype).name
+    gaps = {"prefill": None, "decode": None, **gaps}
     return gaps | {"original": _original_gap(policy, prompts, rollout, logp, dtype)}
 
 

@@ -1,26 +1,44 @@
 """What an RL iteration leaves behind: its metrics and a file with its completions."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from etils import epath
 
-from r1reward_jax.prompts import parse_verdict
+from r1reward_jax.prompts import parse_analysis, parse_verdict
+from r1reward_jax.rl.rewards import self_corrects
 from r1reward_jax.rollout.engine import Rollout
 from r1reward_jax.train.batches import make_train_batch
 from r1reward_jax.train.metrics import MetricsLog
-from r1reward_jax.types import Processor, RewardBreakdown, TrainBatch
+from r1reward_jax.types import Completion, Processor, RewardBreakdown, TrainBatch
+
+T = TypeVar("T")
 
 
 def rollout_batch(rollout: Rollout, processor: Processor, capacity: int) -> TrainBatch:
-    """The first sample of each prompt as a train batch, with the sampler's log-probs."""
-    completions = [row[0].token_ids for row in rollout.completions]
-    logp = np.asarray(rollout.batch.logp[:, 0])
+    """The samples as a train batch, those of a prompt side by side, with the sampler's
+    log-probs."""
+    samples = rollout.batch.logp.shape[1]
     return make_train_batch(
-        rollout.prompts, completions, processor, capacity=capacity, old_logp=logp
+        repeat(rollout.prompts, samples),
+        [completion.token_ids for completion in flat(rollout)],
+        processor,
+        capacity=capacity,
+        sampler_logp=np.asarray(rollout.batch.logp).reshape(-1, rollout.batch.logp.shape[-1]),
     )
+
+
+def flat(rollout: Rollout) -> list[Completion]:
+    """All completions, those of a prompt side by side."""
+    return [completion for row in rollout.completions for completion in row]
+
+
+def repeat(items: Sequence[T], times: int) -> list[T]:
+    """Each item so many times, side by side."""
+    return [item for item in items for _ in range(times)]
 
 
 def join(several: list[dict[str, Any]]) -> dict[str, float]:
@@ -33,25 +51,34 @@ def join(several: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def rollout_metrics(rollout: Rollout, rewards: list[RewardBreakdown]) -> dict[str, float]:
-    completions = [row[0] for row in rollout.completions]
+    completions = flat(rollout)
     verdicts = [parse_verdict(c.text) for c in completions]
     right = [r.consistency for r in rewards if r.result]
-    count = len(completions)
+    count, tokens = len(completions), sum(len(c.token_ids) for c in completions)
     return {
         "reward/total": sum(r.total for r in rewards) / count,
         "reward/format": sum(r.format for r in rewards) / count,
         "reward/result": sum(r.result for r in rewards) / count,
         "reward/consistency": sum(right) / max(1, len(right)),
-        "rollout/tokens": sum(len(c.token_ids) for c in completions) / count,
+        "reward/swap": sum(r.swap for r in rewards) / count,
+        "reward/repetition": sum(r.repetition for r in rewards) / count,
+        "reward/overlong": sum(r.overlong for r in rewards) / count,
+        "rollout/tokens": tokens / count,
         "rollout/verdict_1_share": verdicts.count(1) / count,
         "rollout/unparsable": verdicts.count(None) / count,
         "rollout/truncated": sum(c.finish_reason == "length" for c in completions) / count,
+        "rollout/self_corrected": sum(self_corrects(parse_analysis(c.text)) for c in completions)
+        / count,
+        "rollout/padding_share": 1 - tokens / rollout.batch.tokens.size,
     }
 
 
-def times(clock: list[float]) -> dict[str, float]:
+def times(clock: list[float], rollout_tokens: int) -> dict[str, float]:
+    """Seconds of the phases, whose ends `clock` holds, and completion tokens per second."""
     rollout, scored, updated = (b - a for a, b in zip(clock, clock[1:]))
     return {
+        "time/rollout_tokens_per_s": rollout_tokens / rollout,
+        "time/tokens_per_s": rollout_tokens / (clock[-1] - clock[0]),
         "time/rollout_s": rollout,
         "time/score_s": scored,
         "time/update_s": updated,
@@ -60,7 +87,15 @@ def times(clock: list[float]) -> dict[str, float]:
 
 
 def write_rollouts(log: MetricsLog, iteration: int, chosen, rollout: Rollout, rewards) -> None:
-    """One line per completion of this iteration, in the order of its rows."""
+    """One line per completion of this iteration, in the order of its rows.
+
+    Args:
+      log: of the run.
+      iteration: from 1.
+      chosen: the record of each completion.
+      rollout: what was sampled.
+      rewards: of each completion.
+    """
     folder = epath.Path(log.path).parent / "rollouts"
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
@@ -69,11 +104,11 @@ def write_rollouts(log: MetricsLog, iteration: int, chosen, rollout: Rollout, re
                 "id": record.id,
                 "responses": record.responses,
                 "preferred": record.preferred,
-                "text": row[0].text,
-                "finish_reason": row[0].finish_reason,
+                "text": completion.text,
+                "finish_reason": completion.finish_reason,
                 "reward": asdict(reward),
             }
         )
-        for record, row, reward in zip(chosen, rollout.completions, rewards, strict=True)
+        for record, completion, reward in zip(chosen, flat(rollout), rewards, strict=True)
     ]
     (folder / f"{iteration:05d}.jsonl").write_text("\n".join(lines) + "\n")

@@ -31,21 +31,21 @@ def test_contestants_take_turns(monkeypatch):
         clock[0] += next(costs[name])
 
     row = timing.compare("x", lambda: call("ours"), lambda: call("other"), rounds=3, peak_bytes=7)
-    # the first round is not timed; ratios are 4, 2 and 10
-    assert row == timing.Row("x", 2.0, 4.0, 4.0, 7)
+    assert row == timing.Row("x", 2.0, 4.0, 2.0, 7)  # medians; the first round is not timed
     assert order == ["other", "ours", "ours", "other"] * 2
 
 
 def test_bench_model_writes_every_row(tmp_path, capsys):
     pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
     out = tmp_path / "new" / "rows.json"
-    assert main(["bench", "model", *TINY.split(), "--rounds", "1", "--out", str(out)]) == 0
+    assert main(["bench", "model", *TINY.split(), "--rounds", "2", "--out", str(out)]) == 0
     body = json.loads(out.read_text())
     assert [row["name"] for row in body["rows"]] == NAMES
     for row in body["rows"]:
         assert row["ours_s"] > 0 and row["other_s"] > 0
         assert row["speedup"] == pytest.approx(row["other_s"] / row["ours_s"])
         assert row["peak_bytes"] > 10_000
+    assert body["other"]["torch"] and body["other"]["threads"] > 0
     assert body["settings"]["vocab"] == 400 and body["machine"]["versions"]["jax"]
     printed = capsys.readouterr().out
     assert all(name in printed for name in NAMES)
@@ -70,3 +70,13 @@ def test_without_torch_it_says_what_is_missing(monkeypatch, capsys):
     monkeypatch.setattr(original, "available", lambda: False)
     assert main(["bench", "model"]) == 2
     assert "pip install torch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [("--width 32", "width 32"), ("--width 100", "multiple of 64"), ("--vocab 300", "vocab 300")]
+    + [("--rounds 0", "rounds 0"), ("--decode-prompt 30", "decode_prompt 30")],
+)
+def test_sizes_that_make_no_sense(wrong, named, capsys):
+    assert main(["bench", "model", *TINY.split(), *wrong.split()]) == 2
+    assert named in capsys.readouterr().err

@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
+from r1reward_jax.cli.main import main
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.models.qwen2_5_vl.processor import window_sizes
 from r1reward_jax.models.qwen2_5_vl.rope import window_order
 from r1reward_jax.prompts import SYSTEM
-from r1reward_jax.rollout.sampler import SamplerConfig, sample
 from r1reward_jax.train.batches import make_train_batch
 from r1reward_jax.train.step import StepConfig, batch_logprobs
 from r1reward_jax.types import ImagePart, Prompt, PromptBatch
 from tests.conftest import random_image
+from tests.rollout.test_sampler import NEW, make_engine
 
-ROWS, NEW = 4, 6
+ROWS = 4
 BUCKETS = qwen2_5_vl.Buckets((96, 160), (2,), (144,))
 SIZES = ((140, 150), (56, 504), (28, 700))
 """Of images whose windows fall into the first, the second and the last bucket."""
@@ -63,33 +64,33 @@ def varied(rng) -> Prompt:
 
 
 def test_varied_batches_compile_nothing_after_warm_up(loaded, checkpoint, compilations):
-    """Every bucket once, then 20 batches of other lengths, images and completions."""
+    """Every bucket once, then 20 batches of other numbers of prompts, lengths, images and
+    completions: training forward, prefill and decode."""
     model, params, _ = loaded
     processor = qwen2_5_vl.Processor(checkpoint, BUCKETS)
     static = StepConfig(chunk=64, remat=False, compute_dtype=jnp.float32)
-    ends = processor.eos_ids, processor.pad_id
-    settings = SamplerConfig(1, NEW, *ends, (), 400, False, jnp.float32)
+    engine = make_engine((model, params, processor), rows=ROWS)
 
     @jax.jit
     def train(params, batch):
         return batch_logprobs(model, params, batch, static)[0].sum()
 
-    @jax.jit
-    def generate(params, inputs, seeds, key, temperature):  # prefill and decode
-        return sample(model, settings, params, inputs, seeds, key, temperature)
-
     def push(prompts, completions):
         encoded = [processor.encode(p) for p in prompts]
-        batch = make_train_batch(encoded, completions, processor, capacity=NEW)
-        value = train(params, batch)
-        inputs = processor.collate(encoded, rows=ROWS)
-        seeds = np.arange(ROWS, dtype=np.int32)
-        out = generate(params, inputs, seeds, key, np.float32(1.0))
-        assert np.isfinite(value) and np.all(np.asarray(out.lengths) > 0)
-        vision = inputs.vision
-        return inputs.tokens.shape[1], vision and vision.window_slots.shape[-1]
+        missing = ROWS - len(prompts)  # a training batch is full, a rollout need not be
+        batch = make_train_batch(
+            encoded + encoded[:1] * missing,
+            completions + completions[:1] * missing,
+            processor,
+            capacity=NEW,
+        )
+        assert np.isfinite(train(params, batch))
+        out = engine.generate(params, prompts, samples=1, temperature=1.0, seed=0)
+        assert np.all(out.batch.lengths > 0) and len(out.completions) == len(prompts)
+        vision = batch.inputs.vision
+        return batch.inputs.tokens.shape[1], vision and vision.window_slots.shape[-1]
 
-    key, rng = jax.random.key(0), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     warm = {
         push([prompt(rng, images, words)] * ROWS, [[9] * NEW] * ROWS)
         for words in (4, 90)
@@ -99,8 +100,8 @@ def test_varied_batches_compile_nothing_after_warm_up(loaded, checkpoint, compil
     count = len(compilations)
     assert count >= 16
     seen = {
-        push([varied(rng) for _ in range(ROWS)], [[9] * int(n) for n in rng.integers(1, NEW, ROWS)])
-        for _ in range(20)
+        push([varied(rng) for _ in range(rows)], [[9] * int(n) for n in rng.integers(1, NEW, rows)])
+        for rows in rng.integers(1, ROWS + 1, 20)
     }
     assert len(compilations) == count
     assert len(seen) > 2 and seen <= warm
@@ -140,3 +141,14 @@ def test_depth_costs_no_compile_time(loaded, no_cache):
     times = [[compile_seconds(config, layers) for layers in (4, 28)] for _ in range(3)]
     few, many = (min(column) for column in zip(*times))
     assert many <= 1.3 * few
+
+
+def test_the_cli_keeps_compiled_programs(checkpoint, tmp_path, monkeypatch):
+    kept = jax.config.jax_compilation_cache_dir
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    try:
+        assert main(["check", "--threshold", "1", "model.path="]) == 2  # stops at the empty path
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "r1reward" / "jax")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", kept)

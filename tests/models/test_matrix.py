@@ -4,6 +4,7 @@ Our side runs rows with none, one and several images and with videos in one padd
 original runs them one by one.
 """
 
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from r1reward_jax.models import qwen2_5_vl
+from r1reward_jax.models.qwen2_5_vl.layers import attention
 from r1reward_jax.models.qwen2_5_vl.weights import flatten, hub_names, to_hub
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.types import ImagePart, Prompt, VideoPart
@@ -53,6 +55,8 @@ CONFIGS = {
     "every head its own keys": TIED | {"num_key_value_heads": 4},
     "one pair of keys and values": {"tie_word_embeddings": False, "num_key_value_heads": 1},
 }
+DEEP_VISION = {"depth": 6, "fullatt_block_indexes": (2, 5)}
+"""Two groups of two window layers and a full one."""
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +93,20 @@ def test_inputs(both_logits, case):
     assert_equal_logits(*both_logits[case])
 
 
+def other_model(loaded, checkpoint, folder, text):
+    """With other text settings and a deep vision tower; random weights, also in `folder`."""
+    config = loaded[0].config
+    config = replace(config, text=replace(config.text, **text))
+    config = replace(config, vision=replace(config.vision, **DEEP_VISION))
+    model = qwen2_5_vl.Model(config)
+    params = random_params(model.abstract_params(), 5)
+    qwen2_5_vl.save(str(folder), model, params, like=checkpoint)
+    return model, params
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_configurations(name, checkpoint, loaded, processor, tmp_path):
-    config = loaded[0].config
-    model = qwen2_5_vl.Model(replace(config, text=replace(config.text, **CONFIGS[name])))
-    params = random_params(model.abstract_params(), 5)
-    qwen2_5_vl.save(str(tmp_path), model, params, like=checkpoint)
+    model, params = other_model(loaded, checkpoint, tmp_path, CONFIGS[name])
     prompts, encoded = encode(processor, MIXED)
     theirs = original_logits(str(tmp_path), prompts, encoded, processor)
     for ours, reference in zip(our_logits(model, params, processor, encoded), theirs):
@@ -140,11 +152,27 @@ def test_text_behind_a_long_video_goes_on_by_either_rule(processor, checkpoint):
     assert side.rope_delta == max(start + 29, start + 3 + rest) - len(side.token_ids)
 
 
-def test_gradient_of_every_tensor(checkpoint, loaded, processor):
-    """Of the mean next-token loss of each row, images and videos included."""
-    model, params, _ = loaded
-    prompts, encoded = encode(processor, MIXED)
+def test_the_older_position_rule_gives_the_originals_logits(checkpoint, loaded):
+    """Our default, "max", is that of older releases: the original is told the positions."""
+    processor = qwen2_5_vl.Processor(checkpoint, BUCKETS, video_rule="max")
+    prompts, encoded = encode(processor, ["video of sixteen frames, one a second"])
     original = load_original(checkpoint)
+    import torch
+
+    inputs = original_inputs(prompts[0], encoded[0], processor)
+    positions = torch.tensor(encoded[0].positions.T[:, None].astype(np.int64))
+    with torch.no_grad():
+        theirs = original(**inputs, position_ids=positions).logits[0].numpy()
+    ours = our_logits(loaded[0], loaded[1], processor, encoded)[0]
+    assert_equal_logits(ours, theirs)
+
+
+@pytest.mark.parametrize(("text", "remat"), [(TIED, False), (CONFIGS["untied"], True)])
+def test_gradient_of_every_tensor(checkpoint, loaded, processor, tmp_path, text, remat):
+    """Of the mean next-token loss of each row, images and videos included."""
+    model, params = other_model(loaded, checkpoint, tmp_path, text)
+    prompts, encoded = encode(processor, MIXED)
+    original = load_original(str(tmp_path))
     import torch
 
     for prompt, e in zip(prompts, encoded):
@@ -158,7 +186,7 @@ def test_gradient_of_every_tensor(checkpoint, loaded, processor):
     batch = jax.tree.map(jnp.asarray, processor.collate(encoded))
 
     def loss(p):
-        logp = jax.nn.log_softmax(model.hidden(p, batch)[:, :-1] @ model.head(p))
+        logp = jax.nn.log_softmax(model.hidden(p, batch, remat=remat)[:, :-1] @ model.head(p))
         picked = jnp.take_along_axis(logp, batch.tokens[:, 1:, None], axis=-1)[..., 0]
         mask = jnp.arange(1, logp.shape[1] + 1) < batch.lengths[:, None]
         return -jnp.sum(jnp.sum(picked * mask, 1) / jnp.sum(mask, 1))
@@ -195,6 +223,93 @@ def test_prefill_and_decode_equal_the_full_forward(loaded, processor):
         positions = (lengths + prompts.rope_delta + step)[:, None]
         hidden, cache = decode(params, tokens, positions, jnp.asarray(step), cache, unroll=False)
         np.testing.assert_allclose(hidden[:, 0], expected[rows, lengths + step], atol=1e-4)
+
+
+def test_half_precision_stays_near(loaded, processor):
+    """bfloat16 and float16 through forward, prefill and decode: log-probs near those of float32."""
+    model, params, _ = loaded
+    _, encoded = encode(processor, MIXED)
+    batch = processor.collate(encoded)
+    rows, last = np.arange(len(encoded)), np.asarray(batch.lengths) - 1
+    tokens = jnp.full((len(encoded), 1), 20, jnp.int32)
+    positions = jnp.asarray((last + 1 + np.asarray(batch.rope_delta))[:, None])
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def paths(params, batch, dtype):
+        p = jax.tree.map(lambda x: x.astype(dtype), params)
+        forward = model.hidden(p, batch)
+        first, cache = model.prefill(p, batch, samples=1, capacity=2)
+        second, _ = model.decode(p, tokens, positions, jnp.asarray(0), cache, unroll=False)
+        hidden = forward[rows, last], first, second[:, 0]
+        return [jax.nn.log_softmax((h @ model.head(p)).astype(jnp.float32)) for h in hidden]
+
+    exact = paths(params, batch, jnp.float32)
+    for dtype, limit in ((jnp.bfloat16, 0.25), (jnp.float16, 0.03)):
+        for found, expected in zip(paths(params, batch, dtype), exact):
+            assert 0 < np.abs(found - expected).max() < limit
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_long_even_attention_does_not_overflow(dtype):
+    """4,096 equal weights on values of 20: their mean is 20, their sum no number of float16."""
+    length = 4096
+    q, k = jnp.zeros((1, length, 1, 1, 8), dtype), jnp.zeros((1, length, 1, 8), dtype)
+    out = jax.jit(functools.partial(attention, causal=True))(
+        q, k, jnp.full((1, length, 1, 8), 20, dtype), jnp.array([length])
+    )
+    np.testing.assert_allclose(np.asarray(out, np.float32), 20, rtol=1e-2)
+
+
+def test_blocks_of_queries_are_exact():
+    """Lengths beside, at and behind block edges against a plain softmax."""
+    rng = np.random.default_rng(0)
+    for length, causal in [(1, True), (64, False), (65, True), (530, False)]:
+        q = jnp.asarray(rng.normal(size=(2, length, 2, 3, 8)), jnp.float32)
+        k, v = (jnp.asarray(rng.normal(size=(2, length, 2, 8)), jnp.float32) for _ in range(2))
+        lengths = jnp.array([length, max(1, length // 2)])
+        scores = jnp.einsum("btkgh,bskh->bkgts", q, k) / 8**0.5
+        seen = jnp.arange(length) < lengths[:, None, None]
+        seen = seen & (jnp.arange(length) <= jnp.arange(length)[:, None]) if causal else seen
+        seen = jnp.broadcast_to(seen, (2, length, length))[:, None, None]
+        weights = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf))
+        expected = jnp.einsum("bkgts,bskh->btkgh", weights, v)
+        np.testing.assert_allclose(attention(q, k, v, lengths, causal=causal), expected, atol=1e-5)
+
+
+SPARSE = {
+    "vision_config": {
+        "model_type": "qwen2_5_vl",
+        "hidden_size": 1280,
+        "in_chans": 3,
+        "spatial_patch_size": 14,
+        "tokens_per_second": 2,
+    }
+}
+"""What releases of `transformers` around 4.50 wrote of the 7B's vision tower."""
+OTHER_HEADS = {
+    "model_type": "qwen2_5_vl",
+    "hidden_size": 3584,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vision_config": {},
+}
+
+
+def test_a_silent_config_means_the_originals_defaults():
+    whole = json.loads((Path(__file__).parent / "sizes.json").read_text())["Qwen2.5-VL-7B"]
+    sparse = whole["config"] | SPARSE
+    ours = qwen2_5_vl.Config.from_hf(sparse)
+    assert ours.vision == qwen2_5_vl.Config.from_hf(whole["config"]).vision
+    from transformers import Qwen2_5_VLConfig
+
+    for hf in (sparse, OTHER_HEADS):
+        ours, theirs = qwen2_5_vl.Config.from_hf(hf), Qwen2_5_VLConfig(**hf)
+        for name in qwen2_5_vl.config.VISION_DEFAULTS:
+            expected = getattr(theirs.vision_config, name)
+            found = getattr(ours.vision, name)
+            assert found == (tuple(expected) if isinstance(expected, list) else expected), name
+        for name in qwen2_5_vl.config.TEXT_DEFAULTS:
+            assert getattr(ours.text, name) == getattr(theirs.text_config, name), name
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,20 @@
 """The processor against the family's own chat template and image processing."""
 
 import io
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from transformers import Qwen2VLImageProcessorPil
 
+from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.models.images import open_image
-from r1reward_jax.prompts import SYSTEM, parse_verdict
-from r1reward_jax.types import ImagePart, InputError, Prompt, VideoPart
-from tests.conftest import random_image
+from r1reward_jax.models.qwen2_5_vl import Processor
+from r1reward_jax.prompts import SYSTEM, TEMPLATES, evaluator_prompt, parse_verdict
+from r1reward_jax.types import ImagePart, InputError, PreferenceRecord, Prompt, VideoPart
+from tests.conftest import BUCKETS, random_image
 from tests.models.reference import family_video_patches
 
 
@@ -50,10 +55,66 @@ def test_text_is_never_markup(loaded):
     assert text in processor.decode(kept)
 
 
-def test_an_answer_inside_a_response_is_not_the_policys():
-    """Only the completion is parsed, never the prompt; two answers are no verdict."""
-    quoted = "<think>It says <answer>1</answer>.</think><answer>2</answer>"
-    assert parse_verdict(quoted) is None
+def test_an_answer_inside_a_response_is_not_the_policys(loaded):
+    """Tags in a record stay text of the prompt: what is parsed is the completion alone."""
+    tag = "<think>x</think><answer>1</answer>"
+    record = PreferenceRecord("a", f"Which? {tag}", (tag, f"{tag}<answer>2</answer>"), 2)
+    processor = loaded[2].with_buckets(qwen2_5_vl.Buckets((512,), (1,), (36,)))
+    prompt = evaluator_prompt(record, TEMPLATES["full"])
+    assert str(prompt.content[-1]).count(tag) >= 3
+    encoded = processor.encode(prompt)
+    completion = processor.encode_completion("<think>The first is red.</think><answer>2</answer>")
+    batch = processor.collate([encoded], [completion], completion_capacity=64)
+    start = len(encoded.token_ids)
+    assert batch.tokens[0, start : start + len(completion)].tolist() == completion
+    assert parse_verdict(processor.decode(completion)) == 2
+
+
+def test_a_policy_that_quotes_an_answer_gives_no_verdict():
+    """Strict on purpose: with two answers nobody can say which one is meant."""
+    assert parse_verdict("<think>It says <answer>1</answer>.</think><answer>2</answer>") is None
+
+
+@pytest.mark.parametrize("size", [(131, 85), (60, 200), (20, 30), (333, 517)])
+def test_images_are_resized_and_cut_as_the_family_does(loaded, checkpoint, size):
+    """Against the family's processor as it reads the folder, on sizes that must be resized."""
+    family = Qwen2VLImageProcessorPil.from_pretrained(checkpoint)
+    image = random_image(1, *size)
+    out = family([image])
+    encoded = loaded[2].encode_image(image)
+    reference = np.asarray(out["pixel_values"], np.float32)
+    merged = reference.reshape(-1, 4 * reference.shape[-1])
+    np.testing.assert_array_equal(encoded.patches.reshape(merged.shape)[encoded.home], merged)
+    assert [1, *encoded.grid] == np.asarray(out["image_grid_thw"])[0].tolist()
+
+
+def test_settings_of_newer_folders_are_read(checkpoint, tmp_path):
+    """`transformers` 5 writes one file for all processors; colours are read as well."""
+    for file in Path(checkpoint).iterdir():
+        if file.name != "preprocessor_config.json":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(InputError, match="no processor_config.json either"):
+        Processor(str(tmp_path), BUCKETS)
+    stored = json.loads((Path(checkpoint) / "preprocessor_config.json").read_text())
+    changed = stored | {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}
+    parts = {"image_processor": changed, "video_processor": stored | {"max_pixels": 56 * 56}}
+    (tmp_path / "processor_config.json").write_text(json.dumps(parts))
+    processor = Processor(str(tmp_path), BUCKETS)
+    white = Image.new("RGB", (56, 56), "white")
+    np.testing.assert_allclose(processor.encode_image(white).patches, (1 - 0.5) / 0.25, atol=1e-6)
+    (frame,) = processor.encode_video(VideoPart((Image.new("RGB", (112, 112)),), 1.0))
+    assert frame.grid == (4, 4)
+
+
+def test_strips_that_the_family_refuses_name_the_file(loaded, tmp_path):
+    Image.new("RGB", (2100, 10)).save(tmp_path / "strip.png")
+    with pytest.raises(InputError, match="strip.png.*aspect ratio"):
+        loaded[2].encode_image(tmp_path / "strip.png")
+
+
+def test_buckets_hold_whole_visual_tokens():
+    with pytest.raises(InputError, match="38"):
+        qwen2_5_vl.Buckets((64,), (1,), (36, 38))
 
 
 def test_patches_are_the_familys_in_window_order(loaded):
@@ -88,6 +149,16 @@ def test_sixteen_bits_are_scaled():
     data = io.BytesIO()
     Image.fromarray(values).save(data, "PNG")
     assert [c[0] for c in np.asarray(open_image(data.getvalue()))[0]] == [0, 1, 128, 255]
+    dark = Image.fromarray(np.full((1, 4), 200, np.uint16))  # 16 bits, though nothing is above 8
+    assert np.asarray(open_image(dark)).max() == 0
+
+
+@pytest.mark.parametrize("values", [np.full((2, 2), 0.5, np.float32), np.full((2, 2), 70_000)])
+def test_depths_without_a_meaning_are_errors(values, tmp_path):
+    path = tmp_path / "depth.tiff"
+    Image.fromarray(values.astype(np.float32 if values.dtype.kind == "f" else np.int32)).save(path)
+    with pytest.raises(InputError, match="depth.tiff.*expected 8 or 16 bits"):
+        open_image(path)
 
 
 def test_decompression_bombs_are_errors(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +106,51 @@ def test_everything_that_misfits_is_reported_together(checkpoint, tmp_path):
         assert part in str(error.value)
 
 
+def test_a_left_over_file_is_noticed(checkpoint, tmp_path):
+    folder = copy_of(checkpoint, tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    save_file({"model.norm.weight": tensors["model.norm.weight"] + 1}, folder / "zz.safetensors")
+    with pytest.raises(InputError, match=r"stored twice: model.norm.weight \(again in zz"):
+        qwen2_5_vl.load(str(folder))
+
+
+def test_mixed_dtypes_lose_nothing(checkpoint, loaded, tmp_path):
+    """One layer in float32 among bf16 ones: all of its stack becomes float32, and is saved so."""
+    folder = copy_of(checkpoint, tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    half = {n: t.astype(jnp.bfloat16) for n, t in tensors.items()}
+    name = "model.layers.2.mlp.up_proj.weight"
+    save_file(half | {name: tensors[name]}, folder / "model.safetensors", {"format": "pt"})
+    model, params = qwen2_5_vl.load(str(folder))
+    stack = params["text"]["layers"]["mlp"]["up_proj"]["kernel"]
+    assert stack.dtype == jnp.float32 and params["text"]["norm"]["scale"].dtype == jnp.bfloat16
+    np.testing.assert_array_equal(stack[2], tensors[name].T)
+    qwen2_5_vl.save(str(tmp_path / "out"), model, params, like=str(folder))
+    written = load_file(tmp_path / "out" / "model.safetensors")
+    for n, t in half.items():
+        assert np.array_equal(written[n], tensors[n] if n == name else t.astype(written[n].dtype))
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["torch_dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 4, 2)])
+def test_large_tensors_are_read_in_pieces(checkpoint, loaded, monkeypatch, shape):
+    monkeypatch.setattr(loading, "PIECE_BYTES", 30_000)
+    mesh = make_mesh(*shape, devices=jax.devices()[: shape[0] * shape[1] * shape[2]])
+    _, params = qwen2_5_vl.load(
+        checkpoint, place=lambda tree: param_shardings(tree, qwen2_5_vl.RULES, mesh)
+    )
+    jax.tree.map(np.testing.assert_array_equal, params, loaded[1])
+
+
+def test_a_save_that_fails_keeps_what_was_there(checkpoint, loaded, tmp_path, monkeypatch):
+    folder = copy_of(checkpoint, tmp_path)
+    monkeypatch.setattr(saving, "save_file", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        qwen2_5_vl.save(str(folder), loaded[0], loaded[1], like=checkpoint)
+    monkeypatch.undo()
+    jax.tree.map(np.testing.assert_array_equal, qwen2_5_vl.load(str(folder))[1], loaded[1])
+
+
 def test_a_truncated_file_is_named(checkpoint, tmp_path):
     folder = copy_of(checkpoint, tmp_path)
     data = (folder / "model.safetensors").read_bytes()
@@ -116,17 +160,22 @@ def test_a_truncated_file_is_named(checkpoint, tmp_path):
 
 
 def test_the_model_card_names_base_and_license(checkpoint, loaded, tmp_path):
-    base = tmp_path / "Qwen2.5-VL-3B-Instruct"
-    base.mkdir()
+    base = tmp_path / "models--Qwen--Qwen2.5-VL-3B-Instruct" / "snapshots" / "66285546d2b8"
+    base.mkdir(parents=True)
     copy_of(checkpoint, base)
-    (base / "README.md").write_text("---\nlicense: qwen-research\n---\nA model.")
+    lines = ["license: other", "license_name: qwen-research", "license_link: https://a.b/LICENSE"]
+    (base / "README.md").write_text("\n".join(["---", *lines, "---", "A model."]))
     one, two = tmp_path / "cold", tmp_path / "rl"
     qwen2_5_vl.save(str(one), loaded[0], loaded[1], like=str(base))
     qwen2_5_vl.save(str(two), loaded[0], loaded[1], like=str(one))
     for folder in (one, two):  # a chain of runs names where it began
         card = (folder / "README.md").read_text()
-        assert re.search("^base_model: Qwen2.5-VL-3B-Instruct$", card, re.M)
-        assert re.search("^license: qwen-research$", card, re.M)
+        assert "\nbase_model: Qwen/Qwen2.5-VL-3B-Instruct\n" in card
+        assert "\n".join(lines) in card
+        assert "`Qwen/Qwen2.5-VL-3B-Instruct` applies: qwen-research." in card
+    (base / "README.md").unlink()
+    qwen2_5_vl.save(str(one), loaded[0], loaded[1], like=str(base))
+    assert "did not say which" in (one / "README.md").read_text()
     assert not (Path(checkpoint) / "README.md").exists()  # its own base: nothing was trained
 
 

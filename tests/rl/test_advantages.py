@@ -81,3 +81,22 @@ def test_equal_rewards_teach_nothing(reward):
     """Rounding of the mean must not be blown up to z = 1."""
     x = jnp.full((64, 12), reward)
     assert not np.any(adv.standardize(x, jnp.ones((64, 12), bool), eps=1e-8))
+
+
+GROUPS = jnp.array([[1.0, 0.0, 2.0, 1.0], [3.0, 3.0, 3.0, 3.0]])
+
+
+def test_leave_one_out():
+    found = adv.leave_one_out(GROUPS, eps=0.0)
+    np.testing.assert_allclose(found, [[0, -4 / 3, 4 / 3, 0], [0, 0, 0, 0]], atol=1e-6)
+
+
+def test_group_relative():
+    s = 0.5**0.5  # population deviation of 1, 0, 2, 1
+    found = adv.group_relative(GROUPS, eps=1e-8)
+    np.testing.assert_allclose(found, [[0, -1 / s, 1 / s, 0], [0, 0, 0, 0]], rtol=1e-5, atol=1e-6)
+
+
+def test_batch_baseline_and_none():
+    np.testing.assert_allclose(adv.batch_baseline(GROUPS, eps=0.0), GROUPS - 2.0)
+    np.testing.assert_array_equal(adv.no_baseline(GROUPS, eps=0.0), GROUPS)

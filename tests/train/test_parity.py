@@ -1,6 +1,8 @@
 """The gate before a run: all paths of a policy agree, and a path that is wrong is caught."""
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +28,7 @@ def test_check_compares_all_paths(checkpoint, capsys):
         compared.append(float(gaps["original"]))
     assert all(gap < 1e-4 for gap in compared) and max(compared) > 0
     assert main(["check", "--model", checkpoint, *SMALL, "--threshold", "1e-12"]) == 2
-    assert "disagree by more than 1e-12 nats" in capsys.readouterr().err
+    assert "by more than 1e-12 nats: prefill" in capsys.readouterr().err
 
 
 def test_without_torch_the_rest_is_checked(checkpoint, capsys, monkeypatch):
@@ -51,6 +53,21 @@ def test_a_wrong_path_is_caught(path, checkpoint, capsys, monkeypatch):
     monkeypatch.setattr(original, "available", lambda: False)
     assert main(["check", "--model", checkpoint, *SMALL]) == 2
     assert path in capsys.readouterr().err
+
+
+def test_a_completion_of_one_token_compares_no_decoding(checkpoint, capsys):
+    assert main(["check", "--model", checkpoint, *SMALL[:2], "rollout.max_new_tokens=1"]) == 0
+    assert "not checked: every sample ended with its first token" in capsys.readouterr().out
+
+
+def test_large_smallest_images_need_no_buckets(checkpoint, tmp_path, capsys):
+    """min_pixels as many fine-tunes have it: the prompts' own sizes decide."""
+    for file in Path(checkpoint).iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    settings = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    settings["min_pixels"] = 200 * 28 * 28
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    assert main(["check", "--model", str(tmp_path), *SMALL]) == 0
 
 
 def test_what_is_not_a_number_does_not_pass():

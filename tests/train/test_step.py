@@ -1,19 +1,30 @@
 """The training steps: they see the images, shard, donate and resume."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from r1reward_jax.cli import configs
 from r1reward_jax.models import qwen2_5_vl
-from r1reward_jax.rl.losses import stable_reinforce_loss, token_mean
 from r1reward_jax.train.batches import make_train_batch
 from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
+from r1reward_jax.train.objectives import NLL, policy_objective
 from r1reward_jax.train.optimizer import make_optimizer, make_schedule
 from r1reward_jax.train.sft import run_sft
 from r1reward_jax.train.state import init_state
-from r1reward_jax.train.step import StepConfig, jit_step, sft_loss, train_step
+from r1reward_jax.train.step import (
+    StepConfig,
+    batch_logprobs,
+    jit_step,
+    loss_and_gradients,
+    micro_batches,
+    policy_logprobs,
+    train_step,
+)
 from r1reward_jax.types import InputError
 
 STEP = StepConfig(chunk=64, remat=False, compute_dtype=jnp.float32)
@@ -40,34 +51,20 @@ def batch(loaded, world):
         completions,
         processor,
         capacity=48,
-        old_logp=rng.normal(-2, 0.1, (8, 48)).astype(np.float32),
+        sampler_logp=rng.normal(-2, 0.1, (8, 48)).astype(np.float32),
         advantages=rng.normal(size=(8, 48)).astype(np.float32),
     )
 
 
-def rl_loss(logp, batch):
-    return stable_reinforce_loss(
-        logp,
-        batch.old_logp,
-        batch.advantages,
-        batch.mask,
-        aggregate=token_mean,
-        clip_eps=0.2,
-        min_ratio=1e-3,
-        max_ratio=1e3,
-    )
+KNOBS = {"clip_eps": 0.2, "min_ratio": 1e-3, "max_ratio": 1e3}
+RL = policy_objective("stable_reinforce", "token", importance_cap=0.0, **KNOBS)
 
 
-def gradients(loaded, batch, loss):
-    from r1reward_jax.train.step import batch_logprobs
-
+def gradients(loaded, batch, objective, config=STEP):
+    """(loss, metrics, gradients) on one device."""
     model, params, _ = loaded
-    batch = jax.tree.map(jnp.asarray, batch)
-
-    def objective(p):
-        return loss(batch_logprobs(model, p, batch, STEP)[0], batch)[0]
-
-    return jax.jit(jax.value_and_grad(objective))(params)
+    function = jax.jit(lambda p, b: loss_and_gradients(model, objective, config, p, b))
+    return function(params, jax.tree.map(jnp.asarray, batch))
 
 
 def test_the_loss_sees_the_image(loaded, batch):
@@ -75,8 +72,8 @@ def test_the_loss_sees_the_image(loaded, batch):
     vision = batch.inputs.vision
     moved = vision._replace(patches=vision.patches[::-1])
     other = batch._replace(inputs=batch.inputs._replace(vision=moved))
-    for loss in (sft_loss, rl_loss):
-        (a, grads_a), (b, grads_b) = (gradients(loaded, x, loss) for x in (batch, other))
+    for objective in (NLL, RL):
+        (a, _, grads_a), (b, _, grads_b) = (gradients(loaded, x, objective) for x in (batch, other))
         assert abs(float(a) - float(b)) > 1e-6
         assert np.abs(grads_a["visual"]["patch_embed"]["kernel"]).max() > 0
         gap = grads_a["text"]["embed_tokens"] - grads_b["text"]["embed_tokens"]
@@ -90,7 +87,7 @@ def test_sharded_equals_one_device(loaded, batch, shape):
     for sizes, devices in [((1, 1, 1), jax.devices()[:1]), (shape, jax.devices())]:
         mesh = make_mesh(*sizes, devices=devices)
         state = init_state(params, optimizer(), qwen2_5_vl.RULES, mesh)
-        step = jit_step(model, optimizer(), rl_loss, STEP, state)
+        step = jit_step(model, optimizer(), RL, STEP, state)
         _, metrics = step(state, put_batch(batch, mesh))
         found.append({k: float(v) for k, v in metrics.items()})
     for name in found[0]:
@@ -101,7 +98,7 @@ def test_the_state_is_donated_and_not_recompiled(loaded, batch):
     model, params, _ = loaded
     mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
     state = init_state(params, optimizer(), qwen2_5_vl.RULES, mesh)
-    step = jit_step(model, optimizer(), sft_loss, STEP, state)
+    step = jit_step(model, optimizer(), NLL, STEP, state)
     rows = put_batch(batch, mesh)
     new, _ = step(state, rows)
     assert all(x.is_deleted() for x in jax.tree.leaves(state.params))
@@ -110,13 +107,124 @@ def test_the_state_is_donated_and_not_recompiled(loaded, batch):
     assert step._cache_size() == 1
 
 
+OBJECTIVES = {
+    # advantages of both signs cancel: what is left is small beside the rounding of its parts
+    name: (policy_objective("ppo_clip", name, importance_cap=2.0, **KNOBS), 5e-6)
+    for name in ("token", "sequence")
+} | {"imitation": (NLL, 1e-6)}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_micro_batches_change_nothing_but_memory(loaded, batch, name):
+    """Rows of different lengths: gradients are those of the large batch, metrics as well."""
+    objective, limit = OBJECTIVES[name]
+    width = batch.inputs.tokens.shape[1]
+    split = replace(STEP, micro_tokens=2 * width)
+    assert micro_batches(batch, split) == 4
+    value, metrics, whole = gradients(loaded, batch, objective)
+    found, joined, parts = gradients(loaded, batch, objective, split)
+    assert float(found) == pytest.approx(float(value), rel=1e-5)
+    gap = optax.tree.norm(jax.tree.map(jnp.subtract, parts, whole))
+    assert float(gap) <= limit * float(optax.tree.norm(whole))
+    for name in metrics:
+        assert float(joined[name]) == pytest.approx(float(metrics[name]), rel=1e-4, abs=1e-6), name
+
+
+def test_micro_batches_fit_the_budget_and_the_devices(batch):
+    width = batch.inputs.tokens.shape[1]  # of 8 rows
+    found = {
+        (rows, shards): micro_batches(
+            batch, replace(STEP, micro_tokens=int(rows * width), row_shards=shards)
+        )
+        for rows, shards in [(8, 1), (7, 1), (3, 1), (0.5, 1), (2, 4), (4, 4), (0.5, 8)]
+    }
+    assert found == {
+        (8, 1): 1,
+        (7, 1): 2,
+        (3, 1): 4,
+        (0.5, 1): 8,  # never less than a row
+        (2, 4): 2,  # nor than a row per device
+        (4, 4): 2,
+        (0.5, 8): 1,
+    }
+    assert micro_batches(batch, STEP) == 1
+
+
+def test_log_probs_by_micro_batches_keep_their_rows(loaded, batch):
+    model, params, _ = loaded
+    rows = jax.tree.map(jnp.asarray, batch)
+    width = batch.inputs.tokens.shape[1]
+    whole, parts = (
+        jax.jit(lambda p, b, c=c: policy_logprobs(model, p, b, c))(params, rows)
+        for c in (STEP, replace(STEP, micro_tokens=2 * width))
+    )
+    np.testing.assert_allclose(
+        np.where(batch.mask, parts, 0), np.where(batch.mask, whole, 0), atol=1e-5
+    )
+
+
+def test_micro_batches_on_eight_devices(loaded, batch):
+    """Two parts of four rows over 2 x 2 x 2 devices: the same update as on one, in one part."""
+    model, params, _ = loaded
+    width = batch.inputs.tokens.shape[1]
+    found = []
+    for sizes, devices, step in [
+        ((1, 1, 1), jax.devices()[:1], STEP),
+        ((2, 2, 2), jax.devices(), replace(STEP, micro_tokens=4 * width, row_shards=4)),
+    ]:
+        mesh = make_mesh(*sizes, devices=devices)
+        state = init_state(params, optimizer(), qwen2_5_vl.RULES, mesh)
+        _, metrics = jit_step(model, optimizer(), RL, step, state)(state, put_batch(batch, mesh))
+        found.append({k: float(v) for k, v in metrics.items()})
+    assert found[1] == pytest.approx(found[0], rel=1e-4, abs=1e-5)
+
+
+def test_donated_bytes_are_aliased(loaded, batch):
+    """The compiled step writes its new state where the old one lay."""
+    model, params, _ = loaded
+    mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
+    state = init_state(params, optimizer(), qwen2_5_vl.RULES, mesh)
+    step = jit_step(model, optimizer(), NLL, STEP, state)
+    compiled = step.lower(state, put_batch(batch, mesh)).compile()
+    donated = sum(x.nbytes for x in jax.tree.leaves(state))
+    assert compiled.memory_analysis().alias_size_in_bytes == donated
+
+
+def test_a_frozen_tower_is_not_trained(loaded, batch):
+    """Nor does it have moments, nor does weight decay move it; the decoder learns as before."""
+    model, params, _ = loaded
+    mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
+    settings = {"b1": 0.9, "b2": 0.95, "weight_decay": 0.1, "clip_norm": 1e9}
+    frozen = make_optimizer(1e-3, **settings, frozen=("visual",))
+    state = init_state(params, frozen, qwen2_5_vl.RULES, mesh)
+    moments = sum(x.size for x in jax.tree.leaves(state.opt_state))
+    assert moments < 2.01 * sum(x.size for x in jax.tree.leaves(params["text"]))
+    step = jit_step(model, frozen, NLL, replace(STEP, frozen=("visual",)), state)
+    new, _ = step(state, put_batch(batch, mesh))
+    jax.tree.map(np.testing.assert_array_equal, new.params["visual"], params["visual"])
+    assert np.abs(new.params["text"]["embed_tokens"] - params["text"]["embed_tokens"]).max() > 0
+
+
+def test_old_log_probs_are_the_policys_own_where_nothing_changed(loaded, batch):
+    """The same loss and gradients as with log-probs from a forward pass before the update."""
+    model, params, _ = loaded
+    rows = jax.tree.map(jnp.asarray, batch)
+    own = jax.jit(lambda p, b: batch_logprobs(model, p, b, STEP)[0])(params, rows)
+    computed = rows._replace(old_logp=own)
+    reused = rows._replace(old_logp=jnp.full_like(own, 7.0), on_policy=jnp.ones(8, bool))
+    (a, _, grads_a), (b, _, grads_b) = (gradients(loaded, x, RL) for x in (computed, reused))
+    assert float(a) == pytest.approx(float(b), abs=1e-6)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), grads_a, grads_b)
+    assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(grads_b)) > 1e-3
+
+
 def test_a_gradient_that_is_not_finite_changes_nothing(loaded, batch):
     model, params, _ = loaded
     bad = batch._replace(advantages=np.full_like(batch.advantages, np.nan))
     mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
     state = init_state(params, optimizer(), qwen2_5_vl.RULES, mesh)
     before = jax.tree.map(np.asarray, (state.params, state.opt_state))
-    after, metrics = jax.jit(lambda s, b: train_step(model, optimizer(), rl_loss, STEP, s, b))(
+    after, metrics = jax.jit(lambda s, b: train_step(model, optimizer(), RL, STEP, s, b))(
         state, put_batch(bad, mesh)
     )
     assert float(metrics["loss/skipped"]) == 1.0 and int(after.step) == 1

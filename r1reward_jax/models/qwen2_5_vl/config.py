@@ -13,6 +13,33 @@ from etils import epath
 
 from r1reward_jax.types import InputError
 
+# What `transformers`' configuration classes take where a config.json is silent; releases around
+# 4.50 left out whatever equals these.
+VISION_DEFAULTS = {
+    "depth": 32,
+    "hidden_size": 3584,
+    "num_heads": 16,
+    "intermediate_size": 3420,
+    "out_hidden_size": 3584,
+    "fullatt_block_indexes": (7, 15, 23, 31),
+    "window_size": 112,
+    "patch_size": 14,
+    "temporal_patch_size": 2,
+    "spatial_merge_size": 2,
+    "in_channels": 3,
+    "tokens_per_second": 4,
+}
+TEXT_DEFAULTS = {
+    "vocab_size": 152064,
+    "hidden_size": 8192,
+    "intermediate_size": 29568,
+    "num_hidden_layers": 80,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 32768,
+}
+
 
 @dataclass(frozen=True)
 class VisionConfig:
@@ -114,7 +141,9 @@ class Config:
             )
         if "vision_config" not in hf:
             raise InputError(f"{where}: no vision_config; is it the whole model's?")
-        text = {**hf, **hf.get("text_config", {})}
+        text = {**TEXT_DEFAULTS, **hf, **hf.get("text_config", {})}
+        vision = {**VISION_DEFAULTS, **hf["vision_config"]}
+        vision["in_channels"] = vision.get("in_chans", vision["in_channels"])
         rope = text.get("rope_scaling") or text.get("rope_parameters") or {}
         text["mrope_section"] = rope.get("mrope_section", (16, 24, 24))
         text["rope_theta"] = text.get("rope_theta") or rope.get("rope_theta", 1e6)
@@ -125,7 +154,7 @@ class Config:
         ids = {k: text[k] for k in names if isinstance(text.get(k), int)}
         return cls(
             text=_pick(TextConfig, text, where),
-            vision=_pick(VisionConfig, hf["vision_config"], where),
+            vision=_pick(VisionConfig, vision, where),
             **ids,
         )
 

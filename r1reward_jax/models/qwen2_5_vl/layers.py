@@ -91,7 +91,8 @@ def _attend(q_BKGTH, k_BKHS, v_BKSH, mask_BTS) -> Float[Array, "B K G T H"]:
     scores = jnp.where(mask_BTS[:, None, None], scores, -1e30)
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
     total = weights.sum(-1, keepdims=True)
-    mixed = jnp.einsum("BKXS,BKSH->BKXH", weights.astype(v_BKSH.dtype).reshape(flat), v_BKSH)
+    weights = weights.astype(v_BKSH.dtype).reshape(flat)
+    mixed = jnp.einsum("BKXS,BKSH->BKXH", weights, v_BKSH, preferred_element_type=jnp.float32)
     return (mixed.reshape(q_BKGTH.shape) / total).astype(v_BKSH.dtype)
 
 

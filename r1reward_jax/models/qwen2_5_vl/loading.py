@@ -1,7 +1,7 @@
 """Streaming load: safetensors straight into (sharded) device arrays, layer by layer.
 
 A process reads only the slices that its devices own; beside the parameters, no more than one
-layer's tensor is in memory at a time.
+layer's tensor, or a quarter of a GiB of a larger one, is in memory at a time.
 """
 
 import functools
@@ -21,6 +21,8 @@ from r1reward_jax.models.qwen2_5_vl.model import Model
 from r1reward_jax.models.qwen2_5_vl.weights import flatten, hub_names, unflatten
 from r1reward_jax.types import InputError, Params
 
+PIECE_BYTES = 2**28
+"""Larger tensors are read piece by piece."""
 DTYPES = {"F32": jnp.float32, "BF16": jnp.bfloat16, "F16": jnp.float16}
 
 
@@ -44,13 +46,15 @@ def load(
     abstract = model.abstract_params()
     shapes = flatten(abstract)
     _check(folder, config, shapes, tensors)
-    here = SingleDeviceSharding(jax.devices()[0])
+    here = SingleDeviceSharding(jax.local_devices()[0])
     shardings = flatten(place(abstract)) if place else dict.fromkeys(shapes, here)
     params = {}
     for path, leaf in shapes.items():
         names = hub_names(config, path)
         stored = [tensors[n] for n in ([names] if isinstance(names, str) else names)]
-        wanted = jnp.dtype(dtype or DTYPES[stored[0].get_dtype()])
+        # layers of different dtypes share the one that holds them all
+        kept = jnp.result_type(*{DTYPES[s.get_dtype()] for s in stored})
+        wanted = jnp.dtype(dtype or kept)
         one = functools.partial(_read, path, sharding=_inner(shardings[path], names), dtype=wanted)
         if isinstance(names, str):
             params[path] = one(stored[0], shape=leaf.shape)
@@ -87,7 +91,7 @@ def _read(path: str, stored: Any, *, shape: tuple, sharding: Any, dtype: Any) ->
     """One tensor in our layout; each device's part is read on its own."""
 
     @functools.lru_cache  # devices that hold the same part share one reading
-    def read(*bounds: tuple[int | None, int | None]) -> np.ndarray:
+    def read(*bounds: tuple[int, int]) -> np.ndarray:
         index: Any = tuple(slice(*b) for b in bounds)
         if path.endswith("patch_embed/kernel"):
             value = stored[index[1]]
@@ -96,10 +100,33 @@ def _read(path: str, stored: Any, *, shape: tuple, sharding: Any, dtype: Any) ->
             return stored[index[1], index[0]].T.astype(dtype)
         return stored[index if len(index) > 1 else index[0]].astype(dtype)
 
-    def part(index: Any) -> np.ndarray:
-        return read(*((s.start, s.stop) for s in index))
+    def part(device: Any, index: Any) -> jax.Array:
+        bounds = [s.indices(n)[:2] for s, n in zip(index, shape, strict=True)]
+        (start, stop), rest = bounds[0], bounds[1:]
+        row = int(np.prod([b - a for a, b in rest])) * dtype.itemsize
+        rows = max(1, PIECE_BYTES // row)
+        if stop - start <= rows:
+            return jax.device_put(read(*bounds), device)
+        place = SingleDeviceSharding(device)
+        value = _zeros((stop - start, *(b - a for a, b in rest)), dtype, place)
+        for at in range(start, stop, rows):
+            piece = read.__wrapped__((at, min(at + rows, stop)), *rest)  # too large to keep
+            value = _put_rows(place)(value, jax.device_put(piece, device), at - start)
+        return value
 
-    return jax.make_array_from_callback(shape, sharding, part)
+    parts = sharding.addressable_devices_indices_map(shape)
+    arrays = [part(device, index) for device, index in parts.items()]
+    return jax.make_array_from_single_device_arrays(shape, sharding, arrays)
+
+
+@functools.lru_cache
+def _put_rows(sharding: Any) -> Callable:
+    """(array, rows, start) -> array with these rows, in place."""
+    return jax.jit(
+        lambda array, rows, start: jax.lax.dynamic_update_slice_in_dim(array, rows, start, 0),
+        donate_argnums=0,
+        out_shardings=sharding,
+    )
 
 
 def _open(folder: str) -> dict[str, Any]:
@@ -107,13 +134,20 @@ def _open(folder: str) -> dict[str, Any]:
     files = sorted(epath.Path(folder).glob("*.safetensors"))
     if not files:
         raise InputError(f"{folder}: no *.safetensors file")
-    tensors = {}
+    tensors, twice = {}, []
     for file in files:
         try:
             handle = safe_open(os.fspath(file), "numpy")
         except SafetensorError as error:
             raise InputError(f"{file}: cannot be read ({error}); is it complete?") from None
-        tensors |= {_hub_name(name): handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
+        for stored in handle.keys():  # noqa: SIM118
+            name = _hub_name(stored)
+            twice += [f"{name} (again in {file.name})"] if name in tensors else []
+            tensors[name] = handle.get_slice(stored)
+    if twice:
+        raise InputError(
+            f"{folder}: tensors that are stored twice: {', '.join(twice[:5])}; is a file left over?"
+        )
     return tensors
 
 

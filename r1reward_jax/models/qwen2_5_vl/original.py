@@ -26,7 +26,9 @@ def load(folder: str, dtype: str, device: str = "cpu") -> Any:
     """
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=getattr(torch, dtype))
     model.eval()
     return model.to(device)  # pyright: ignore[reportArgumentType]

@@ -5,6 +5,7 @@ disabled, so that markup inside a record (`<|im_end|>`, `<|image_pad|>`) stays t
 depends on image sizes (M-RoPE positions, window order) is computed here on the host, once.
 """
 
+import copy
 import json
 import math
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from etils import epath
 from jaxtyping import Int
 from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
 
-from r1reward_jax.models.images import open_image
+from r1reward_jax.models.images import image_name, open_image
 from r1reward_jax.models.qwen2_5_vl.config import Config, VisionConfig
 from r1reward_jax.models.qwen2_5_vl.rope import mrope_positions, window_order
 from r1reward_jax.types import (
@@ -37,6 +38,19 @@ class Buckets:
     tokens: tuple[int, ...]
     images: tuple[int, ...]
     patches: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        odd = [n for n in self.patches if n % 4]
+        if odd:
+            raise InputError(f"buckets.patches {odd}: a visual token has four patches")
+
+    @classmethod
+    def fitting(cls, prompts: Sequence[EncodedPrompt]) -> "Buckets":
+        """One size each, just large enough for these prompts."""
+        images = [len(p.images) for p in prompts]
+        patches = [len(image.patches) for p in prompts for image in p.images]
+        tokens = max(len(p.token_ids) for p in prompts)
+        return cls((tokens,), (max(images),), (max(patches, default=4),))
 
 
 @dataclass(frozen=True)
@@ -94,8 +108,8 @@ class Processor:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self._backend = self.tokenizer.backend_tokenizer
         self._backend.encode_special_tokens = True  # record text is not markup
-        self._images = _image_processor(folder, "preprocessor_config.json", max_pixels)
-        self._frames = _image_processor(folder, "video_preprocessor_config.json", max_pixels)
+        self._images = _image_processor(folder, "image_processor", max_pixels)
+        self._frames = _image_processor(folder, "video_processor", max_pixels)
         self._video_rule = video_rule
         ids = self.tokenizer.convert_tokens_to_ids
         self._im_start, self._im_end = ids("<|im_start|>"), ids("<|im_end|>")
@@ -110,6 +124,12 @@ class Processor:
             ids("<|vision_pad|>"),
             self._im_start,
         )
+
+    def with_buckets(self, buckets: Buckets) -> "Processor":
+        """The same processor for batches of other sizes."""
+        other = copy.copy(self)
+        other.buckets = buckets
+        return other
 
     def _text(self, text: str) -> list[int]:
         return self._backend.encode(text, add_special_tokens=False).ids
@@ -155,7 +175,10 @@ class Processor:
 
     def encode_image(self, image: Any) -> EncodedImage:
         """Resize, normalise and cut an image (path, PIL image or bytes) into patches."""
-        out = self.family_pixels([image])
+        try:
+            out = self.family_pixels([image])
+        except ValueError as error:  # a strip that the family refuses
+            raise InputError(f"image {image_name(image)}: {error}") from None
         _, rows, columns = (int(x) for x in np.asarray(out["image_grid_thw"])[0])
         return self._in_window_order(np.asarray(out["pixel_values"], np.float32), rows, columns)
 
@@ -171,7 +194,10 @@ class Processor:
             raise InputError(f"a video needs frames of one size, found {sorted(sizes) or 'none'}")
         if not video.fps > 0:
             raise InputError(f"a video's fps must be positive, not {video.fps}")
-        out = self._frames(frames)
+        try:
+            out = self._frames(frames)
+        except ValueError as error:
+            raise InputError(f"video of {frames[0].size} pixels: {error}") from None
         _, rows, columns = (int(x) for x in np.asarray(out["image_grid_thw"])[0])
         v = self.config.vision
         # each frame alone fills both halves of a temporal patch; pairs share one
@@ -322,16 +348,39 @@ def _bucket(what: str, sizes: tuple[int, ...], needed: Sequence[int]) -> int:
     return min(fitting)
 
 
-def _image_processor(folder: str, name: str, max_pixels: int | None) -> Qwen2VLImageProcessorPil:
-    """With the size limits of a settings file; videos fall back on those of images."""
-    path = epath.Path(folder) / name
-    path = path if path.exists() else epath.Path(folder) / "preprocessor_config.json"
-    if not path.exists():
-        raise InputError(f"{path}: not found; expected a Hugging Face Qwen2.5-VL folder")
-    stored = json.loads(path.read_text())
+def _image_processor(folder: str, kind: str, max_pixels: int | None) -> Qwen2VLImageProcessorPil:
+    """With the settings of the folder; videos fall back on those of images.
+
+    Args:
+      folder: a Hugging Face folder.
+      kind: image_processor or video_processor.
+      max_pixels: a smaller limit; None for the folder's.
+    """
+    stored = _processor_settings(folder, kind)
     size = stored.get("size") or {}
     smallest = stored.get("min_pixels") or size.get("shortest_edge") or 3136
     largest = stored.get("max_pixels") or size.get("longest_edge") or 12_845_056
+    colours = {k: stored[k] for k in ("image_mean", "image_std", "resample") if stored.get(k)}
     return Qwen2VLImageProcessorPil(
-        min_pixels=smallest, max_pixels=min(largest, max_pixels or largest)
+        min_pixels=smallest, max_pixels=min(largest, max_pixels or largest), **colours
+    )
+
+
+def _processor_settings(folder: str, kind: str) -> dict[str, Any]:
+    """Of the folder's own files: `transformers` 5 writes one for all, older releases one each."""
+    root = epath.Path(folder)
+    both = root / "processor_config.json"
+    parts = json.loads(both.read_text()) if both.exists() else {}
+    files = {
+        "image_processor": root / "preprocessor_config.json",
+        "video_processor": root / "video_preprocessor_config.json",
+    }
+    for name in (kind, "image_processor"):
+        if name in parts:
+            return parts[name]
+        if files[name].exists():
+            return json.loads(files[name].read_text())
+    raise InputError(
+        f"{files['image_processor']}: not found, and no processor_config.json either; expected a "
+        "Hugging Face Qwen2.5-VL folder"
     )

@@ -31,6 +31,7 @@ COPIED_FILES = (
     "chat_template.json",
     "chat_template.jinja",
     "preprocessor_config.json",
+    "processor_config.json",
     "video_preprocessor_config.json",
     "generation_config.json",
 )
@@ -40,7 +41,7 @@ CARD = """\
 library_name: transformers
 pipeline_tag: image-text-to-text
 base_model: {base}
-license: {license}
+{license}
 tags: [reward-model, r1-reward, r1reward-jax]
 ---
 
@@ -67,32 +68,33 @@ def save(folder: str, model: Model, params: Params, *, like: str, dtype: Any = N
     """
     target = epath.Path(folder)
     leaves = flatten(params)
-    stored = np.dtype(dtype or next(iter(leaves.values())).dtype)
+    stored = np.dtype(dtype) if dtype else None
     first = jax.process_index() == 0
     if first:
         target.mkdir(parents=True, exist_ok=True)
-        for old in [*target.glob("*.safetensors"), *target.glob("*.safetensors.index.json")]:
-            old.unlink()  # a left-over shard would be read along with the new ones
-    shards = _plan(model, leaves, stored.itemsize)
+    shards = _plan(model, leaves, stored)
     index = {}
     for number, shard in enumerate(shards, 1):
         tensors = {
-            name: to_hub(path, _host(leaves[path], layer).astype(stored), model.config)
-            for name, path, layer, _ in shard
+            name: _stored(model, leaves[path], path, at, stored) for name, path, at, _ in shard
         }
         file = "model.safetensors"
         if len(shards) > 1:
             file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         index |= dict.fromkeys(tensors, file)
         if first:
-            save_file(tensors, os.fspath(target / file), {"format": "pt"})
+            save_file(tensors, os.fspath(target / f"{file}.part"), {"format": "pt"})
     if not first:
         return
+    for old in [*target.glob("*.safetensors"), *target.glob("*.safetensors.index.json")]:
+        old.unlink()  # only now: a left-over shard would be read along with the new ones
+    for part in target.glob("*.safetensors.part"):
+        part.rename(target / part.name.removesuffix(".part"))
     if len(shards) > 1:
         total = sum(size for shard in shards for *_, size in shard)
         body = {"metadata": {"total_size": total}, "weight_map": index}
         (target / "model.safetensors.index.json").write_text(json.dumps(body, indent=2))
-    hf = model.config.to_hf() | {"torch_dtype": str(stored)}
+    hf = model.config.to_hf() | {"torch_dtype": str(stored or _main_dtype(leaves))}
     (target / "config.json").write_text(json.dumps(hf, indent=2))
     for name in COPIED_FILES:
         source = epath.Path(like) / name
@@ -112,14 +114,30 @@ def _tensors(model: Model, leaves: dict[str, Any]) -> Iterator[tuple[str, str, i
             yield from ((n, path, i, leaf.size // len(names)) for i, n in enumerate(names))
 
 
-def _plan(model: Model, leaves: dict[str, Any], itemsize: int) -> list[list[tuple]]:
+def _main_dtype(leaves: dict[str, Any]) -> np.dtype:
+    """That of most numbers."""
+    sizes: dict[np.dtype, int] = {}
+    for leaf in leaves.values():
+        sizes[np.dtype(leaf.dtype)] = sizes.get(np.dtype(leaf.dtype), 0) + leaf.size
+    return max(sizes, key=lambda d: sizes[d])
+
+
+def _plan(model: Model, leaves: dict[str, Any], stored: np.dtype | None) -> list[list[tuple]]:
     """Tensors of each shard, with their bytes."""
     shards: list[list[tuple]] = [[]]
     for name, path, layer, size in _tensors(model, leaves):
-        if shards[-1] and sum(t[-1] for t in shards[-1]) + size * itemsize > SHARD_BYTES:
+        size *= np.dtype(stored or leaves[path].dtype).itemsize
+        if shards[-1] and sum(t[-1] for t in shards[-1]) + size > SHARD_BYTES:
             shards.append([])
-        shards[-1].append((name, path, layer, size * itemsize))
+        shards[-1].append((name, path, layer, size))
     return shards
+
+
+def _stored(
+    model: Model, leaf: Any, path: str, layer: int | None, dtype: np.dtype | None
+) -> np.ndarray:
+    """A tensor as it is written."""
+    return to_hub(path, _host(leaf, layer).astype(dtype or leaf.dtype), model.config)
 
 
 def _host(leaf: Any, layer: int | None) -> np.ndarray:
@@ -133,15 +151,23 @@ def _host(leaf: Any, layer: int | None) -> np.ndarray:
 def _card(name: str, like: epath.Path) -> str:
     """The model card. Base model and license come from the card of `like`: from its own base if
     it is one of ours, so that a chain of runs names where it began."""
-    base, license = like.name, "other"
     card = like / "README.md"
-    if card.exists():
-        text = card.read_text()
-        found = re.search(r"^license: *(.+)$", text, re.MULTILINE)
-        license = found.group(1).strip() if found else license
-        if "r1reward-jax" in text and (ours := re.search(r"^base_model: *(.+)$", text, re.M)):
-            base = ours.group(1).strip()
-    terms = f"The license of `{base}` applies: {license}."
-    if license == "other":
+    text = card.read_text() if card.exists() else ""
+    found = dict(re.findall(r"^(license\w*|base_model): *(.+?) *$", text, re.MULTILINE))
+    base = found.get("base_model", "") if "r1reward-jax" in text else ""
+    base = base or _hub_name_of(like)
+    license = {k: v for k, v in found.items() if k.startswith("license")} or {"license": "other"}
+    said = found.get("license_name", found.get("license"))
+    terms = f"The license of `{base}` applies: {said}."
+    if said is None:
         terms = f"The license of `{base}` applies; its folder did not say which."
-    return CARD.format(name=name, base=base, license=license, terms=terms)
+    lines = "\n".join(f"{k}: {v}" for k, v in license.items())
+    return CARD.format(name=name, base=base, license=lines, terms=terms)
+
+
+def _hub_name_of(folder: epath.Path) -> str:
+    """Owner/Name of a folder in the hub's cache (models--Owner--Name/snapshots/…), else its
+    name."""
+    path = os.path.abspath(os.fspath(folder)) if "://" not in os.fspath(folder) else str(folder)
+    cached = re.search(r"models--(.+?)--(.+?)/snapshots/", path + "/")
+    return f"{cached.group(1)}/{cached.group(2)}" if cached else path.rstrip("/").split("/")[-1]

@@ -4,6 +4,7 @@ One block serves training, prefill and decode: it projects and rotates, then cal
 that it is given.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -155,7 +156,9 @@ def two_part_attention(q, prompt, own) -> Float[Array, "B M K G H"]:
     top = jnp.maximum(a.max(-1, keepdims=True), b.max(-1, keepdims=True))
     a, b = jnp.exp(a - top), jnp.exp(b - top)
     total = a.sum(-1) + b.sum(-1)
-    mixed = jnp.einsum("BKMGS,BKSH->BKMGH", a.astype(prompt_v.dtype), prompt_v)
-    mixed = mixed + jnp.einsum("BKMGC,BKMCH->BKMGH", b.astype(own_v.dtype), own_v)
+    # sums of exponentials are not yet normalised: float16 would overflow
+    mix = functools.partial(jnp.einsum, preferred_element_type=f32)
+    mixed = mix("BKMGS,BKSH->BKMGH", a.astype(prompt_v.dtype), prompt_v)
+    mixed = mixed + mix("BKMGC,BKMCH->BKMGH", b.astype(own_v.dtype), own_v)
     mixed = (mixed / total[..., None]).astype(q.dtype)
     return jnp.swapaxes(mixed, 1, 2)

@@ -1,0 +1,181 @@
+"""From scored completions to updates: old log-probs, advantages, one step per minibatch."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float
+from ml_collections import ConfigDict
+
+from r1reward_jax.rl.advantages import (
+    BASELINES,
+    KL,
+    filter_outliers,
+    filter_released,
+    returns,
+    standardize,
+    token_rewards,
+)
+from r1reward_jax.rl.logprobs import masked_mean
+from r1reward_jax.train.build import step_config
+from r1reward_jax.train.guard import Guard
+from r1reward_jax.train.mesh import put_batch
+from r1reward_jax.train.objectives import policy_objective
+from r1reward_jax.train.rollouts import join
+from r1reward_jax.train.step import jit_step, policy_logprobs
+from r1reward_jax.types import LanguageModel, Params, TrainBatch, TrainState, batch_rows
+
+
+@dataclass(frozen=True)
+class AdvantageConfig:
+    """Static settings of the advantages; names as in configs/default.py."""
+
+    samples: int
+    baseline: str
+    standardize: bool
+    filter: str
+    sigmas: float
+    eps: float
+    kl: str
+    kl_coef: float
+
+
+def advantages(
+    config: AdvantageConfig,
+    rewards: Float[Array, " B"],
+    logp: Float[Array, "B C"],
+    ref_logp: Float[Array, "B C"],
+    mask: Bool[Array, "B C"],
+) -> tuple[Float[Array, "B C"], dict[str, Array]]:
+    """Rewards to filtered advantages, over the whole rollout batch, with their metrics."""
+    c = config
+    kl = KL[c.kl](logp, ref_logp)
+    centred = BASELINES[c.baseline](rewards.reshape(-1, c.samples), eps=c.eps).reshape(-1)
+    x = returns(token_rewards(centred, kl, mask, kl_coef=c.kl_coef), mask)
+    z = standardize(x, mask, eps=c.eps)
+    if c.filter == "paper":
+        kept = filter_outliers(z, sigmas=c.sigmas)
+    elif c.filter == "released":
+        kept = filter_released(z, x, mask, sigmas=c.sigmas)
+    else:
+        kept = z
+    dropped = (kept == 0) & (z != 0)
+    kept = kept if c.standardize else jnp.where(dropped, 0.0, x)
+    mean, kept_mean = masked_mean(x, mask), masked_mean(kept, mask)
+    return kept, {
+        "advantage/filtered_frac": masked_mean(dropped * 1.0, mask),
+        "advantage/mean": mean,
+        "advantage/std": jnp.sqrt(masked_mean((x - mean) ** 2, mask)),
+        "advantage/abs_max": jnp.max(jnp.abs(z)),
+        "advantage/kept_mean": kept_mean,
+        "advantage/kept_std": jnp.sqrt(masked_mean((kept - kept_mean) ** 2, mask)),
+        "advantage/kept_abs_max": jnp.max(jnp.abs(kept)),
+        "loss/kl_reference": masked_mean(kl, mask),
+    }
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The jitted functions of an iteration."""
+
+    logprobs: Callable
+    """(params, batch) -> log-probs [B, C]."""
+    estimate: Callable
+    """`advantages` with its settings."""
+    step: Callable
+    """(state, batch) -> (state, metrics)."""
+    old_logp: str
+    """Whose old log-probs are taken: trainer or sampler."""
+    epochs: int
+    """Updates on each part of a rollout batch."""
+
+
+def compile_updates(
+    config: ConfigDict, model: LanguageModel, optimizer: Any, state: TrainState
+) -> Compiled:
+    """The functions of an iteration for one model and for states placed like `state`."""
+    c, static = config.rl, step_config(config)
+    settings = AdvantageConfig(
+        c.samples, c.baseline, c.standardize, c.filter, c.sigmas, c.eps, c.kl, c.kl_coef
+    )
+    objective = policy_objective(
+        c.loss,
+        c.aggregate,
+        importance_cap=c.importance_cap,
+        clip_eps=c.clip_eps,
+        min_ratio=c.min_ratio,
+        max_ratio=c.max_ratio,
+    )
+    return Compiled(
+        jax.jit(lambda p, b: policy_logprobs(model, p, b, static)),
+        jax.jit(functools.partial(advantages, settings)),
+        jit_step(model, optimizer, objective, static, state),
+        c.old_logp,
+        c.epochs,
+    )
+
+
+def split(batch: Any, count: int) -> list[Any]:
+    """A batch in `count` equal parts, by rows. Parts are put on the mesh one by one: slicing a
+    batch that lies there already would leave every device with all of its rows."""
+    size = jax.tree.leaves(batch)[0].shape[0] // count
+    return [batch_rows(batch, slice(k * size, (k + 1) * size)) for k in range(count)]
+
+
+def prepare(
+    compiled: Compiled,
+    params: Params,
+    reference: Params | None,
+    parts: list[TrainBatch],
+    totals: np.ndarray,
+    mesh: Mesh,
+) -> tuple[list[TrainBatch], dict[str, Array]]:
+    """Put old log-probs and advantages into the parts of a rollout batch that come with the
+    sampler's log-probs. Advantages are those of the whole batch."""
+    if compiled.old_logp == "trainer":
+        # the first update sees the policy that sampled, and its own log-probs are the old ones;
+        # they are computed here only if something else asks for them
+        asked = compiled.epochs > 1 or reference is not None
+        parts = [
+            p._replace(old_logp=compiled.logprobs(params, p))
+            if k or asked
+            else p._replace(on_policy=put_batch(np.ones(p.on_policy.shape, bool), mesh))
+            for k, p in enumerate(parts)
+        ]
+    old_logp, mask = (jnp.concatenate(x) for x in zip(*[(p.old_logp, p.mask) for p in parts]))
+    ref_logp = old_logp
+    if reference is not None:
+        ref_logp = jnp.concatenate([compiled.logprobs(reference, p) for p in parts])
+    kept, found = compiled.estimate(totals, old_logp, ref_logp, mask)
+    kept = [put_batch(a, mesh) for a in split(kept, len(parts))]
+    return [p._replace(advantages=a) for p, a in zip(parts, kept, strict=True)], found
+
+
+def update_order(config: ConfigDict, iteration: int) -> list[int]:
+    """Which part of the rollout batch each update takes: all of them once per epoch, in their own
+    order first, then shuffled."""
+    count = config.rl.rollout_batch // config.rl.train_batch
+    rng = np.random.default_rng([config.seed, iteration, 1])
+    later = [int(k) for _ in range(config.rl.epochs - 1) for k in rng.permutation(count)]
+    return [*range(count), *later]
+
+
+def update(
+    compiled: Compiled, guard: Guard, state: TrainState, parts: list[TrainBatch], order: list[int]
+) -> tuple[TrainState, dict[str, float]]:
+    """One update per entry of `order`; their metrics, joined."""
+    before, several = int(state.step), []
+    for k in order:
+        state, metrics = compiled.step(state, parts[k])
+        several.append(metrics)
+    several = jax.device_get(several)
+    for number, (k, metrics) in enumerate(zip(order, several, strict=True), before + 1):
+        guard.watch(number, float(metrics["loss/skipped"]), parts[k], state)
+    # only the first update sees the policy that sampled
+    gap = {"loss/sampler_gap_max": float(several[0]["loss/sampler_gap_max"])}
+    return state, join(several) | gap
