@@ -235,13 +235,13 @@ def decode(pair: Pair, s: Settings, tokens: np.ndarray, unroll: bool) -> Row:
     seeds, key, cold = jnp.arange(s.batch), jax.random.key(0), jnp.float32(0.0)
     ours = _compiled(lambda p, b: function(p, b, seeds, key, cold), pair.params, _text_batch(short))
     ids = _torch(short, pair)
-    counts = {"max_new_tokens": s.new_tokens, "min_new_tokens": s.new_tokens}
-    theirs = _inference(
-        pair,
-        lambda: pair.original.generate(
-            ids, do_sample=False, eos_token_id=end, pad_token_id=end, **counts
-        ),
-    )
+    settings = {"max_new_tokens": s.new_tokens, "min_new_tokens": s.new_tokens, "do_sample": False}
+    settings |= {
+        "eos_token_id": end,
+        "pad_token_id": end,
+        "attention_mask": ids.new_ones(ids.shape),
+    }
+    theirs = _inference(pair, lambda: pair.original.generate(ids, **settings))
     found = theirs()[:, s.decode_prompt :].cpu().numpy()
     if s.dtype == "float32" and not np.array_equal(ours().tokens[:, 0], found):
         raise InputError("bench model: the two do not decode the same tokens")
