@@ -100,3 +100,10 @@ def test_group_relative():
 def test_batch_baseline_and_none():
     np.testing.assert_allclose(adv.batch_baseline(GROUPS, eps=0.0), GROUPS - 2.0)
     np.testing.assert_array_equal(adv.no_baseline(GROUPS, eps=0.0), GROUPS)
+
+
+def test_what_is_not_a_number_is_no_outlier():
+    """A filter that dropped NaN would hide a broken reward from the guard of the updates."""
+    z, mask = jnp.array([[jnp.nan, 1.0, 4.0]]), jnp.ones((1, 3), bool)
+    for kept in (adv.filter_outliers(z, sigmas=3.0), adv.filter_released(z, z * 0, mask, sigmas=3)):
+        assert np.isnan(kept[0, 0])

@@ -11,9 +11,10 @@ from r1reward_jax.cli import configs
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.train import loop
 from r1reward_jax.train.build import Policy, make_checkpoints, make_engine
+from r1reward_jax.train.checkpoint import load_params
 from r1reward_jax.train.mesh import make_mesh, param_shardings
 from r1reward_jax.train.metrics import MetricsLog
-from r1reward_jax.types import RewardBreakdown
+from r1reward_jax.types import DivergedError, InputError, RewardBreakdown
 from tests.judge.test_local import make_judge
 from tests.train.test_step import one_device
 
@@ -132,3 +133,100 @@ def test_eight_devices_train_like_one(loaded, world, tmp_path, monkeypatch):
         assert a == pytest.approx(b, rel=2e-3, abs=2e-4)
     same = [np.mean(np.abs(a - b) < 1e-4) for a, b in zip(*map(jax.tree.leaves, (few, many)))]
     assert min(same) > 0.98
+
+
+OTHER_PATHS = {
+    "ppo, sequence mean, batch baseline, KL k3": [
+        "rl.loss=ppo_clip",
+        "rl.aggregate=sequence",
+        "rl.baseline=batch",
+        "rl.standardize=False",
+        "rl.filter=none",
+        "rl.kl=k3",
+        "rl.kl_coef=0.1",
+    ],
+    "reinforce++, leave one out, two epochs": [
+        "rl.loss=reinforce_pp",
+        "rl.baseline=leave_one_out",
+        "rl.samples=2",
+        "rl.epochs=2",
+        "rl.filter=released",
+    ],
+    "group, importance weights, both orders": [
+        "rl.baseline=group",
+        "rl.samples=4",
+        "rl.old_logp=trainer",
+        "rl.importance_cap=2.0",
+        "rl.swap_weight=0.5",
+        "step.micro_tokens=300",
+    ],
+    "decoder only, shorter and less repetitive": [
+        "model.freeze_vision=True",
+        "rl.repetition_weight=0.5",
+        "rl.length_weight=0.5",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", OTHER_PATHS)
+def test_other_paths_train(name, loaded, world, tmp_path, monkeypatch):
+    one_device(monkeypatch)
+    config = small_config(tmp_path)
+    configs.override(config, ["rl.iterations=1", *OTHER_PATHS[name]])
+    trained = train(config, loaded, world)
+    (row,) = metrics(config)
+    assert row["loss/skipped"] == 0 and row["loss/grad_norm"] > 0
+    moved = {
+        part: max(float(np.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, pair)))
+        for part in ("text", "visual")
+        for pair in [(trained[part], loaded[1][part])]
+    }
+    assert moved["text"] > 0
+    assert (moved["visual"] > 0) == (not config.model.freeze_vision)
+    rollouts = (tmp_path / "rollouts" / "00001.jsonl").read_text().splitlines()
+    ids = [json.loads(line)["id"] for line in rollouts]
+    assert len(ids) == 16
+    samples, orders = config.rl.samples, 2 if config.rl.swap_weight else 1
+    assert all(len(set(ids[i : i + samples * orders])) == 1 for i in range(0, 16, samples * orders))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (["rl.baseline=group"], "set rl.samples"),
+        (["rl.importance_cap=2.0"], "rl.old_logp=trainer"),
+        (["rl.samples=3"], "not a multiple of 3"),
+        (["rl.samples=8", "rl.swap_weight=1.0", "rl.rollout_batch=24"], "not a multiple of 16"),
+        (["rl.kl=k2"], "rl.kl is 'k2'"),
+        (["rl.loss=ppo"], "ppo_clip"),
+    ],
+)
+def test_settings_that_do_not_go_together(wrong, named, world, tmp_path):
+    config = small_config(tmp_path)
+    configs.override(config, wrong)
+    with pytest.raises(InputError, match=named):
+        loop._check(config, world[1]["rl"])
+
+
+def test_a_run_that_diverges_stops_and_keeps_what_is_good(loaded, world, tmp_path, monkeypatch):
+    """From the second iteration on all rewards are NaN: three updates are skipped, then it ends."""
+    one_device(monkeypatch)
+    config = small_config(tmp_path)
+    configs.override(config, ["optimizer.max_skipped=3", "checkpoint.every=0"])
+    calls = []
+
+    def score(completions, *_, **__):
+        calls.append(len(completions))
+        bad = float("nan") if len(calls) > 1 else 1.0
+        return [RewardBreakdown(0, 0, 0, bad * len(set(c.token_ids))) for c in completions], {}
+
+    monkeypatch.setattr(loop, "score", score)
+    with pytest.raises(DivergedError, match="last one is update 5. Its batch is in .*_5.npz"):
+        train(config, loaded, world)
+    batch = np.load(tmp_path / "skipped_batch_5.npz")
+    assert batch["completions"].shape == (8, 8) and np.isnan(batch["advantages"]).any()
+    assert batch["inputs.vision.patches"].shape[0] == 8
+    kept = load_params(str(tmp_path / "checkpoints" / "rl"), loaded[0].abstract_params())
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(kept))
+    moved = np.abs(kept["text"]["embed_tokens"] - loaded[1]["text"]["embed_tokens"]).max()
+    assert moved > 0  # the first iteration's updates
