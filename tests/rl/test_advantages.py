@@ -105,5 +105,8 @@ def test_batch_baseline_and_none():
 def test_what_is_not_a_number_is_no_outlier():
     """A filter that dropped NaN would hide a broken reward from the guard of the updates."""
     z, mask = jnp.array([[jnp.nan, 1.0, 4.0]]), jnp.ones((1, 3), bool)
-    for kept in (adv.filter_outliers(z, sigmas=3.0), adv.filter_released(z, z * 0, mask, sigmas=3)):
+    for kept in (
+        adv.filter_outliers(z, sigmas=3.0),
+        adv.filter_released(z, z * 0, mask, sigmas=3.0),
+    ):
         assert np.isnan(kept[0, 0])
