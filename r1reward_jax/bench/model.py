@@ -98,17 +98,26 @@ def run(s: Settings) -> list[Row]:
 
 def make_pair(folder: str, s: Settings) -> Pair:
     """Random weights, saved to `folder` and read by the original."""
-    tokenizer = train_tokenizer([SYSTEM] * 9, 300)
-    write_processor_files(folder, tokenizer, max_pixels=10**7)
-    config = _config(s, {t: tokenizer.token_to_id(t) or 0 for t in SPECIAL_TOKENS})
-    model, params = create(config, 0)
-    params = jax.tree.map(lambda p: p.astype(s.dtype), params)
-    save(folder, model, params, like=folder)
+    sizes = {"layers": s.layers, "width": s.width, "vocab": s.vocab}
+    model, params = write_model(folder, **sizes, dtype=s.dtype)
     device = {"gpu": "cuda", "cpu": "cpu"}.get(jax.default_backend(), "cpu")
     if device == "cuda" and not _has_cuda():
         raise InputError("bench model: JAX is on a GPU, but this torch knows none; install CUDA's")
     processor = Processor(folder, Buckets((s.prompt,), (1,), (4,)))
     return Pair(model, params, processor, original.load(folder, s.dtype, device), device)
+
+
+def write_model(
+    folder: str, *, layers: int, width: int, vocab: int, dtype: str
+) -> tuple[Model, Params]:
+    """Random weights as a Hugging Face folder."""
+    tokenizer = train_tokenizer([SYSTEM] * 9, 300)
+    write_processor_files(folder, tokenizer, max_pixels=10**7)
+    ids = {t: tokenizer.token_to_id(t) or 0 for t in SPECIAL_TOKENS}
+    model, params = create(_config(layers, width, vocab, ids), 0)
+    params = jax.tree.map(lambda p: p.astype(dtype), params)
+    save(folder, model, params, like=folder)
+    return model, params
 
 
 def original_runs_on() -> dict[str, Any]:
@@ -125,14 +134,12 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def _config(s: Settings, ids: dict[str, int]) -> Config:
-    heads, half = s.width // 64, 32
-    text = TextConfig(
-        s.vocab, s.width, 4 * s.width, s.layers, heads, max(1, heads // 4), (half - 24, 12, 12)
-    )
-    depth, width = 2 * s.layers, s.width // 2
+def _config(layers: int, width: int, vocab: int, ids: dict[str, int]) -> Config:
+    heads, sections = width // 64, (8, 12, 12)
+    text = TextConfig(vocab, width, 4 * width, layers, heads, max(1, heads // 4), sections)
+    depth, half = 2 * layers, width // 2
     full = tuple(range(1, depth, 2))
-    vision = VisionConfig(depth, width, max(1, width // 64), 3 * width, s.width, full)
+    vision = VisionConfig(depth, half, max(1, half // 64), 3 * half, width, full)
     names = ("image_pad", "video_pad", "vision_start", "vision_end", "endoftext", "im_end")
     return Config(text, vision, *(ids[f"<|{name}|>"] for name in names))
 

@@ -2,37 +2,57 @@
 
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
+from typing import Any
 
-from r1reward_jax.bench import model, timing
+from r1reward_jax.bench import model, timing, train
 from r1reward_jax.train.metrics import say
 
-DEFAULTS = {
+SIZES = {
     "layers": (4, "decoder layers"),
     "width": (512, "of the decoder, a multiple of 64"),
     "vocab": (32_000, "tokens of the vocabulary"),
+    "rounds": (7, "timed rounds of each comparison"),
+    "prompt": (512, "tokens of a row of text, or of a prompt"),
+}
+MODEL = SIZES | {
     "batch": (4, "rows"),
-    "prompt": (512, "tokens of a row of text"),
     "decode_prompt": (64, "tokens before the decoded ones"),
     "new_tokens": (64, "tokens to decode"),
-    "rounds": (7, "timed rounds of each comparison"),
+}
+TRAIN = SIZES | {
+    "batch": (8, "rows"),
+    "completion": (64, "tokens of a completion"),
+}
+BENCHES = {
+    "model": (MODEL, "our port against the original in transformers: same weights, same inputs"),
+    "train": (TRAIN, "our train step against the same step written plainly with torch"),
 }
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     benches = parser.add_subparsers(dest="bench", required=True, metavar="NAME")
-    text = "our port against the original in transformers: same weights, same inputs"
-    bench = benches.add_parser("model", help=text, description=text)
-    for name, (value, meaning) in DEFAULTS.items():
-        option = f"--{name.replace('_', '-')}"
-        bench.add_argument(option, type=int, default=value, help=f"{meaning} (default: {value})")
-    bench.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    bench.add_argument("--out", help="JSON file for the rows and the machine")
+    for name, (sizes, text) in BENCHES.items():
+        bench = benches.add_parser(name, help=text, description=text)
+        for size, (value, meaning) in sizes.items():
+            option = f"--{size.replace('_', '-')}"
+            shown = f"{meaning} (default: {value})"
+            bench.add_argument(option, type=int, default=value, help=shown)
+        if name == "model":
+            bench.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+        bench.add_argument("--out", help="JSON file for the rows and the machine")
 
 
 def run(args: Namespace) -> None:
-    settings = model.Settings(dtype=args.dtype, **{name: getattr(args, name) for name in DEFAULTS})
+    sizes: dict[str, Any] = {name: getattr(args, name) for name in BENCHES[args.bench][0]}
+    more: dict[str, Any] = {}
     timing.show_header("original")
-    rows = model.run(settings)
+    if args.bench == "model":
+        settings = model.Settings(dtype=args.dtype, **sizes)
+        rows = model.run(settings)
+    else:
+        settings = train.Settings(**sizes)
+        rows, more["peak_memory_bytes"] = train.run(settings)
     if args.out:
-        timing.write(args.out, "model", asdict(settings), rows, model.original_runs_on())
+        other = model.original_runs_on() | more
+        timing.write(args.out, args.bench, asdict(settings), rows, other)
         say(f"written: {args.out}")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from r1reward_jax.bench import model, timing
+from r1reward_jax.bench import model, timing, train
 from r1reward_jax.cli.main import main
 from r1reward_jax.models.qwen2_5_vl import original
 from r1reward_jax.types import InputError
@@ -80,3 +80,28 @@ def test_without_torch_it_says_what_is_missing(monkeypatch, capsys):
 def test_sizes_that_make_no_sense(wrong, named, capsys):
     assert main(["bench", "model", *TINY.split(), *wrong.split()]) == 2
     assert named in capsys.readouterr().err
+
+
+def test_bench_train_measures_time_and_memory(tmp_path):
+    pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
+    out = tmp_path / "rows.json"
+    sizes = "--layers 2 --width 64 --vocab 400 --batch 2 --prompt 24 --completion 8 --rounds 1"
+    assert main(["bench", "train", *sizes.split(), "--out", str(out)]) == 0
+    body = json.loads(out.read_text())
+    names = [row["name"] for row in body["rows"]]
+    assert names == ["train step, full logits", "train step, logits_to_keep"]
+    memory = body["other"]["peak_memory_bytes"]
+    assert list(memory) == ["ours", "full logits", "logits_to_keep"] and min(memory.values()) > 0
+
+
+def test_another_loss_is_not_timed(monkeypatch):
+    pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
+    right = train.plain_step
+
+    def other_loss(*arguments):
+        step = right(*arguments)
+        return lambda: step() + 0.01
+
+    monkeypatch.setattr(train, "plain_step", other_loss)
+    with pytest.raises(InputError, match="losses differ"):
+        train.run(train.Settings(2, 64, 400, 2, 24, 8, 1))
