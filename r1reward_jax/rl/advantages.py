@@ -36,7 +36,10 @@ def leave_one_out(rewards: Float[Array, "B M"], *, eps: float) -> Float[Array, "
     """
     del eps
     others = rewards.shape[1] - 1
-    return rewards - (rewards.sum(1, keepdims=True) - rewards) / max(others, 1)
+    if not others:
+        return rewards
+    x = _from_largest(rewards)
+    return x - (x.sum(1, keepdims=True) - x) / others
 
 
 def group_relative(rewards: Float[Array, "B M"], *, eps: float) -> Float[Array, "B M"]:
@@ -46,8 +49,14 @@ def group_relative(rewards: Float[Array, "B M"], *, eps: float) -> Float[Array, 
       rewards: of M samples of each prompt; with M of 1 all advantages are 0.
       eps: added to the population deviation.
     """
-    centred = rewards - rewards.mean(1, keepdims=True)
-    return centred / (rewards.std(1, keepdims=True) + eps)
+    x = _from_largest(rewards)
+    return (x - x.mean(1, keepdims=True)) / (x.std(1, keepdims=True) + eps)
+
+
+def _from_largest(rewards: Float[Array, "B M"]) -> Float[Array, "B M"]:
+    """Measured from the largest of a prompt: equal rewards are exactly 0, and no rounding of
+    their mean is blown up to an advantage."""
+    return rewards - rewards.max(1, keepdims=True)
 
 
 BASELINES: dict[str, Callable] = {

@@ -142,7 +142,8 @@ def run_rl(
         totals = np.asarray([r.total for r in rewards], np.float32)
         reference = policy.params if c.kl_coef else None
         parts, prepared = prepare(compiled, state.params, reference, parts, totals, mesh)
-        state, updated = update(compiled, guard, state, parts, update_order(config, iteration))
+        order = update_order(config, iteration)
+        state, updated, skipped = update(compiled, state, parts, order)
         prepared = jax.device_get(prepared)
         clock.append(time.perf_counter())
 
@@ -152,6 +153,8 @@ def run_rl(
         log.show("rl", iteration + 1, values, COLUMNS)
         _warn_of_gap(iteration + 1, values["loss/sampler_gap_max"], _gap_limit(config))
         write_rollouts(log, iteration + 1, chosen, rollout, rewards)
+        for number, (k, bad) in enumerate(zip(order, skipped, strict=True), 1):
+            guard.watch(iteration * updates + number, bad, parts[k], state)
         if checkpoints and (checkpoints.due(iteration + 1) or iteration + 1 == c.iterations):
             checkpoints.save(state)
     return state.params

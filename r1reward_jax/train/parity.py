@@ -119,7 +119,7 @@ def _original_gap(
         rows = logits[start : start + len(ids)]
         theirs = rows[np.arange(len(ids)), ids] - np.logaddexp.reduce(rows, axis=-1)
         gaps.append(np.abs(theirs - ours[: len(ids)]).max())
-    return float(max(gaps))
+    return float(np.max(gaps))
 
 
 def example_prompts() -> list[Prompt]:

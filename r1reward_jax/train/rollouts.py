@@ -43,9 +43,9 @@ def repeat(items: Sequence[T], times: int) -> list[T]:
 
 def join(several: list[dict[str, Any]]) -> dict[str, float]:
     """Metrics of an iteration's updates: extremes stay extremes, the rest is averaged."""
-    reduce = {"max": max, "min": min}
+    reduce = {"max": np.max, "min": np.min}  # Python's own would lose a NaN
     return {
-        name: float(reduce.get(name[-3:], lambda v: sum(v) / len(v))([m[name] for m in several]))
+        name: float(reduce.get(name[-3:], np.mean)([m[name] for m in several]))
         for name in several[0]
     }
 

@@ -119,6 +119,8 @@ def run_sft(
             log.show(phase, number, metrics, COLUMNS)
         if checkpoints and (checkpoints.due(number) or number == steps):
             checkpoints.save(state)
+    if last:
+        guard.watch(steps, float(last[0]), last[1], state)
     return state.params
 
 

@@ -112,8 +112,10 @@ def loss_and_gradients(
         (value, metrics), grads = gradient(params, rows)
         return jax.tree.map(jnp.add, sums, (value, grads)), (metrics, jnp.sum(rows.mask))
 
-    zeros = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+    # sums in float32, also of gradients that come in less
+    zeros = jnp.zeros(()), jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.float32), params)
     (value, grads), (metrics, tokens) = jax.lax.scan(add_rows, zeros, split_rows(batch, count))
+    grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
     return value, {k: _joined(k, v, tokens) for k, v in metrics.items()}, grads
 
 

@@ -23,7 +23,6 @@ from r1reward_jax.rl.advantages import (
 )
 from r1reward_jax.rl.logprobs import masked_mean
 from r1reward_jax.train.build import step_config
-from r1reward_jax.train.guard import Guard
 from r1reward_jax.train.mesh import put_batch
 from r1reward_jax.train.objectives import policy_objective
 from r1reward_jax.train.rollouts import join
@@ -142,7 +141,7 @@ def prepare(
         # they are computed here only if something else asks for them
         asked = compiled.epochs > 1 or reference is not None
         parts = [
-            p._replace(old_logp=compiled.logprobs(params, p))
+            p._replace(old_logp=put_batch(compiled.logprobs(params, p), mesh))
             if k or asked
             else p._replace(on_policy=put_batch(np.ones(p.on_policy.shape, bool), mesh))
             for k, p in enumerate(parts)
@@ -166,16 +165,18 @@ def update_order(config: ConfigDict, iteration: int) -> list[int]:
 
 
 def update(
-    compiled: Compiled, guard: Guard, state: TrainState, parts: list[TrainBatch], order: list[int]
-) -> tuple[TrainState, dict[str, float]]:
-    """One update per entry of `order`; their metrics, joined."""
-    before, several = int(state.step), []
+    compiled: Compiled, state: TrainState, parts: list[TrainBatch], order: list[int]
+) -> tuple[TrainState, dict[str, float], list[float]]:
+    """One update per entry of `order`.
+
+    Returns:
+      The state, the updates' metrics, joined, and for each update 1.0 if it was skipped.
+    """
+    several = []
     for k in order:
         state, metrics = compiled.step(state, parts[k])
         several.append(metrics)
     several = jax.device_get(several)
-    for number, (k, metrics) in enumerate(zip(order, several, strict=True), before + 1):
-        guard.watch(number, float(metrics["loss/skipped"]), parts[k], state)
     # only the first update sees the policy that sampled
     gap = {"loss/sampler_gap_max": float(several[0]["loss/sampler_gap_max"])}
-    return state, join(several) | gap
+    return state, join(several) | gap, [float(m["loss/skipped"]) for m in several]

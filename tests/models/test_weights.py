@@ -149,6 +149,9 @@ def test_a_save_that_fails_keeps_what_was_there(checkpoint, loaded, tmp_path, mo
         qwen2_5_vl.save(str(folder), loaded[0], loaded[1], like=checkpoint)
     monkeypatch.undo()
     jax.tree.map(np.testing.assert_array_equal, qwen2_5_vl.load(str(folder))[1], loaded[1])
+    (folder / "model-00001-of-00007.safetensors.part").write_bytes(b"half a shard")
+    qwen2_5_vl.save(str(folder), loaded[0], loaded[1], like=checkpoint)
+    assert [f.name for f in folder.glob("*.safetensors*")] == ["model.safetensors"]
 
 
 def test_a_truncated_file_is_named(checkpoint, tmp_path):

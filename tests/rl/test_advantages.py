@@ -97,6 +97,15 @@ def test_group_relative():
     np.testing.assert_allclose(found, [[0, -1 / s, 1 / s, 0], [0, 0, 0, 0]], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("reward", [0.3, 0.9, 1.1, 1.3, 1.5, 1.7, 2.0])
+def test_equal_samples_of_a_prompt_teach_nothing(reward):
+    """Under jit, where a division by M is a multiplication by a rounded number."""
+    for samples in (2, 3, 5, 6, 7, 8, 14, 15):
+        x = jnp.full((4, samples), reward)
+        for baseline in (adv.leave_one_out, adv.group_relative):
+            assert not np.any(jax.jit(baseline, static_argnames="eps")(x, eps=1e-8))
+
+
 def test_batch_baseline_and_none():
     np.testing.assert_allclose(adv.batch_baseline(GROUPS, eps=0.0), GROUPS - 2.0)
     np.testing.assert_array_equal(adv.no_baseline(GROUPS, eps=0.0), GROUPS)

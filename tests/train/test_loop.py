@@ -14,6 +14,7 @@ from r1reward_jax.train.build import Policy, make_checkpoints, make_engine
 from r1reward_jax.train.checkpoint import load_params
 from r1reward_jax.train.mesh import make_mesh, param_shardings
 from r1reward_jax.train.metrics import MetricsLog
+from r1reward_jax.train.rollouts import join
 from r1reward_jax.types import DivergedError, InputError, RewardBreakdown
 from tests.judge.test_local import make_judge
 from tests.train.test_step import one_device
@@ -103,9 +104,11 @@ def test_every_device_gets_its_share_of_an_update(loaded, world, tmp_path, monke
     configs.override(config, ["rl.iterations=1", "rl.kl_coef=0.1", "rl.old_logp=trainer"])
     update, seen = loop.update, []
 
-    def watching(compiled, guard, state, parts, order):
+    def watching(compiled, state, parts, order):
         seen.extend(x for part in parts for x in jax.tree.leaves(part))
-        return update(compiled, guard, state, parts, order)
+        out = update(compiled, state, parts, order)
+        assert compiled.step._cache_size() == 1  # all parts are placed alike
+        return out
 
     monkeypatch.setattr(loop, "update", watching)
     train(config, loaded, world)
@@ -230,3 +233,12 @@ def test_a_run_that_diverges_stops_and_keeps_what_is_good(loaded, world, tmp_pat
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(kept))
     moved = np.abs(kept["text"]["embed_tokens"] - loaded[1]["text"]["embed_tokens"]).max()
     assert moved > 0  # the first iteration's updates
+    assert [row["step"] for row in metrics(config)] == [1, 2, 3]  # with what led there
+    assert (tmp_path / "rollouts" / "00003.jsonl").exists()
+
+
+def test_a_nan_of_any_update_shows():
+    nan = float("nan")
+    several = [{"a_max": 1.0, "b_min": 0.0, "c": 1.0}, {"a_max": nan, "b_min": nan, "c": nan}]
+    assert all(np.isnan(value) for value in join(several).values())
+    assert join([{"a_max": 1.0, "c": 1.0}, {"a_max": 3.0, "c": 3.0}]) == {"a_max": 3.0, "c": 2.0}

@@ -90,7 +90,7 @@ def _put(sharding: Any) -> Callable:
 def _read(path: str, stored: Any, *, shape: tuple, sharding: Any, dtype: Any) -> jax.Array:
     """One tensor in our layout; each device's part is read on its own."""
 
-    @functools.lru_cache  # devices that hold the same part share one reading
+    @functools.lru_cache(maxsize=1)  # devices that hold the same part share one reading
     def read(*bounds: tuple[int, int]) -> np.ndarray:
         index: Any = tuple(slice(*b) for b in bounds)
         if path.endswith("patch_embed/kernel"):
@@ -115,7 +115,8 @@ def _read(path: str, stored: Any, *, shape: tuple, sharding: Any, dtype: Any) ->
         return value
 
     parts = sharding.addressable_devices_indices_map(shape)
-    arrays = [part(device, index) for device, index in parts.items()]
+    in_turn = sorted(parts.items(), key=lambda item: str(item[1]))  # equal parts side by side
+    arrays = [part(device, index) for device, index in in_turn]
     return jax.make_array_from_single_device_arrays(shape, sharding, arrays)
 
 

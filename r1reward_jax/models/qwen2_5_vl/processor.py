@@ -175,8 +175,9 @@ class Processor:
 
     def encode_image(self, image: Any) -> EncodedImage:
         """Resize, normalise and cut an image (path, PIL image or bytes) into patches."""
+        opened = open_image(image)
         try:
-            out = self.family_pixels([image])
+            out = self.family_pixels([opened])
         except ValueError as error:  # a strip that the family refuses
             raise InputError(f"image {image_name(image)}: {error}") from None
         _, rows, columns = (int(x) for x in np.asarray(out["image_grid_thw"])[0])
@@ -360,7 +361,9 @@ def _image_processor(folder: str, kind: str, max_pixels: int | None) -> Qwen2VLI
     size = stored.get("size") or {}
     smallest = stored.get("min_pixels") or size.get("shortest_edge") or 3136
     largest = stored.get("max_pixels") or size.get("longest_edge") or 12_845_056
-    colours = {k: stored[k] for k in ("image_mean", "image_std", "resample") if stored.get(k)}
+    colours = {
+        k: stored[k] for k in ("image_mean", "image_std", "resample") if stored.get(k) is not None
+    }
     return Qwen2VLImageProcessorPil(
         min_pixels=smallest, max_pixels=min(largest, max_pixels or largest), **colours
     )

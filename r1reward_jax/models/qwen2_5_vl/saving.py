@@ -72,6 +72,8 @@ def save(folder: str, model: Model, params: Params, *, like: str, dtype: Any = N
     first = jax.process_index() == 0
     if first:
         target.mkdir(parents=True, exist_ok=True)
+        for left in target.glob("*.safetensors.part"):
+            left.unlink()  # of a save that was interrupted
     shards = _plan(model, leaves, stored)
     index = {}
     for number, shard in enumerate(shards, 1):
@@ -88,8 +90,8 @@ def save(folder: str, model: Model, params: Params, *, like: str, dtype: Any = N
         return
     for old in [*target.glob("*.safetensors"), *target.glob("*.safetensors.index.json")]:
         old.unlink()  # only now: a left-over shard would be read along with the new ones
-    for part in target.glob("*.safetensors.part"):
-        part.rename(target / part.name.removesuffix(".part"))
+    for file in sorted(set(index.values())):
+        (target / f"{file}.part").rename(target / file)
     if len(shards) > 1:
         total = sum(size for shard in shards for *_, size in shard)
         body = {"metadata": {"total_size": total}, "weight_map": index}
