@@ -106,7 +106,7 @@ def stable_reinforce_loss(
       it), and metrics: share of tokens outside the Pre-CLIP bounds, share where the surrogate is
       clipped, extreme ratios, distance from the old policy.
     """
-    change = jnp.where(mask, log_ratio(logp, old_logp), 0.0)
+    change = jnp.where(mask, log_ratio(logp, old_logp), 0.0)  # padding is no distance
     ratio = pre_clip(change, min_ratio=min_ratio, max_ratio=max_ratio)
     per_token = clipped_surrogate(ratio, advantages, clip_eps=clip_eps)
     outside = (change < jnp.log(min_ratio)) | (change > jnp.log(max_ratio))
@@ -134,21 +134,10 @@ def ppo_clip_loss(
     return jnp.where(mask, per_token, 0.0), metrics
 
 
-def reinforce_pp_loss(
-    logp: Float[Array, "B C"],
-    old_logp: Float[Array, "B C"],
-    advantages: Float[Array, "B C"],
-    mask: Bool[Array, "B C"],
-    *,
-    clip_eps: float,
-    min_ratio: float,
-    max_ratio: float,
-) -> tuple[Float[Array, "B C"], dict[str, Any]]:
-    """The baseline Reinforce++ (arXiv 2501.03262, section 3): PPO's clipped surrogate without a
-    critic. What is its own lies in `rl.advantages`: KL in the token rewards, returns, and
-    standardisation over the global batch, here without a filter (`rl.filter=none`)."""
-    bounds = {"min_ratio": min_ratio, "max_ratio": max_ratio}
-    return ppo_clip_loss(logp, old_logp, advantages, mask, clip_eps=clip_eps, **bounds)
+reinforce_pp_loss = ppo_clip_loss
+"""The baseline Reinforce++ (arXiv 2501.03262, section 3) is PPO's clipped surrogate without a
+critic. What is its own lies in `rl.advantages`: KL in the token rewards, returns, and
+standardisation over the global batch, here without a filter (`rl.filter=none`)."""
 
 
 def truncated_importance_weights(

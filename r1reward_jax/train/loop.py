@@ -209,10 +209,12 @@ def _check_parity(
     mesh: Mesh,
 ) -> None:
     """Refuse to train where sampler and trainer disagree about the policy."""
-    chosen = records_of(records, 0, config.rl.train_batch, config.seed)
+    samples, rows = config.rl.samples, config.rl.train_batch
+    chosen = records_of(records, 0, -(-rows // samples), config.seed)
     prompts = [evaluator_prompt(r, TEMPLATES[config.template]) for r in chosen]
     logprobs = lambda batch: compiled.logprobs(params, put_batch(batch, mesh))  # noqa: E731
-    gaps = sampler_gaps(engine, params, prompts, processor, logprobs, seed=config.seed)
+    settings = {"samples": samples, "rows": rows, "seed": config.seed}
+    gaps = sampler_gaps(engine, params, prompts, processor, logprobs, **settings)
     try:
         require_parity(gaps, _gap_limit(config))
     except InputError as error:

@@ -21,7 +21,15 @@ from r1reward_jax.train.build import Policy, make_engine, step_config
 from r1reward_jax.train.mesh import make_mesh, put_batch
 from r1reward_jax.train.rollouts import rollout_batch
 from r1reward_jax.train.step import batch_logprobs
-from r1reward_jax.types import ImagePart, InputError, Params, Processor, Prompt, TrainBatch
+from r1reward_jax.types import (
+    ImagePart,
+    InputError,
+    Params,
+    Processor,
+    Prompt,
+    TrainBatch,
+    batch_rows,
+)
 
 LIMITS = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}
 """Nats that the paths of a policy may differ by, by compute dtype, where nobody says otherwise."""
@@ -36,23 +44,33 @@ def sampler_gaps(
     processor: Processor,
     logprobs: Logprobs,
     *,
+    samples: int,
+    rows: int,
     seed: int,
 ) -> dict[str, float]:
     """Sample from the policy, then score the samples with the training forward pass.
+
+    Args:
+      engine: samples from the policy.
+      params: of the policy.
+      prompts: enough for `rows` samples.
+      processor: of the policy.
+      logprobs: of the training forward pass.
+      samples: of each prompt.
+      rows: of the batch that is scored, a run's own, so that nothing is compiled for the check.
+      seed: of the samples.
 
     Returns:
       The largest difference of a token's log-prob in nats: "prefill", which gives the first
       token, and "decode", which gives the others; without the latter if no sample has others.
     """
-    rollout = engine.generate(params, prompts, samples=1, temperature=1.0, seed=seed)
-    return _sampler_gaps(rollout, processor, logprobs)[0]
+    rollout = engine.generate(params, prompts, samples=samples, temperature=1.0, seed=seed)
+    batch = rollout_batch(rollout, processor, engine.config.max_new_tokens)
+    return _sampler_gaps(batch_rows(batch, slice(rows)), logprobs)[0]
 
 
-def _sampler_gaps(
-    rollout: Rollout, processor: Processor, logprobs: Logprobs
-) -> tuple[dict[str, float], np.ndarray]:
+def _sampler_gaps(batch: TrainBatch, logprobs: Logprobs) -> tuple[dict[str, float], np.ndarray]:
     """The gaps, and the trainer's log-probs [B, C]."""
-    batch = rollout_batch(rollout, processor, rollout.batch.tokens.shape[-1])
     logp = np.asarray(logprobs(batch), np.float32)
     gaps = np.where(batch.mask, np.abs(logp - batch.sampler_logp), 0.0)
     found = {"prefill": float(gaps[:, 0].max())}
@@ -97,7 +115,8 @@ def check_policy(config: ConfigDict, policy: Policy) -> dict[str, float | None]:
         padded = jax.tree.map(lambda x: np.concatenate([x, *[x[:1]] * missing]), batch)
         return np.asarray(jitted(policy.params, put_batch(padded, mesh)))[: len(prompts)]
 
-    gaps, logp = _sampler_gaps(rollout, processor, logprobs)
+    batch = rollout_batch(rollout, processor, engine.config.max_new_tokens)
+    gaps, logp = _sampler_gaps(batch, logprobs)
     dtype = jnp.dtype(config.model.compute_dtype).name
     gaps = {"prefill": None, "decode": None, **gaps}
     return gaps | {"original": _original_gap(policy, prompts, rollout, logp, dtype)}

@@ -176,7 +176,17 @@ def test_other_paths_train(name, loaded, world, tmp_path, monkeypatch):
     one_device(monkeypatch)
     config = small_config(tmp_path)
     configs.override(config, ["rl.iterations=1", *OTHER_PATHS[name]])
+    engines, make = [], make_engine
+
+    def keeping(*arguments):
+        engines.append(make(*arguments))
+        return engines[-1]
+
+    monkeypatch.setitem(globals(), "make_engine", keeping)
     trained = train(config, loaded, world)
+    (engine,) = engines
+    assert engine._jitted.cache_info().currsize == 1  # the gate and the run share a sampler
+    assert engine._jitted(config.rl.samples)._cache_size() == 1
     (row,) = metrics(config)
     assert row["loss/skipped"] == 0 and row["loss/grad_norm"] > 0
     moved = {
