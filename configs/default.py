@@ -59,6 +59,12 @@ def get_config() -> ConfigDict:
     c.sft.lr = 1e-5  # peak
     c.sft.max_completion_tokens = 1024  # longest text to imitate
 
+    c.scalar = ConfigDict()  # the Bradley-Terry baseline; the paper does not give its settings
+    c.scalar.steps = 1607  # updates; one epoch of 205,740 records
+    c.scalar.batch = 128  # pairs per update
+    c.scalar.lr = 1e-6  # peak
+    c.scalar.max_response_tokens = 1024  # longest response
+
     c.rl = ConfigDict()
     c.rl.iterations = 335  # rollout batches
     c.rl.rollout_batch = 256  # samples per iteration

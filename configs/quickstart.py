@@ -27,6 +27,10 @@ def get_config() -> ConfigDict:
     c.sft.batch = 32
     c.sft.lr = 2e-3
     c.sft.max_completion_tokens = 34
+    c.scalar.steps = 1500
+    c.scalar.batch = 32
+    c.scalar.lr = 1e-3
+    c.scalar.max_response_tokens = 8
     c.rl.iterations = 40
     c.rl.lr = 3e-4
     c.rl.old_logp = "sampler"

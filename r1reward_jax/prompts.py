@@ -89,6 +89,13 @@ def evaluator_prompt(record: PreferenceRecord, template: Template) -> Prompt:
     return Prompt(SYSTEM, (*seen, *([record.video] if record.video else []), text))
 
 
+def response_prompt(record: PreferenceRecord) -> Prompt:
+    """What stands before a response that a scalar reward model scores: the material and the
+    question, nothing about judging."""
+    seen = [ImagePart(image) for image in record.images]
+    return Prompt(SYSTEM, (*seen, *([record.video] if record.video else []), record.question))
+
+
 def judge_prompt(analysis: str, verdict: Verdict, template: Template) -> Prompt:
     """The question to the judge; it sees the whole analysis and the verdict, nothing else."""
     return Prompt(SYSTEM, (template.judge.format(analysis=analysis, verdict=verdict),))

@@ -191,6 +191,25 @@ class TrainBatch(NamedTuple):
     """True where that policy is the one being updated: its own log-probs are the old ones."""
     advantages: Float[Array, "B C"]
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows, and the padded tokens of one."""
+        return self.inputs.tokens.shape
+
+
+class PairBatch(NamedTuple):
+    """What one update of a scalar reward model sees: the prompts of B records, each followed by the
+    preferred response and by the other one; padded alike."""
+
+    better: PromptBatch
+    worse: PromptBatch
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows (pairs), and the padded tokens of one."""
+        rows, width = self.better.tokens.shape
+        return rows, 2 * width
+
 
 class TrainState(NamedTuple):
     """Everything an update changes."""

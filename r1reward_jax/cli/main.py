@@ -14,6 +14,7 @@ VERBS = {
     "quickstart": "the whole path on an embedded world: cold start, RL, evaluation, export",
     "sft": "cold start: imitate written analyses",
     "train": "StableReinforce on preference records",
+    "scalar": "the baseline: a Bradley-Terry reward head on preference records",
     "evaluate": "judge preference records in both answer orders",
     "check": "compare the paths of a model: training forward, prefill, decode, the original",
     "bench": "measure this machine: our code against what it replaces",

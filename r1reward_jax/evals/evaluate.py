@@ -26,14 +26,14 @@ from r1reward_jax.types import (
 
 @dataclass(frozen=True)
 class Judgement:
-    """One record in one order (as shown to the model), and what the model wrote about it."""
+    """One record in one order (as shown to the model), and what the model says about it."""
 
     record: PreferenceRecord
-    completions: tuple[Completion, ...]
-
-    @property
-    def verdicts(self) -> list[Verdict | None]:
-        return [parse_verdict(c.text) for c in self.completions]
+    verdicts: tuple[Verdict | None, ...]
+    completions: tuple[Completion, ...] = ()
+    """What was written, one text per verdict; none by a scalar reward model."""
+    scores: tuple[float, float] | None = None
+    """What a scalar reward model gave the two responses."""
 
 
 def judge(
@@ -51,9 +51,7 @@ def judge(
     Raises:
       InputError: a record has no label, or there are no records.
     """
-    unlabelled = [r.id for r in records if r.preferred is None]
-    if unlabelled or not records:
-        raise InputError(f"evaluation needs labelled records; without label: {unlabelled[:5]}")
+    require_labels(records)
     shown = [r for record in records for r in (record, record.swapped())]
     judgements = []
     for start in range(0, len(shown), engine.rows):  # pixels of one batch at a time
@@ -67,8 +65,18 @@ def judge(
             first_row=start,
         )
         rows = zip(part, rollout.completions, strict=True)
-        judgements += [Judgement(record, tuple(completions)) for record, completions in rows]
+        judgements += [
+            Judgement(record, tuple(parse_verdict(c.text) for c in completions), tuple(completions))
+            for record, completions in rows
+        ]
     return judgements
+
+
+def require_labels(records: Sequence[PreferenceRecord]) -> None:
+    """Raise InputError unless there are records and all of them are labelled."""
+    unlabelled = [r.id for r in records if r.preferred is None]
+    if unlabelled or not records:
+        raise InputError(f"labelled records are needed; without label: {unlabelled[:5]}")
 
 
 def accuracy(judgements: Sequence[Judgement]) -> float:
@@ -98,21 +106,26 @@ def share(judgements: Sequence[Judgement], holds: Callable[[str], bool]) -> floa
 
 
 def describe(judgements: Sequence[Judgement]) -> dict[str, float]:
-    """Accuracy, bias, format and length of a set of judgements."""
+    """Accuracy and bias of a set of judgements; format and length where there are texts."""
     lengths = [len(c.token_ids) for j in judgements for c in j.completions]
+    verdicts = [v for j in judgements for v in j.verdicts]
     flipped = [
         majority(a.verdicts) == majority(b.verdicts) is not None
         for a, b in zip(judgements[::2], judgements[1::2], strict=True)
     ]
-    return {
+    found = {
         "accuracy": accuracy(judgements),
         "strict_accuracy": strict_accuracy(judgements),
         "vote_accuracy": vote_accuracy(judgements),
         "first_order_accuracy": accuracy(judgements[::2]),
         "second_order_accuracy": accuracy(judgements[1::2]),
         "flip_rate": sum(flipped) / len(flipped),
-        "verdict_1_share": share(judgements, lambda t: parse_verdict(t) == 1),
-        "unparsable_share": share(judgements, lambda t: parse_verdict(t) is None),
+        "verdict_1_share": verdicts.count(1) / len(verdicts),
+        "unparsable_share": verdicts.count(None) / len(verdicts),
+    }
+    if not lengths:
+        return found
+    return found | {
         "format_share": share(judgements, well_formed),
         "mean_response_tokens": sum(lengths) / len(lengths),
     }
@@ -143,4 +156,5 @@ def judgement_row(judgement: Judgement) -> dict[str, Any]:
         "images": [i if isinstance(i, str) else "embedded" for i in record.images],
         "verdicts": judgement.verdicts,
         "texts": [c.text for c in judgement.completions],
+        "scores": judgement.scores,
     }

@@ -155,6 +155,17 @@ def truncated_importance_weights(
     return jnp.exp(jnp.minimum(change, jnp.log(cap)))
 
 
+def bradley_terry_loss(better: Float[Array, " B"], worse: Float[Array, " B"]) -> Float[Array, " B"]:
+    """-log sigmoid(r(x, y_w) - r(x, y_l)), per pair: how scalar reward models learn (arXiv
+    2203.02155, equation 1), the paper's baseline.
+
+    Args:
+      better: scores of the preferred responses.
+      worse: scores of the others.
+    """
+    return jax.nn.softplus(worse.astype(jnp.float32) - better.astype(jnp.float32))
+
+
 def ratio_metrics(
     change: Float[Array, "B C"],
     advantages: Float[Array, "B C"],

@@ -7,14 +7,15 @@ from typing import Any
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from r1reward_jax.evals.scalar import ScalarModel
 from r1reward_jax.judge.local import LocalJudge
-from r1reward_jax.models import port_of
+from r1reward_jax.models import port_of, reward_head
 from r1reward_jax.prompts import TEMPLATES
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.train.checkpoint import Checkpoints
+from r1reward_jax.train.forward import StepConfig
 from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
 from r1reward_jax.train.optimizer import make_optimizer, make_schedule
-from r1reward_jax.train.step import StepConfig
 from r1reward_jax.types import LanguageModel, Params
 
 FROZEN = ("visual",)
@@ -32,8 +33,14 @@ class Policy:
     path: str
 
     def save(self, folder: str, params: Params) -> None:
-        """Write `params` as a Hugging Face folder, with this policy's tokenizer and settings."""
-        port_of(self.path).save(folder, self.model, params, like=self.path)
+        """Write `params` as a Hugging Face folder, with this policy's tokenizer and settings; a
+        reward head beside it if they have one."""
+        port, backbone = port_of(self.path), reward_head.without_head(params)
+        scalar = backbone.keys() != params.keys()
+        about = reward_head.ABOUT if scalar else None
+        port.save(folder, self.model, backbone, like=self.path, about=about)
+        if scalar:
+            reward_head.save_head(folder, params)
 
 
 def load_policy(config: ConfigDict, path: str) -> Policy:
@@ -56,6 +63,19 @@ def make_engine(config: ConfigDict, policy: Policy) -> Engine:
         rows=config.rollout.rows,
         max_new_tokens=config.rollout.max_new_tokens,
         unroll=config.rollout.unroll,
+        compute_dtype=jnp.dtype(config.model.compute_dtype),
+        put_batch=functools.partial(put_batch, mesh=make_mesh(**config.mesh)),
+    )
+
+
+def make_scalar_model(config: ConfigDict, policy: Policy) -> ScalarModel:
+    """The policy's backbone with the reward head of its folder, on the config's mesh."""
+    return ScalarModel(
+        policy.model,
+        reward_head.load_head(policy.path, policy.model, policy.params),
+        policy.processor,
+        rows=config.rollout.rows,
+        max_response_tokens=config.scalar.max_response_tokens,
         compute_dtype=jnp.dtype(config.model.compute_dtype),
         put_batch=functools.partial(put_batch, mesh=make_mesh(**config.mesh)),
     )

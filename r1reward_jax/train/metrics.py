@@ -31,6 +31,8 @@ METRICS = {
     "advantage/kept_mean": "mean of the advantages that are trained on",
     "advantage/kept_std": "population deviation of the advantages that are trained on",
     "advantage/kept_abs_max": "largest |advantage| that is trained on",
+    "scalar/accuracy": "share of pairs whose preferred response has the higher score",
+    "scalar/margin": "mean score of the preferred response minus that of the other",
     "reward/total": "mean combined reward",
     "reward/format": "share of well-formed completions",
     "reward/result": "share of right verdicts",

@@ -18,9 +18,9 @@ from r1reward_jax.models import port_of
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.rollout.engine import Engine, Rollout
 from r1reward_jax.train.build import Policy, make_engine, step_config
+from r1reward_jax.train.forward import batch_logprobs
 from r1reward_jax.train.mesh import make_mesh, put_batch
 from r1reward_jax.train.rollouts import rollout_batch
-from r1reward_jax.train.step import batch_logprobs
 from r1reward_jax.types import (
     ImagePart,
     InputError,

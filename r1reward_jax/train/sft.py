@@ -3,11 +3,9 @@
 The same loop trains the tiny judge of the quickstart, whose completions are one word.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from r1reward_jax.data.pipeline import batches
@@ -19,14 +17,11 @@ from r1reward_jax.train.batches import (
     encode_example,
     make_train_batch,
 )
-from r1reward_jax.train.build import Policy, make_checkpoints, optimizer_for, step_config
+from r1reward_jax.train.build import Policy, make_checkpoints
 from r1reward_jax.train.checkpoint import Checkpoints
-from r1reward_jax.train.guard import Guard
-from r1reward_jax.train.mesh import make_mesh, put_batch
-from r1reward_jax.train.metrics import MetricsLog, progress
+from r1reward_jax.train.fit import fit
+from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.objectives import NLL
-from r1reward_jax.train.state import init_state
-from r1reward_jax.train.step import jit_step
 from r1reward_jax.types import InputError, Params, TrainBatch
 
 COLUMNS = ("loss/total", "loss/entropy", "loss/grad_norm", "time/step_s")
@@ -93,35 +88,22 @@ def run_sft(
     """
     if not examples:
         raise InputError(f"{phase}: no examples to train on; is the file empty?")
-    mesh = make_mesh(**config.mesh)
-    optimizer = optimizer_for(config, lr, steps)
-    state = init_state(policy.params, optimizer, policy.rules, mesh)
-    state = (checkpoints and checkpoints.restore(state)) or state
-    step = jit_step(policy.model, optimizer, NLL, step_config(config), state)
-    first = int(state.step)
-    log.rewind(phase, first)
-    data = _batches(config, policy.processor, examples, batch, first, capacity)
-    guard, last = Guard(config.optimizer.max_skipped, log, checkpoints), None
-    reported, at = first, time.perf_counter()
-    for number in progress(range(first + 1, steps + 1), phase):
-        rows = next(data)
-        state, metrics = step(state, put_batch(rows, mesh))
-        if last:  # of the update before: steps are dispatched ahead, this one still runs
-            guard.watch(number - 1, float(last[0]), last[1], state)
-        last = metrics["loss/skipped"], rows
-        if number % max(1, steps // 10) == 0 or number in (1, steps):
-            metrics = jax.device_get(metrics)
-            metrics.pop("loss/sampler_gap_max")  # there is no sampler here
-            now = time.perf_counter()  # steps are dispatched ahead: only the mean since is true
-            metrics["time/step_s"] = (now - at) / (number - reported)
-            reported, at = number, now
-            log.write(phase, number, metrics)
-            log.show(phase, number, metrics, COLUMNS)
-        if checkpoints and (checkpoints.due(number) or number == steps):
-            checkpoints.save(state)
-    if last:
-        guard.watch(steps, float(last[0]), last[1], state)
-    return state.params
+
+    def data(first: int) -> Iterator[TrainBatch]:
+        return _batches(config, policy.processor, examples, batch, first, capacity)
+
+    return fit(
+        config,
+        policy,
+        NLL,
+        data,
+        phase=phase,
+        steps=steps,
+        lr=lr,
+        columns=COLUMNS,
+        log=log,
+        checkpoints=checkpoints,
+    )
 
 
 def _batches(

@@ -23,10 +23,11 @@ from r1reward_jax.rl.advantages import (
 )
 from r1reward_jax.rl.logprobs import masked_mean
 from r1reward_jax.train.build import step_config
+from r1reward_jax.train.forward import policy_logprobs
 from r1reward_jax.train.mesh import put_batch
 from r1reward_jax.train.objectives import policy_objective
 from r1reward_jax.train.rollouts import join
-from r1reward_jax.train.step import jit_step, policy_logprobs
+from r1reward_jax.train.step import jit_step
 from r1reward_jax.types import LanguageModel, Params, TrainBatch, TrainState, batch_rows
 
 

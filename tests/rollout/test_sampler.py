@@ -12,8 +12,8 @@ from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.rollout.sampler import sample
 from r1reward_jax.train.batches import make_train_batch
+from r1reward_jax.train.forward import StepConfig, batch_logprobs
 from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
-from r1reward_jax.train.step import StepConfig, batch_logprobs
 
 NEW = 12
 

@@ -11,20 +11,18 @@ import pytest
 from r1reward_jax.cli import configs
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.train.batches import make_train_batch
+from r1reward_jax.train.forward import (
+    StepConfig,
+    batch_logprobs,
+    micro_batches,
+    policy_logprobs,
+)
 from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
 from r1reward_jax.train.objectives import NLL, policy_objective
 from r1reward_jax.train.optimizer import make_optimizer, make_schedule
 from r1reward_jax.train.sft import run_sft
 from r1reward_jax.train.state import init_state
-from r1reward_jax.train.step import (
-    StepConfig,
-    batch_logprobs,
-    jit_step,
-    loss_and_gradients,
-    micro_batches,
-    policy_logprobs,
-    train_step,
-)
+from r1reward_jax.train.step import jit_step, loss_and_gradients, train_step
 from r1reward_jax.types import InputError
 
 STEP = StepConfig(chunk=64, remat=False, compute_dtype=jnp.float32)

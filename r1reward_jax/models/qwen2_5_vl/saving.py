@@ -47,15 +47,25 @@ tags: [reward-model, r1-reward, r1reward-jax]
 
 # {name}
 
-A multimodal reasoning reward model: it reads a question, images and two responses, reasons in
-`<think>` and names the better response, 1 or 2, in `<answer>`.
+{about}
 
 Trained with r1reward-jax, an implementation of R1-Reward
 ([arXiv 2505.02835](https://arxiv.org/abs/2505.02835)), from `{base}`. {terms}
 """
+ABOUT = """\
+A multimodal reasoning reward model: it reads a question, images and two responses, reasons in
+`<think>` and names the better response, 1 or 2, in `<answer>`."""
 
 
-def save(folder: str, model: Model, params: Params, *, like: str, dtype: Any = None) -> None:
+def save(
+    folder: str,
+    model: Model,
+    params: Params,
+    *,
+    like: str,
+    dtype: Any = None,
+    about: str | None = None,
+) -> None:
     """Write a Hugging Face folder.
 
     Args:
@@ -65,6 +75,7 @@ def save(folder: str, model: Model, params: Params, *, like: str, dtype: Any = N
       like: the folder that the run started from; its tokenizer, processor and generation files
         are copied, and the model card names it.
       dtype: of the weights; None keeps theirs.
+      about: what the model card says of the model; None for a reasoning reward model.
     """
     target = epath.Path(folder)
     leaves = flatten(params)
@@ -103,7 +114,7 @@ def save(folder: str, model: Model, params: Params, *, like: str, dtype: Any = N
         if source.exists() and source != target / name:
             shutil.copyfile(os.fspath(source), os.fspath(target / name))
     if epath.Path(like) != target:  # a model that is its own base was not trained by us
-        (target / "README.md").write_text(_card(target.name, epath.Path(like)))
+        (target / "README.md").write_text(_card(target.name, epath.Path(like), about or ABOUT))
 
 
 def _tensors(model: Model, leaves: dict[str, Any]) -> Iterator[tuple[str, str, int | None, int]]:
@@ -150,7 +161,7 @@ def _host(leaf: Any, layer: int | None) -> np.ndarray:
     return np.asarray(value)
 
 
-def _card(name: str, like: epath.Path) -> str:
+def _card(name: str, like: epath.Path, about: str) -> str:
     """The model card. Base model and license come from the card of `like`: from its own base if
     it is one of ours, so that a chain of runs names where it began."""
     card = like / "README.md"
@@ -164,7 +175,7 @@ def _card(name: str, like: epath.Path) -> str:
     if said is None:
         terms = f"The license of `{base}` applies; its folder did not say which."
     lines = "\n".join(f"{k}: {v}" for k, v in license.items())
-    return CARD.format(name=name, base=base, license=lines, terms=terms)
+    return CARD.format(name=name, base=base, license=lines, terms=terms, about=about)
 
 
 def _hub_name_of(folder: epath.Path) -> str:

@@ -1,0 +1,84 @@
+"""A scalar reward model before the same evaluator: the response with the higher score wins."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from r1reward_jax.evals.evaluate import Judgement, require_labels
+from r1reward_jax.models.reward_head import scores
+from r1reward_jax.prompts import response_prompt
+from r1reward_jax.types import LanguageModel, Params, PreferenceRecord, Processor, Verdict, check
+
+
+class ScalarModel:
+    """Scores the responses of records, one conversation at a time, in batches of `rows`."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        params: Params,
+        processor: Processor,
+        *,
+        rows: int,
+        max_response_tokens: int,
+        compute_dtype: Any,
+        put_batch: Callable[[Any], Any],
+    ):
+        """
+        Args:
+          model: the backbone.
+          params: its parameters and the head's (`models.reward_head`), on the mesh.
+          processor: of the backbone.
+          rows: responses per batch, an even number.
+          max_response_tokens: room for a response with its end token.
+          compute_dtype: of the forward pass.
+          put_batch: puts a host batch on the mesh.
+        """
+        self.params, self.processor, self.put_batch = params, processor, put_batch
+        self.rows, self.capacity = rows, max_response_tokens
+        self._scores = jax.jit(lambda p, inputs: scores(model, p, inputs, dtype=compute_dtype))
+
+    def score(self, records: Sequence[PreferenceRecord]) -> list[tuple[float, float]]:
+        """The scores of the two responses of each record.
+
+        Raises:
+          InputError: a prompt or a response is too long.
+        """
+        found: list[tuple[float, float]] = []
+        size = max(1, self.rows // 2)
+        for start in range(0, len(records), size):
+            part = records[start : start + size]
+            prompts = [self.processor.encode(response_prompt(r)) for r in part]
+            inputs = self.processor.collate(
+                [prompt for prompt in prompts for _ in range(2)],
+                [self.processor.encode_completion(text) for r in part for text in r.responses],
+                rows=2 * size,
+                completion_capacity=self.capacity,
+            )
+            check(inputs)
+            out = np.asarray(self._scores(self.params, self.put_batch(inputs)))
+            found += [(float(a), float(b)) for a, b in out[: 2 * len(part)].reshape(-1, 2)]
+        return found
+
+
+def judge(scorer: ScalarModel, records: Sequence[PreferenceRecord]) -> list[Judgement]:
+    """Judgements in both orders, as `evaluate.judge` gives them: 2i and 2i + 1 are of record i.
+
+    A score does not depend on the order, so each response is scored once.
+
+    Raises:
+      InputError: a record has no label, or there are no records.
+    """
+    require_labels(records)
+    judgements = []
+    for record, (first, second) in zip(records, scorer.score(records), strict=True):
+        for shown, pair in [(record, (first, second)), (record.swapped(), (second, first))]:
+            judgements.append(Judgement(shown, (_verdict(*pair),), scores=pair))
+    return judgements
+
+
+def _verdict(first: float, second: float) -> Verdict | None:
+    """The response with the higher score; None on a tie, or if a score is not a number."""
+    return 1 if first > second else 2 if second > first else None

@@ -1,0 +1,80 @@
+"""The loop of supervised training: one update per batch of endless data, resumable."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from r1reward_jax.train.build import Policy, optimizer_for, step_config
+from r1reward_jax.train.checkpoint import Checkpoints
+from r1reward_jax.train.guard import Guard
+from r1reward_jax.train.mesh import make_mesh, put_batch
+from r1reward_jax.train.metrics import MetricsLog, progress
+from r1reward_jax.train.objectives import Objective
+from r1reward_jax.train.state import init_state
+from r1reward_jax.train.step import jit_step
+from r1reward_jax.types import Params
+
+
+def fit(
+    config: ConfigDict,
+    policy: Policy,
+    objective: Objective,
+    data: Callable[[int], Iterator[Any]],
+    *,
+    phase: str,
+    steps: int,
+    lr: float,
+    columns: Sequence[str],
+    log: MetricsLog,
+    checkpoints: Checkpoints | None,
+) -> Params:
+    """Minimise an objective; continues from the last checkpoint if there is one.
+
+    Args:
+      config: its optimizer, step and mesh parts are read.
+      policy: the model and where to start from.
+      objective: what is minimised.
+      data: from the number of batches to leave out to the host batches behind them.
+      phase: name in the metrics.
+      steps: updates in all.
+      lr: peak learning rate.
+      columns: metrics of the running table.
+      log: where metrics go.
+      checkpoints: where to save and resume; None for neither.
+
+    Returns:
+      The trained parameters.
+
+    Raises:
+      DivergedError: the gradients stay non-finite.
+    """
+    mesh = make_mesh(**config.mesh)
+    optimizer = optimizer_for(config, lr, steps)
+    state = init_state(policy.params, optimizer, policy.rules, mesh)
+    state = (checkpoints and checkpoints.restore(state)) or state
+    step = jit_step(policy.model, optimizer, objective, step_config(config), state)
+    first = int(state.step)
+    log.rewind(phase, first)
+    guard, last, batches = Guard(config.optimizer.max_skipped, log, checkpoints), None, data(first)
+    reported, at = first, time.perf_counter()
+    for number in progress(range(first + 1, steps + 1), phase):
+        rows = next(batches)
+        state, metrics = step(state, put_batch(rows, mesh))
+        if last:  # of the update before: steps are dispatched ahead, this one still runs
+            guard.watch(number - 1, float(last[0]), last[1], state)
+        last = metrics["loss/skipped"], rows
+        if number % max(1, steps // 10) == 0 or number in (1, steps):
+            metrics = jax.device_get(metrics)
+            now = time.perf_counter()  # steps are dispatched ahead: only the mean since is true
+            metrics["time/step_s"] = (now - at) / (number - reported)
+            reported, at = number, now
+            log.write(phase, number, metrics)
+            log.show(phase, number, metrics, columns)
+        if checkpoints and (checkpoints.due(number) or number == steps):
+            checkpoints.save(state)
+    if last:
+        guard.watch(steps, float(last[0]), last[1], state)
+    return state.params
