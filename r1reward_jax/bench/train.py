@@ -1,7 +1,8 @@
 """Our train step against the same step written plainly with torch and `transformers`.
 
 The plain step comes in two forms: logits of every position, as most trainers have it, and
-`logits_to_keep`, which leaves out those of the prompt. Loss: StableReinforce, token mean; AdamW.
+`logits_to_keep`, which leaves out those of the prompt. Ours takes the batch in micro-batches, as a
+run on a large model does. Loss: StableReinforce, token mean; AdamW.
 """
 
 import json
@@ -46,6 +47,8 @@ class Settings:
     """Tokens of each prompt."""
     completion: int
     """Tokens of each completion."""
+    micro: int
+    """Rows of our micro-batches."""
     rounds: int
 
     def __post_init__(self) -> None:
@@ -98,7 +101,12 @@ def our_step(folder: str, s: Settings) -> tuple[Callable[[], float], int | None]
     optimizer = make_optimizer(LR, b1=BETAS[0], b2=BETAS[1], weight_decay=0.0, clip_norm=CLIP_NORM)
     state = [init_state(params, optimizer, RULES, mesh)]
     objective = policy_objective("stable_reinforce", "token", importance_cap=0.0, **LOSS)
-    config = StepConfig(chunk=CHUNK, remat=False, compute_dtype=jnp.dtype("float32"))
+    config = StepConfig(
+        chunk=CHUNK,
+        remat=False,
+        compute_dtype=jnp.dtype("float32"),
+        micro_tokens=s.micro * (s.prompt + s.completion),
+    )
     step = jit_step(model, optimizer, objective, config, state[0])
     batch = jax.tree.map(jnp.asarray, _train_batch(s))
     compiled = step.lower(state[0], batch).compile()
@@ -168,9 +176,11 @@ def plain_step(folder: str, s: Settings, form: str) -> Callable[[], float]:
 
 
 def peak_of(folder: str, s: Settings, who: str) -> int:
-    """Bytes that three steps take at their peak beyond the imports, in a process of its own."""
+    """Bytes that three steps take at their peak beyond the imports, in a process of its own; ours
+    compiles its program there."""
     code = (
-        "import sys; from r1reward_jax.bench.train import report_peak; report_peak(*sys.argv[1:])"
+        "import jax, sys; jax.config.update('jax_enable_compilation_cache', False); "
+        "from r1reward_jax.bench.train import report_peak; report_peak(*sys.argv[1:])"
     )
     command = [sys.executable, "-c", code, folder, json.dumps(asdict(s)), who]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -22,6 +22,7 @@ MODEL = SIZES | {
 TRAIN = SIZES | {
     "batch": (8, "rows"),
     "completion": (64, "tokens of a completion"),
+    "micro": (1, "rows of our micro-batches"),
 }
 BENCHES = {
     "model": (MODEL, "our port against the original in transformers: same weights, same inputs"),

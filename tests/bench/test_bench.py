@@ -104,4 +104,4 @@ def test_another_loss_is_not_timed(monkeypatch):
 
     monkeypatch.setattr(train, "plain_step", other_loss)
     with pytest.raises(InputError, match="losses differ"):
-        train.run(train.Settings(2, 64, 400, 2, 24, 8, 1))
+        train.run(train.Settings(2, 64, 400, 2, 24, 8, 1, 1))

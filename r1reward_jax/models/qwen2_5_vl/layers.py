@@ -1,5 +1,7 @@
 """Layers shared by the vision tower and the decoder."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -40,15 +42,20 @@ class Linear(nnx.Module):
 
 
 class SwiGLU(nnx.Module):
-    """down(silu(gate(x)) * up(x))."""
+    """down(silu(gate(h)) * up(h)) with h = norm(x)."""
 
     def __init__(self, width: int, inner: int, *, bias: bool, rngs: nnx.Rngs, scale: float):
         self.gate_proj = Linear(width, inner, bias=bias, rngs=rngs)
         self.up_proj = Linear(width, inner, bias=bias, rngs=rngs)
         self.down_proj = Linear(inner, width, bias=bias, rngs=rngs, scale=scale)
 
-    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
+    def __call__(self, x: Float[Array, "... D"], norm: RMSNorm) -> Float[Array, "... D"]:
+        # the backward pass keeps x, gate and up, and makes again what is cheap to make from them
+        gate, up = jax.checkpoint(lambda x: self._project(norm(x)))(x)
+        return jax.checkpoint(lambda gate, up: self.down_proj(jax.nn.silu(gate) * up))(gate, up)
+
+    def _project(self, h: Float[Array, "... D"]):
+        return self.gate_proj(h), self.up_proj(h)
 
 
 def attention(
@@ -71,18 +78,24 @@ def attention(
     mixed = []
     for start in range(0, length, size):
         end = min(start + size, length)
-        seen = end if causal else length
-        mask = jnp.arange(seen) < lengths[:, None, None]
-        if causal:
-            mask = mask & (jnp.arange(seen) <= jnp.arange(start, end)[:, None])
-        block = q_BKGTH[:, :, :, start:end]
-        mixed.append(_attend(block, k_BKHS[..., :seen], v_BKSH[:, :, :seen], mask))
+        block = functools.partial(_attend, start=start, end=end, causal=causal)
+        # the backward pass recomputes scores, which are larger than all that made them; keys are
+        # cut to those seen inside, so that one copy of them is kept for all blocks
+        mixed.append(jax.checkpoint(block)(q_BKGTH, k_BKHS, v_BKSH, lengths))
     return jnp.transpose(jnp.concatenate(mixed, axis=3), (0, 3, 1, 2, 4))
 
 
-@jax.checkpoint  # the backward pass recomputes scores: they are larger than all that made them
-def _attend(q_BKGTH, k_BKHS, v_BKSH, mask_BTS) -> Float[Array, "B K G T H"]:
-    """Attention of one block of queries; groups and positions are one axis of the matmuls."""
+def _attend(
+    q_BKGTH, k_BKHS, v_BKSH, lengths, *, start: int, end: int, causal: bool
+) -> Float[Array, "B K G T H"]:
+    """Attention of the queries from start to end; groups and positions are one axis of the
+    matmuls."""
+    seen = end if causal else k_BKHS.shape[-1]
+    mask_BTS = jnp.arange(seen) < lengths[:, None, None]
+    if causal:
+        mask_BTS = mask_BTS & (jnp.arange(seen) <= jnp.arange(start, end)[:, None])
+    q_BKGTH, k_BKHS = q_BKGTH[:, :, :, start:end], k_BKHS[..., :seen]
+    v_BKSH = v_BKSH[:, :, :seen]
     rows, heads, groups, length, dim = q_BKGTH.shape
     flat = (rows, heads, groups * length, -1)
     q = q_BKGTH.reshape(flat)

@@ -40,15 +40,20 @@ class Block(nnx.Module):
         self, x: Float[Array, "B T D"], angles: Float[Array, "B T half"], attend: Callable
     ) -> Float[Array, "B T D"]:
         rows, length, width = x.shape
-        h = self.input_layernorm(x)
-        q_BTKGH = self.q_proj(h).reshape(rows, length, self.kv_heads, -1, self.head_dim)
-        k_BTKH = self.k_proj(h).reshape(rows, length, self.kv_heads, self.head_dim)
-        v_BTKH = self.v_proj(h).reshape(rows, length, self.kv_heads, self.head_dim)
+        # normed inputs are cheap to make again: the backward pass keeps x alone
+        q, k, v = jax.checkpoint(self._project)(x)
+        q_BTKGH = q.reshape(rows, length, self.kv_heads, -1, self.head_dim)
+        k_BTKH = k.reshape(rows, length, self.kv_heads, self.head_dim)
+        v_BTKH = v.reshape(rows, length, self.kv_heads, self.head_dim)
         q_BTKGH = rotate(q_BTKGH, angles[:, :, None, None])
         k_BTKH = rotate(k_BTKH, angles[:, :, None])
         mixed = attend(q_BTKGH, k_BTKH, v_BTKH)
         x = x + self.o_proj(mixed.reshape(rows, length, -1))
-        return x + self.mlp(self.post_attention_layernorm(x))
+        return x + self.mlp(x, self.post_attention_layernorm)
+
+    def _project(self, x: Float[Array, "B T D"]):
+        h = self.input_layernorm(x)
+        return self.q_proj(h), self.k_proj(h), self.v_proj(h)
 
 
 class Decoder(nnx.Module):

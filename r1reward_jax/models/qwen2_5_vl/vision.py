@@ -41,7 +41,7 @@ class Block(nnx.Module):
         q, k = (rotate(a, angles[:, :, None]) for a in (q, k))
         mixed = attention(q[:, :, :, None], k, v, lengths, causal=False)
         x = x + self.proj(mixed.reshape(rows, length, width))
-        return x + self.mlp(self.norm2(x))
+        return x + self.mlp(x, self.norm2)
 
 
 class Merger(nnx.Module):
