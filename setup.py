@@ -44,7 +44,11 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=[*find_packages(include=["r1reward_jax*"]), "r1reward_jax.configs"],
+    packages=[
+        *find_packages(include=["r1reward_jax*"]),
+        "r1reward_jax.configs",
+        "r1reward_jax.configs.ablations",
+    ],
     package_dir={"r1reward_jax.configs": "configs"},
     entry_points={"console_scripts": ["r1reward = r1reward_jax.cli.main:main"]},
     install_requires=[
@@ -73,7 +77,10 @@ setup(
             "av",
             "beartype",
             "hypothesis",
+            "ipykernel",
             "jinja2",
+            "matplotlib",
+            "nbclient",
             "pyright",
             "pytest",
             "ruff",

@@ -162,8 +162,9 @@ def test_every_knob_has_a_comment():
 
 def test_all_configs_load_and_share_the_default_fields():
     default = {path for path, _ in configs._items(configs.load("default"))}
-    for path in (ROOT / "configs").glob("[a-z]*.py"):
-        assert default <= {p for p, _ in configs._items(configs.load(path.stem))}, path
+    for path in (ROOT / "configs").rglob("[a-z]*.py"):
+        name = ".".join(path.relative_to(ROOT / "configs").with_suffix("").parts)
+        assert default <= {p for p, _ in configs._items(configs.load(name))}, path
 
 
 def test_metric_names_are_in_the_table():

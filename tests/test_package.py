@@ -25,7 +25,10 @@ def test_wheel_holds_the_configs(tmp_path):
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"r1reward_jax/configs/default.py", "r1reward_jax/rl/losses.py"} <= names
+    assert {
+        "r1reward_jax/configs/default.py",
+        "r1reward_jax/configs/ablations/released.py",
+    } <= names
     assert not any(n.startswith(("tests/", "configs/")) for n in names)
     commit = zipfile.ZipFile(wheel).read("r1reward_jax/COMMIT").decode()
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=copy, capture_output=True, text=True)

@@ -70,7 +70,8 @@ def load(name: str) -> ConfigDict:
         if not f"r1reward_jax.configs.{name}.".startswith(f"{error.name}."):
             raise
         folders = importlib.import_module("r1reward_jax.configs").__path__
-        known = sorted(p.stem for f in folders for p in Path(f).glob("[a-z]*.py"))
+        files = [p.relative_to(f) for f in folders for p in Path(f).rglob("[a-z]*.py")]
+        known = sorted(".".join(file.with_suffix("").parts) for file in files)
         raise InputError(f"config {name!r}: not found; known: {', '.join(known)}") from None
 
 

@@ -175,7 +175,7 @@ OTHER_PATHS = {
 def test_other_paths_train(name, loaded, world, tmp_path, monkeypatch):
     one_device(monkeypatch)
     config = small_config(tmp_path)
-    configs.override(config, ["rl.iterations=1", *OTHER_PATHS[name]])
+    configs.override(config, ["rl.iterations=2", *OTHER_PATHS[name]])
     engines, make = [], make_engine
 
     def keeping(*arguments):
@@ -187,8 +187,9 @@ def test_other_paths_train(name, loaded, world, tmp_path, monkeypatch):
     (engine,) = engines
     assert engine._jitted.cache_info().currsize == 1  # the gate and the run share a sampler
     assert engine._jitted(config.rl.samples)._cache_size() == 1
-    (row,) = metrics(config)
-    assert row["loss/skipped"] == 0 and row["loss/grad_norm"] > 0
+    rows = metrics(config)
+    assert [row["step"] for row in rows] == [1, 2]
+    assert all(row["loss/skipped"] == 0 and row["loss/grad_norm"] > 0 for row in rows)
     moved = {
         part: max(float(np.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, pair)))
         for part in ("text", "visual")
