@@ -204,6 +204,28 @@ def test_other_paths_train(name, loaded, world, tmp_path, monkeypatch):
     assert all(len(set(ids[i : i + samples * orders])) == 1 for i in range(0, 16, samples * orders))
 
 
+def test_an_alarm_sounds_where_sampler_and_trainer_part(
+    loaded, world, tmp_path, monkeypatch, capsys
+):
+    """They agreed before the first step; here the sampler's log-probs are off by a nat later."""
+    one_device(monkeypatch)
+    config = small_config(tmp_path)
+    config.rl.iterations = 2
+    make_batch, calls = loop.rollout_batch, []
+
+    def drifting(*arguments):
+        calls.append(1)
+        batch = make_batch(*arguments)
+        return batch._replace(sampler_logp=batch.sampler_logp + (len(calls) - 1.0))
+
+    monkeypatch.setattr(loop, "rollout_batch", drifting)
+    train(config, loaded, world)
+    gaps = [row["loss/sampler_gap_max"] for row in metrics(config)]
+    assert gaps[0] < 1e-3 and gaps[1] == pytest.approx(1.0, abs=1e-2)
+    warned = [x for x in capsys.readouterr().out.splitlines() if "sampler and trainer differ" in x]
+    assert len(warned) == 1 and warned[0].startswith("iteration 2")
+
+
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [

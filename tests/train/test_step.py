@@ -177,6 +177,22 @@ def test_micro_batches_on_eight_devices(loaded, batch):
     assert found[1] == pytest.approx(found[0], rel=1e-4, abs=1e-5)
 
 
+def test_bfloat16_passes_move_float32_weights(loaded, batch):
+    """Steps too small for bfloat16 are not lost, and the pass is really made in bfloat16."""
+    model, params, _ = loaded
+    mesh = make_mesh(1, 1, 1, devices=jax.devices()[:1])
+    state = init_state(params, optimizer(1e-5), qwen2_5_vl.RULES, mesh)
+    half = replace(STEP, compute_dtype=jnp.bfloat16)
+    new, metrics = jit_step(model, optimizer(1e-5), NLL, half, state)(state, put_batch(batch, mesh))
+    exact = float(gradients(loaded, batch, NLL)[0])
+    assert 1e-6 < abs(float(metrics["loss/total"]) - exact) < 0.05 * exact
+    old = params["text"]["layers"]["mlp"]["gate_proj"]["kernel"]
+    moved = new.params["text"]["layers"]["mlp"]["gate_proj"]["kernel"]
+    assert moved.dtype == jnp.float32
+    lost = moved.astype(jnp.bfloat16) == old.astype(jnp.bfloat16)
+    assert np.mean(lost) > 0.9 and np.mean(moved != old) > 0.9
+
+
 def test_donated_bytes_are_aliased(loaded, batch):
     """The compiled step writes its new state where the old one lay."""
     model, params, _ = loaded
