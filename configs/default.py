@@ -85,8 +85,7 @@ def get_config() -> ConfigDict:
     c.rl.max_ratio = 1e3  # Pre-CLIP
     c.rl.kl = "k1"  # estimator of the KL from the reference: k1 or k3
     c.rl.kl_coef = 0.0  # reward per nat from the reference (the release: 1e-3); 0 needs none
-    # nats between sampler and trainer: more refuses to start, later warns; 0: by compute dtype
-    c.rl.max_gap = 0.0  # (see train.parity.LIMITS)
+    c.rl.max_gap = 0.0  # nats of sampler and trainer apart: no start, later a warning; 0: by dtype
     c.rl.importance_cap = 0.0  # of trainer / sampler probability as a weight (e.g. 2); 0: none
     c.rl.format_weight = 0.5  # of the format reward
     c.rl.consistency_weight = 0.5  # of the consistency reward, times the result
@@ -99,8 +98,12 @@ def get_config() -> ConfigDict:
     c.rl.old_logp = "trainer"  # old log-probs from the trainer's forward pass or the sampler's
 
     c.rollout = ConfigDict()
-    c.rollout.rows = 64  # prompts per batch of the sampler
+    c.rollout.rows = 64  # prompts that are decoded at a time
+    c.rollout.refill = 8  # prompts that are prefilled at a time, when so many rows have ended
     c.rollout.max_new_tokens = 1024  # longest completion
+    c.rollout.top_k = 0  # sample from so many of the likeliest tokens; 0: from all
+    c.rollout.top_p = 1.0  # and from the fewest that have so much probability together
+    c.rollout.repetition_penalty = 1.0  # of tokens of prompt and completion; above 1 against them
     c.rollout.unroll = False  # unroll the decoder's layers: faster on CPU, slower to compile
 
     c.judge = ConfigDict()

@@ -58,11 +58,12 @@ def run(config: ConfigDict, *, controls: bool) -> dict[str, Any]:
     workdir = config.workdir
     config = ConfigDict(config.to_dict())
     config.judge.path = f"{workdir}/judge"
-    refuse_another_run(workdir, config.to_dict())
+    refuse_another_run(workdir, config.to_dict(), verb="quickstart")
     world, annotated = _make_data(config)
     write_run_json(
         workdir,
         config.to_dict(),
+        verb="quickstart",
         data_hash=synthetic.world_hash([r for records in world.values() for r in records]),
     )
     log = MetricsLog(f"{workdir}/metrics.jsonl")

@@ -255,12 +255,14 @@ class LanguageModel(Protocol):
         params: Params,
         tokens: Int[Array, "B M"],
         positions: Int[Array, "B M"],
-        step: Int[Array, ""],
+        slot: Int[Array, ""],
+        visible: Bool[Array, "B M C"],
         cache: Cache,
         *,
         unroll: bool,
     ) -> tuple[Float[Array, "B M D"], Cache]:
-        """One token further: writes slot `step` of the completion cache and attends to all."""
+        """One token further: writes one slot of the completion cache, attends to the prompt and to
+        what is visible of the completion."""
         ...
 
 
@@ -277,6 +279,10 @@ class Processor(Protocol):
     def encode_completion(self, text: str) -> list[int]: ...
 
     def decode(self, token_ids: Sequence[int]) -> str: ...
+
+    def width(self, prompts: Sequence[EncodedPrompt]) -> int:
+        """Padded tokens of a batch of these prompts."""
+        ...
 
     def collate(
         self,

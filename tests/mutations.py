@@ -52,8 +52,8 @@ MUTATIONS = (
     Mutation(
         "the rollout does not see the images",
         "rollout/engine.py",
-        "inputs = self.processor.collate(part, rows=self.rows)",
-        "inputs = self.processor.collate(part, rows=self.rows)._replace(vision=None)",
+        "collate([self.encoded[p] for p in places], rows=size)",
+        "collate([self.encoded[p] for p in places], rows=size)._replace(vision=None)",
         f"{UPDATES}test_the_rollout_sees_the_images",
     ),
     Mutation(

@@ -142,10 +142,10 @@ def test_every_config_field_is_read(name):
 
 def test_unread_fields_are_noticed():
     """A field counts only in its own section: `steps` is read of sft, and `lr` never of rollout."""
-    assert unread(["rl.steps", "rollout.lr", "checkpoint.rows", "nothing"]) == [
+    assert unread(["rl.steps", "rollout.lr", "checkpoint.temperature", "nothing"]) == [
         "rl.steps",
         "rollout.lr",
-        "checkpoint.rows",
+        "checkpoint.temperature",
         "nothing",
     ]
 

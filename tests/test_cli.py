@@ -96,6 +96,8 @@ def test_sft_train_evaluate_convert(files, checkpoint, tmp_path, monkeypatch, ca
         (["quickstart", "workdir="], "workdir="),
         (["sft", "seed=1", "--config", "nothing", "sft.steps=2"], "known:"),
         (["train", "workdir=w", "model.path=m", "data.train=nothing.jsonl"], "not found"),
+        (["sft", "--config", "ablations"], "known: ablations.no_filter"),
+        (["sft", "sft.lr=1e999"], "finite"),
         (["convert", "nowhere", "out", "--like", "x"], "not found"),
     ],
 )
@@ -149,7 +151,7 @@ def test_a_refused_quickstart_leaves_the_old_run_alone(tmp_path, capsys):
     config = configs.load("quickstart")
     config.workdir = str(tmp_path)
     config.judge.path = f"{tmp_path}/judge"
-    write_run_json(str(tmp_path), config.to_dict(), data_hash="a")
+    write_run_json(str(tmp_path), config.to_dict(), verb="sft", data_hash="a")
     assert main(["quickstart", "--workdir", str(tmp_path), "--seed", "1"]) == 2
     assert "seed: 0 -> 1" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "run.json"]

@@ -22,7 +22,8 @@ from r1reward_jax.models.qwen2_5_vl.tiny import (
 )
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.rl.logprobs import token_logprobs
-from r1reward_jax.rollout.sampler import SamplerConfig, sample
+from r1reward_jax.rollout.sampler import SamplerConfig
+from r1reward_jax.rollout.slots import sample
 from r1reward_jax.types import ImagePart, InputError, Params, Prompt, PromptBatch
 
 GRIDS = ((8, 8), (16, 16), (18, 30), (32, 32))

@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import Any
 
-from r1reward_jax.bench import model, timing, train
+from r1reward_jax.bench import model, rollout, timing, train
 from r1reward_jax.train.metrics import say
 
 SIZES = {
@@ -19,6 +19,17 @@ MODEL = SIZES | {
     "decode_prompt": (64, "tokens before the decoded ones"),
     "new_tokens": (64, "tokens to decode"),
 }
+ROLLOUT = SIZES | {
+    "batch": (8, "prompts of the comparison with generate"),
+    "prompt": (128, "their tokens"),
+    "new_tokens": (64, "tokens of their completions"),
+    "slots": (32, "rows that are decoded at a time"),
+    "requests": (256, "prompts for these rows"),
+    "cap": (102, "tokens of their longest completion"),
+    "votes": (15, "completions that share a prompt"),
+    "vote_prompt": (512, "tokens of that prompt"),
+    "vote_tokens": (32, "tokens of these completions"),
+}
 TRAIN = SIZES | {
     "batch": (8, "rows"),
     "completion": (64, "tokens of a completion"),
@@ -26,6 +37,7 @@ TRAIN = SIZES | {
 }
 BENCHES = {
     "model": (MODEL, "our port against the original in transformers: same weights, same inputs"),
+    "rollout": (ROLLOUT, "our sampler against generate, refills against waiting, shared prompts"),
     "train": (TRAIN, "our train step against the same step written plainly with torch"),
 }
 
@@ -46,10 +58,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     sizes: dict[str, Any] = {name: getattr(args, name) for name in BENCHES[args.bench][0]}
     more: dict[str, Any] = {}
-    timing.show_header("original")
+    timing.show_header("other" if args.bench == "rollout" else "original")
     if args.bench == "model":
         settings = model.Settings(dtype=args.dtype, **sizes)
         rows = model.run(settings)
+    elif args.bench == "rollout":
+        settings = rollout.Settings(**sizes)
+        rows, more = rollout.run(settings)
     else:
         settings = train.Settings(**sizes)
         rows, more["peak_memory_bytes"] = train.run(settings)

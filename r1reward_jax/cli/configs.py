@@ -5,6 +5,7 @@ import difflib
 import importlib
 import importlib.util
 import json
+import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ CHOICES = {
     "model.compute_dtype": DTYPES,
     "model.video_rule": ("max", "side"),
 }
-MAY_BE_ZERO = ("seed", "data.threads", "checkpoint.every", "step.micro_tokens")
+MAY_BE_ZERO = ("seed", "data.threads", "checkpoint.every", "step.micro_tokens", "rollout.top_k")
 
 
 def add_arguments(parser: ArgumentParser, default: str) -> None:
@@ -65,14 +66,17 @@ def load(name: str) -> ConfigDict:
         except (SyntaxError, AttributeError, ImportError) as error:
             raise InputError(f"config {name}: {error}; expected a get_config()") from None
     try:
-        return importlib.import_module(f"r1reward_jax.configs.{name}").get_config()
+        module: Any = importlib.import_module(f"r1reward_jax.configs.{name}")
     except ModuleNotFoundError as error:
         if not f"r1reward_jax.configs.{name}.".startswith(f"{error.name}."):
             raise
-        folders = importlib.import_module("r1reward_jax.configs").__path__
-        files = [p.relative_to(f) for f in folders for p in Path(f).rglob("[a-z]*.py")]
-        known = sorted(".".join(file.with_suffix("").parts) for file in files)
-        raise InputError(f"config {name!r}: not found; known: {', '.join(known)}") from None
+        module = None
+    if hasattr(module, "get_config"):
+        return module.get_config()
+    folders = importlib.import_module("r1reward_jax.configs").__path__
+    files = [p.relative_to(f) for f in folders for p in Path(f).rglob("[a-z]*.py")]
+    known = sorted(".".join(file.with_suffix("").parts) for file in files)
+    raise InputError(f"config {name!r}: not found; known: {', '.join(known)}")
 
 
 def _from_json(name: str) -> ConfigDict:
@@ -123,6 +127,8 @@ def check(config: ConfigDict) -> None:
             problems.append(f"{path} is empty")
         elif isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
+        elif not math.isfinite(value):
+            problems.append(f"{path}={value}: expected a finite number")
         elif not (value >= least or (".mesh." in f".{path}" and value == -1)):
             problems.append(f"{path}={value}: expected at least {least}")
     if problems:

@@ -7,6 +7,7 @@ from etils import epath
 
 from r1reward_jax.cli import configs
 from r1reward_jax.models import port_of
+from r1reward_jax.train.build import export
 from r1reward_jax.train.checkpoint import load_params
 from r1reward_jax.types import InputError
 
@@ -26,4 +27,4 @@ def run(args: Namespace) -> None:
     port = port_of(args.like)
     model = port.Model(port.Config.load(args.like))
     params = load_params(args.checkpoints, model.abstract_params())
-    port.save(args.target, model, params, like=args.like, dtype=jnp.dtype(args.dtype))
+    export(args.target, model, params, like=args.like, dtype=jnp.dtype(args.dtype))

@@ -32,5 +32,5 @@ def start(
     path = {"train": config.data.train, "heldout": config.data.heldout}[split]
     items = read(path, Sampling(config.data.video_fps, config.data.video_frames))
     policy = load_policy(config, config.model.path)
-    write_run_json(config.workdir, config.to_dict(), data_hash=file_hash(path))
+    write_run_json(config.workdir, config.to_dict(), verb=args.verb, data_hash=file_hash(path))
     return config, items, policy

@@ -23,6 +23,9 @@ from r1reward_jax.types import (
     VideoPart,
 )
 
+BATCHES = 4
+"""Batches of the engine whose pixels are in memory at a time."""
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -54,8 +57,9 @@ def judge(
     require_labels(records)
     shown = [r for record in records for r in (record, record.swapped())]
     judgements = []
-    for start in range(0, len(shown), engine.rows):  # pixels of one batch at a time
-        part = shown[start : start + engine.rows]
+    size = BATCHES * engine.rows
+    for start in range(0, len(shown), size):
+        part = shown[start : start + size]
         rollout = engine.generate(
             params,
             [evaluator_prompt(r, template) for r in part],

@@ -9,7 +9,33 @@ import numpy as np
 from r1reward_jax.evals.evaluate import Judgement, require_labels
 from r1reward_jax.models.reward_head import scores
 from r1reward_jax.prompts import response_prompt
-from r1reward_jax.types import LanguageModel, Params, PreferenceRecord, Processor, Verdict, check
+from r1reward_jax.types import (
+    InputError,
+    LanguageModel,
+    Params,
+    PreferenceRecord,
+    Processor,
+    Verdict,
+    check,
+)
+
+
+def encode_responses(
+    record: PreferenceRecord, processor: Processor, capacity: int
+) -> tuple[list[int], list[int]]:
+    """Tokens of both responses, each with its end token.
+
+    Raises:
+      InputError: one is longer than `capacity` tokens.
+    """
+    first, second = (processor.encode_completion(text) for text in record.responses)
+    longest = max(len(first), len(second))
+    if longest > capacity:
+        raise InputError(
+            f"record {record.id}: a response of {longest} tokens is longer than "
+            f"scalar.max_response_tokens={capacity}"
+        )
+    return first, second
 
 
 class ScalarModel:
@@ -31,7 +57,7 @@ class ScalarModel:
           model: the backbone.
           params: its parameters and the head's (`models.reward_head`), on the mesh.
           processor: of the backbone.
-          rows: responses per batch, an even number.
+          rows: responses per batch; the two of a record stay together.
           max_response_tokens: room for a response with its end token.
           compute_dtype: of the forward pass.
           put_batch: puts a host batch on the mesh.
@@ -53,7 +79,7 @@ class ScalarModel:
             prompts = [self.processor.encode(response_prompt(r)) for r in part]
             inputs = self.processor.collate(
                 [prompt for prompt in prompts for _ in range(2)],
-                [self.processor.encode_completion(text) for r in part for text in r.responses],
+                [ids for r in part for ids in encode_responses(r, self.processor, self.capacity)],
                 rows=2 * size,
                 completion_capacity=self.capacity,
             )

@@ -7,6 +7,7 @@ its own, so that the folder stays one of the original model.
 """
 
 import io
+import zipfile
 from typing import Any
 
 import jax
@@ -89,8 +90,10 @@ def load_head(folder: str, model: LanguageModel, params: Params) -> Params:
     try:
         with np.load(io.BytesIO(path.read_bytes())) as stored:
             weight = stored[TENSOR]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a reward head ({error})") from None
+    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a reward head ({error!r})") from None
     if weight.shape != (1, width):
         raise InputError(f"{path}: {TENSOR} is {weight.shape}, expected {(1, width)}")
+    if not np.isfinite(weight).all():
+        raise InputError(f"{path}: {TENSOR} holds numbers that are not finite")
     return params | {"reward_head": {"weight": jnp.asarray(weight[0], jnp.float32)}}

@@ -173,14 +173,15 @@ def ratio_metrics(
     *,
     clip_eps: float,
 ) -> dict[str, Any]:
-    """How far the policy is from the old one: clip share, extreme log-ratios, KL (k3)."""
-    ratio = jnp.exp(change)
+    """How far the policy is from the old one: clip share, extreme log-ratios, KL (k3, of log-ratios
+    within 20: beyond, one token would make it infinite)."""
+    ratio, near = jnp.exp(change), jnp.clip(change, -20.0, 20.0)
     clipped = jnp.where(advantages > 0, ratio > 1 + clip_eps, ratio < 1 - clip_eps)
     return {
         "loss/clip_frac": masked_mean((clipped & (advantages != 0)) * 1.0, mask),
         "loss/log_ratio_max": jnp.max(jnp.where(mask, change, -jnp.inf)),
         "loss/log_ratio_min": jnp.min(jnp.where(mask, change, jnp.inf)),
-        "loss/kl_old": masked_mean(jnp.expm1(change) - change, mask),
+        "loss/kl_old": masked_mean(jnp.expm1(near) - near, mask),
     }
 
 

@@ -20,8 +20,11 @@ from r1reward_jax.prompts import parse_verdict, well_formed
 from r1reward_jax.types import RewardBreakdown, Verdict, other
 
 _REVISION = re.compile(
-    r"\b(?:wait|hold on|on second thought|on closer inspection|looking again|let me re-?\w+"
-    r"|i (?:was|made an?) (?:wrong|mistaken?|error|mistake)|correction|actually,)(?!\w)",
+    r"(?:^|[.!?;\n]\s*|—\s*)(?:but |no, )?(?:wait|hold on|hmm|correction|actually)\s*[,.:!…—-]"
+    r"|\b(?:on second thought|on closer inspection|looking again"
+    r"|let me (?:re-?(?:check|consider|examine|think|count|evaluate|assess|visit|read)"
+    r"|(?:check|look|count|think)\b[^.]* again|double-check)"
+    r"|i (?:was (?:wrong|mistaken)|made an? (?:error|mistake)|mis(?:read|counted|saw|took)))\b",
     re.IGNORECASE,
 )
 

@@ -1,27 +1,26 @@
-"""Prefill once, then decode in one jitted loop; log-probabilities of the samples come with it.
+"""Choosing the next token: greedy, or a draw from the (truncated) softmax.
 
-A sample depends on (key, seed of its row, its number, position) and on nothing else: not on its
-neighbours, the batch size or the order of rows.
+A draw depends on (key, seed of its row, its number, its place in the completion) and on nothing
+else: not on its neighbours, the batch size or the order of rows.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from r1reward_jax.types import Cache, LanguageModel, Params, PromptBatch, RolloutBatch
-
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """What is fixed when the loop is compiled."""
+    """What is fixed when the sampler is compiled."""
 
     samples: int
     """M, completions per prompt; they share one prefill and one prompt cache."""
     max_new_tokens: int
+    """C, the longest completion."""
     eos_ids: tuple[int, ...]
     pad_id: int
     banned_ids: tuple[int, ...]
@@ -30,100 +29,82 @@ class SamplerConfig:
     unroll: bool
     """Unroll the decoder's layers in the loop: faster on CPU, slower to compile."""
     compute_dtype: Any
+    top_k: int = 0
+    """Draw from the k likeliest tokens; 0: from all."""
+    top_p: float = 1.0
+    """Draw from the fewest likeliest tokens with so much probability together."""
+    repetition_penalty: float = 1.0
+    """Tokens of the prompt or the completion so far: positive logits are divided by it, negative
+    ones multiplied (arXiv 1909.05858, section 4.1)."""
 
 
-class _Loop(NamedTuple):
-    step: Int[Array, ""]
-    hidden: Float[Array, "B M D"]
-    cache: Cache
-    out: RolloutBatch
-
-
-def sample(
-    model: LanguageModel,
-    config: SamplerConfig,
-    params: Params,
-    inputs: PromptBatch,
-    seeds: Int[Array, " B"],
-    key: PRNGKeyArray,
-    temperature: Float[Array, ""],
-) -> RolloutBatch:
-    """Complete every prompt `config.samples` times.
-
-    Args:
-      model: the policy.
-      config: static settings.
-      params: of the policy.
-      inputs: prompts, right-padded.
-      seeds: one per row, for instance the record's number.
-      key: of this rollout.
-      temperature: 0 for greedy decoding.
-
-    Returns:
-      Tokens (pad after the end), lengths, and the log-probability of each token at temperature 1.
-    """
-    params = jax.tree.map(lambda p: p.astype(config.compute_dtype), params)
-    head = model.head(params)
-    banned = _banned_mask(config, head.shape[1])
-    capacity = config.max_new_tokens
-    first, cache = model.prefill(params, inputs, samples=config.samples, capacity=capacity)
-    hidden = jnp.repeat(first[:, None], config.samples, axis=1)
-    keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(seeds)
-    keys = jax.vmap(
-        lambda k: jax.vmap(lambda m: jax.random.fold_in(k, m))(jnp.arange(config.samples))
-    )(keys)
-    shape = (*hidden.shape[:2], capacity)
-    out = RolloutBatch(
-        jnp.full(shape, config.pad_id, jnp.int32),
-        jnp.zeros(shape[:2], jnp.int32),
-        # rows of a single token only fill the batch; nobody waits for them
-        jnp.broadcast_to((inputs.lengths == 1)[:, None], shape[:2]),
-        jnp.zeros(shape, jnp.float32),
-    )
-    start = inputs.lengths + inputs.rope_delta
-
-    def one_token(loop: _Loop) -> _Loop:
-        logits = (loop.hidden @ head).astype(jnp.float32)
-        token = _choose(logits, banned, keys, loop.step, temperature)
-        out = _record(loop.out, logits, token, loop.step, config)
-        positions = jnp.broadcast_to((start + loop.step)[:, None], token.shape)
-        hidden, cache = model.decode(
-            params, token, positions, loop.step, loop.cache, unroll=config.unroll
-        )
-        return _Loop(loop.step + 1, hidden, cache, out)
-
-    def unfinished(loop: _Loop) -> Bool[Array, ""]:
-        return (loop.step < capacity) & ~jnp.all(loop.out.finished)
-
-    return jax.lax.while_loop(unfinished, one_token, _Loop(jnp.int32(0), hidden, cache, out)).out
-
-
-def _banned_mask(config: SamplerConfig, width: int) -> np.ndarray:
+def never_sampled(config: SamplerConfig, width: int) -> Bool[np.ndarray, " V"]:
+    """True for banned ids and for those that only pad the vocabulary."""
     banned = np.arange(width) >= config.vocab_size
     banned[list(config.banned_ids)] = True
     return banned
 
 
-def _choose(logits, banned, keys, step, temperature) -> Int[Array, "B M"]:
-    """Gumbel-max with one key per sample and step; plain argmax at temperature 0."""
+def next_tokens(
+    config: SamplerConfig,
+    logits: Float[Array, "B M V"],
+    seen: Bool[Array, "B M _"],
+    key: PRNGKeyArray,
+    seeds: Int[Array, " B"],
+    places: Int[Array, "B M"],
+    temperature: Float[Array, ""],
+) -> Int[Array, "B M"]:
+    """One token for every sample.
 
-    def disturbed() -> Float[Array, "B M V"]:
-        draw = lambda k: jax.random.gumbel(jax.random.fold_in(k, step), logits.shape[-1:])  # noqa: E731
-        return logits + temperature * jax.vmap(jax.vmap(draw))(keys)
+    Args:
+      config: its truncation, penalty and banned ids.
+      logits: float32.
+      seen: tokens that the repetition penalty is for; no columns without a penalty.
+      key: of the rollout.
+      seeds: one per row.
+      places: tokens that each sample has already.
+      temperature: 0 takes the likeliest token.
+    """
+    scores = jnp.where(never_sampled(config, logits.shape[-1]), -jnp.inf, logits)
+    if config.repetition_penalty != 1.0:
+        p = config.repetition_penalty
+        scores = jnp.where(seen, jnp.where(scores > 0, scores / p, scores * p), scores)
 
-    scaled = jax.lax.cond(temperature > 0, disturbed, lambda: logits)
-    return jnp.argmax(jnp.where(banned, -jnp.inf, scaled), axis=-1).astype(jnp.int32)
+    def drawn() -> Float[Array, "B M V"]:
+        kept = truncated(scores / temperature, top_k=config.top_k, top_p=config.top_p)
+        noise = jax.vmap(jax.vmap(lambda k: jax.random.gumbel(k, logits.shape[-1:])))
+        return jnp.where(kept, scores, -jnp.inf) + temperature * noise(_keys(key, seeds, places))
+
+    # Gumbel-max: the argmax of logits with this noise follows their softmax
+    disturbed = jax.lax.cond(temperature > 0, drawn, lambda: scores)
+    return jnp.argmax(disturbed, axis=-1).astype(jnp.int32)
 
 
-def _record(out: RolloutBatch, logits, token, step, config: SamplerConfig) -> RolloutBatch:
-    """Write a token and its log-prob for rows that still run; note who ended with it."""
-    logp = jnp.take_along_axis(jax.nn.log_softmax(logits), token[..., None], axis=-1)[..., 0]
-    running = ~out.finished
-    token = jnp.where(running, token, config.pad_id)
-    ended = jnp.isin(token, jnp.asarray(config.eos_ids))
-    return RolloutBatch(
-        out.tokens.at[:, :, step].set(token),
-        out.lengths + running,
-        out.finished | (running & ended),
-        out.logp.at[:, :, step].set(jnp.where(running, logp, 0.0)),
+def _keys(key: PRNGKeyArray, seeds: Int[Array, " B"], places: Int[Array, "B M"]):
+    """A key for each sample and place."""
+    numbers = jnp.arange(places.shape[1])
+    of_sample = lambda k, m, place: jax.random.fold_in(jax.random.fold_in(k, m), place)  # noqa: E731
+    of_row = lambda s, row: jax.vmap(of_sample, (None, 0, 0))(  # noqa: E731
+        jax.random.fold_in(key, s), numbers, row
     )
+    return jax.vmap(of_row)(seeds, places)
+
+
+def truncated(scores: Float[Array, "*B V"], *, top_k: int, top_p: float) -> Bool[Array, "*B V"]:
+    """Which tokens are left by top-k, then top-p (nucleus sampling, arXiv 1904.09751).
+
+    Args:
+      scores: logits at the temperature of the draw.
+      top_k: this many of the likeliest; 0 for all.
+      top_p: the likeliest until their probabilities sum to this; 1 for all. At least one is left.
+    """
+    kept = jnp.ones(scores.shape, bool)
+    if 0 < top_k < scores.shape[-1]:
+        kept = scores >= jax.lax.top_k(scores, top_k)[0][..., -1:]
+    if top_p < 1.0:
+        descending = -jnp.sort(-jnp.where(kept, scores, -jnp.inf), axis=-1)
+        probability = jax.nn.softmax(descending, axis=-1)
+        before = jnp.cumsum(probability, axis=-1) - probability
+        last = jnp.sum(before < top_p, axis=-1, keepdims=True) - 1
+        kept &= scores >= jnp.take_along_axis(descending, jnp.maximum(last, 0), axis=-1)
+    return kept

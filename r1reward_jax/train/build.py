@@ -12,9 +12,10 @@ from r1reward_jax.judge.local import LocalJudge
 from r1reward_jax.models import port_of, reward_head
 from r1reward_jax.prompts import TEMPLATES
 from r1reward_jax.rollout.engine import Engine
+from r1reward_jax.rollout.sampler import SamplerConfig
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.forward import StepConfig
-from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
+from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch, slot_shardings
 from r1reward_jax.train.optimizer import make_optimizer, make_schedule
 from r1reward_jax.types import LanguageModel, Params
 
@@ -35,12 +36,27 @@ class Policy:
     def save(self, folder: str, params: Params) -> None:
         """Write `params` as a Hugging Face folder, with this policy's tokenizer and settings; a
         reward head beside it if they have one."""
-        port, backbone = port_of(self.path), reward_head.without_head(params)
-        scalar = backbone.keys() != params.keys()
-        about = reward_head.ABOUT if scalar else None
-        port.save(folder, self.model, backbone, like=self.path, about=about)
-        if scalar:
-            reward_head.save_head(folder, params)
+        export(folder, self.model, params, like=self.path)
+
+
+def export(
+    folder: str, model: LanguageModel, params: Params, *, like: str, dtype: Any = None
+) -> None:
+    """Write a Hugging Face folder, with a reward head beside it if the parameters have one.
+
+    Args:
+      folder: made if needed.
+      model: of the parameters.
+      params: on any mesh.
+      like: folder of the model that they come from.
+      dtype: of the weights; None keeps theirs.
+    """
+    backbone = reward_head.without_head(params)
+    scalar = backbone.keys() != params.keys()
+    about = reward_head.ABOUT if scalar else None
+    port_of(like).save(folder, model, backbone, like=like, dtype=dtype, about=about)
+    if scalar:
+        reward_head.save_head(folder, params)
 
 
 def load_policy(config: ConfigDict, path: str) -> Policy:
@@ -56,15 +72,28 @@ def load_policy(config: ConfigDict, path: str) -> Policy:
 
 def make_engine(config: ConfigDict, policy: Policy) -> Engine:
     """An engine that samples from the policy on the config's mesh."""
+    c, mesh = config.rollout, make_mesh(**config.mesh)
+    sampler = SamplerConfig(
+        samples=1,
+        max_new_tokens=c.max_new_tokens,
+        eos_ids=policy.processor.eos_ids,
+        pad_id=policy.processor.pad_id,
+        banned_ids=policy.processor.banned_ids,
+        vocab_size=len(policy.processor.tokenizer),
+        unroll=c.unroll,
+        compute_dtype=jnp.dtype(config.model.compute_dtype),
+        top_k=c.top_k,
+        top_p=c.top_p,
+        repetition_penalty=c.repetition_penalty,
+    )
     return Engine(
         policy.model,
         policy.processor,
-        vocab_size=len(policy.processor.tokenizer),
-        rows=config.rollout.rows,
-        max_new_tokens=config.rollout.max_new_tokens,
-        unroll=config.rollout.unroll,
-        compute_dtype=jnp.dtype(config.model.compute_dtype),
-        put_batch=functools.partial(put_batch, mesh=make_mesh(**config.mesh)),
+        sampler,
+        rows=c.rows,
+        refill=min(c.refill, c.rows),
+        put_batch=functools.partial(put_batch, mesh=mesh),
+        place=functools.partial(slot_shardings, mesh=mesh),
     )
 
 

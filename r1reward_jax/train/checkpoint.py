@@ -51,7 +51,7 @@ class Checkpoints:
 
 
 def load_params(folder: str, abstract: Params) -> Params:
-    """The parameters of the newest checkpoint in a folder.
+    """The parameters of the newest checkpoint in a folder, and the reward head of a scalar model.
 
     Args:
       folder: as given to `Checkpoints`.
@@ -67,6 +67,9 @@ def load_params(folder: str, abstract: Params) -> Params:
             raise InputError(f"{folder}: no checkpoint")
         path = manager.directory / str(step) / "default"
     stored = _shapes(path)
+    if "reward_head" in stored:
+        shape = stored["reward_head"]["weight"]
+        abstract = abstract | {"reward_head": {"weight": jax.ShapeDtypeStruct(shape, "float32")}}
     if stored != jax.tree.map(lambda x: tuple(x.shape), abstract):
         raise InputError(f"{folder}: the checkpoint is of another model than the one given")
     # only the parameters, and onto one device whatever the mesh that wrote them

@@ -1,5 +1,6 @@
 """Ends a run whose gradients stay non-finite, and leaves what is needed to find out why."""
 
+import io
 from typing import Any
 
 import jax
@@ -9,7 +10,14 @@ from jax.experimental import multihost_utils
 
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.metrics import MetricsLog, say
-from r1reward_jax.types import DivergedError, TrainState
+from r1reward_jax.types import (
+    DivergedError,
+    PairBatch,
+    PromptBatch,
+    TrainBatch,
+    TrainState,
+    VisionInputs,
+)
 
 
 class Guard:
@@ -68,3 +76,25 @@ def save_batch(path: epath.Path, batch: Any) -> None:
     if jax.process_index() == 0:
         with path.open("wb") as file:
             np.savez(file, **arrays)
+
+
+def load_batch(path: str) -> TrainBatch | PairBatch:
+    """A batch that `save_batch` wrote: what a skipped update was made from, to run it again."""
+    with np.load(io.BytesIO(epath.Path(path).read_bytes())) as file:
+        arrays = dict(file)
+
+    def part(kind: Any, prefix: str) -> Any:
+        if not any(name.startswith(prefix) for name in arrays):
+            return None  # a batch without images
+        inner = {"inputs": PromptBatch, "better": PromptBatch, "worse": PromptBatch}
+        inner |= {"vision": VisionInputs}
+        return kind(
+            *(
+                part(inner[field], f"{prefix}{field}.")
+                if field in inner
+                else arrays[f"{prefix}{field}"]
+                for field in kind._fields
+            )
+        )
+
+    return part(PairBatch if "better.tokens" in arrays else TrainBatch, "")

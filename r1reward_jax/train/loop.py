@@ -147,7 +147,10 @@ def run_rl(
         prepared = jax.device_get(prepared)
         clock.append(time.perf_counter())
 
+        # of the tokens of the first update, and of the others where the trainer's are known
+        gap = np.maximum(updated["loss/sampler_gap_max"], prepared["loss/sampler_gap_max"])
         values = updated | prepared | judged | rollout_metrics(rollout, rewards)
+        values["loss/sampler_gap_max"] = float(gap)
         values |= times(clock, int(batch.mask.sum()))
         log.write("rl", iteration + 1, values)
         log.show("rl", iteration + 1, values, COLUMNS)
@@ -240,6 +243,20 @@ def _check(config: ConfigDict, records: Sequence[PreferenceRecord]) -> None:
         raise InputError(f"rl.baseline {c.baseline} compares samples of a prompt: set rl.samples")
     if c.importance_cap and c.old_logp == "sampler":
         raise InputError("rl.importance_cap corrects trainer log-probs: set rl.old_logp=trainer")
+    ranges = {
+        "min_ratio": 0 < c.min_ratio < 1,
+        "max_ratio": c.max_ratio > 1,
+        "clip_eps": 0 < c.clip_eps < 1,
+        "sigmas": c.sigmas > 0,
+        "temperature": c.temperature > 0,
+        "importance_cap": c.importance_cap == 0 or c.importance_cap >= 1,
+    }
+    wrong = [f"rl.{name}={c[name]}" for name, right in ranges.items() if not right]
+    if wrong:
+        raise InputError(
+            f"{', '.join(wrong)}: expected min_ratio and clip_eps between 0 and 1, max_ratio above "
+            "1, sigmas and temperature above 0, importance_cap 0 or at least 1"
+        )
     allowed = {
         "loss": LOSSES,
         "aggregate": AGGREGATES,

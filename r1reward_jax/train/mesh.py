@@ -8,6 +8,7 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from r1reward_jax.rollout.slots import Slots
 from r1reward_jax.types import InputError
 
 AXES = ("data", "fsdp", "tensor")
@@ -75,3 +76,26 @@ def put_batch(batch: Any, mesh: Mesh) -> Any:
             f"a batch of {rows} rows cannot be split over {ways} devices (data x fsdp)"
         )
     return jax.device_put(batch, NamedSharding(mesh, BATCH))
+
+
+def slot_shardings(slots: Slots, mesh: Mesh) -> Slots:
+    """Where the state of the sampler lives: caches split by rows, and by heads where the tensor
+    axis divides them; what the host looks at is the same everywhere.
+
+    Args:
+      slots: shapes.
+      mesh: of the policy.
+
+    Raises:
+      InputError: the rows cannot be split evenly.
+    """
+    ways, tensor = mesh.shape["data"] * mesh.shape["fsdp"], mesh.shape["tensor"]
+    rows, heads = slots.hidden.shape[0], slots.cache.k.shape[2]
+    if rows % ways:
+        raise InputError(f"rollout.rows {rows} cannot be split over {ways} devices (data x fsdp)")
+    cache = NamedSharding(mesh, P(None, *BATCH, "tensor" if heads % tensor == 0 else None))
+    everywhere = jax.tree.map(lambda _: replicated(mesh), slots)
+    split = dict.fromkeys(("prompt_k", "prompt_v", "k", "v"), cache)
+    return everywhere._replace(
+        hidden=NamedSharding(mesh, BATCH), cache=everywhere.cache._replace(**split)
+    )

@@ -19,16 +19,17 @@ from r1reward_jax.types import InputError
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "grain", "numpy")
 
 
-def write_run_json(workdir: str, config: dict[str, Any], *, data_hash: str) -> None:
-    """Write commit, versions, seed, data hash, config and devices to `workdir/run.json`; the
+def write_run_json(workdir: str, config: dict[str, Any], *, verb: str, data_hash: str) -> None:
+    """Write commit, versions, verb, seed, data hash, config and devices to `workdir/run.json`; the
     config alone to `config.json`, which `--config` reads.
 
     Raises:
-      InputError: the folder holds a run with another config or other data; its checkpoints would
-        be continued with the wrong settings.
+      InputError: the folder holds a run of another verb, with another config or other data; its
+        checkpoints would be continued with the wrong settings.
     """
-    refuse_another_run(workdir, config, data_hash)
-    body = about() | {"seed": config["seed"], "data_hash": data_hash, "config": config}
+    refuse_another_run(workdir, config, verb=verb, data_hash=data_hash)
+    own = {"verb": verb, "seed": config["seed"], "data_hash": data_hash, "config": config}
+    body = about() | own
     folder = epath.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2))
@@ -58,15 +59,18 @@ def _cpu() -> str:
     return names[0] if names else platform.processor()
 
 
-def refuse_another_run(workdir: str, config: dict[str, Any], data_hash: str | None = None) -> None:
-    """Raise InputError if the folder holds a run with another config, or with other data."""
+def refuse_another_run(
+    workdir: str, config: dict[str, Any], *, verb: str, data_hash: str | None = None
+) -> None:
+    """Raise InputError if the folder holds a run of another verb or config, or with other data."""
     path = epath.Path(workdir) / "run.json"
     if not path.exists():
         return
     stored = json.loads(path.read_text())
-    data_hash = stored["data_hash"] if data_hash is None else data_hash
-    ours = json.loads(json.dumps({"data_hash": data_hash, **config}))
-    old, new = (_flat(c) for c in ({"data_hash": stored["data_hash"], **stored["config"]}, ours))
+    known = {"verb": stored.get("verb", verb), "data_hash": stored["data_hash"]}
+    given = {"verb": verb, "data_hash": known["data_hash"] if data_hash is None else data_hash}
+    ours = json.loads(json.dumps(given | config))
+    old, new = _flat(known | stored["config"]), _flat(ours)
     changed = [
         f"{name}: {old.get(name)} -> {new.get(name)}"
         for name in sorted(old | new)

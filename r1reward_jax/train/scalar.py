@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from r1reward_jax.data.pipeline import batches
 from r1reward_jax.evals.evaluate import require_labels
+from r1reward_jax.evals.scalar import encode_responses
 from r1reward_jax.models import reward_head
 from r1reward_jax.prompts import response_prompt
 from r1reward_jax.train.build import Policy
@@ -29,10 +30,10 @@ Pair = tuple[EncodedPrompt, list[int], list[int]]
 """A question, the preferred response and the other one, tokenised."""
 
 
-def encode_pair(record: PreferenceRecord, processor: Processor) -> Pair:
-    """Tokenise a labelled record."""
+def encode_pair(record: PreferenceRecord, processor: Processor, capacity: int) -> Pair:
+    """Tokenise a labelled record. Raises InputError for a response that is too long."""
     better = 0 if record.preferred == 1 else 1
-    ids = [processor.encode_completion(response) for response in record.responses]
+    ids = encode_responses(record, processor, capacity)
     return processor.encode(response_prompt(record)), ids[better], ids[1 - better]
 
 
@@ -63,7 +64,8 @@ def train_scalar(
     log: MetricsLog,
     checkpoints: Checkpoints | None = None,
 ) -> Params:
-    """Train a fresh head and its backbone; continues from the last checkpoint if there is one.
+    """Train a head and its backbone; continues from the last checkpoint if there is one. The head
+    is that of the policy's folder, or a fresh one.
 
     Args:
       config: a whole config; the settings are those of `config.scalar`.
@@ -81,7 +83,10 @@ def train_scalar(
     """
     require_labels(records)
     c, processor = config.scalar, policy.processor
-    params = reward_head.init_head(policy.model, policy.params, seed=config.seed)
+    if reward_head.has_head(policy.path):
+        params = reward_head.load_head(policy.path, policy.model, policy.params)
+    else:
+        params = reward_head.init_head(policy.model, policy.params, seed=config.seed)
 
     def data(first: int) -> Iterator[PairBatch]:
         return batches(
@@ -89,7 +94,7 @@ def train_scalar(
             size=c.batch,
             seed=config.seed,
             first=first,
-            encode=lambda record: encode_pair(record, processor),
+            encode=lambda record: encode_pair(record, processor, c.max_response_tokens),
             collate=lambda rows: make_pair_batch(rows, processor, capacity=c.max_response_tokens),
             threads=config.data.threads,
         )

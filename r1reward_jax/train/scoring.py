@@ -1,5 +1,6 @@
 """Rewards of a batch of completions, on the host: text rewards first, then the judge."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -58,7 +59,11 @@ def score(
     results = [result_reward(c.text, p) for c, p in zip(completions, preferred, strict=True) if p]
     asked = [i for i, result in enumerate(results) if result and judge is not None]
     pairs = [_judge_pair(completions[i]) for i in asked]
-    answers = dict(zip(asked, judge.score(pairs), strict=True)) if judge and pairs else {}
+    given = judge.score(pairs) if judge and pairs else []
+    answers = {
+        i: p if p is not None and math.isfinite(p) else None
+        for i, p in zip(asked, given, strict=bool(judge))
+    }
     verdicts: list[Verdict | None] = [parse_verdict(c.text) for c in completions]
     s = settings
     rewards = [

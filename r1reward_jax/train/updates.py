@@ -152,6 +152,8 @@ def prepare(
     if reference is not None:
         ref_logp = jnp.concatenate([compiled.logprobs(reference, p) for p in parts])
     kept, found = compiled.estimate(totals, old_logp, ref_logp, mask)
+    gap = jnp.abs(old_logp - jnp.concatenate([p.sampler_logp for p in parts]))
+    found["loss/sampler_gap_max"] = jnp.max(jnp.where(mask, gap, 0.0))
     kept = [put_batch(a, mesh) for a in split(kept, len(parts))]
     return [p._replace(advantages=a) for p, a in zip(parts, kept, strict=True)], found
 

@@ -221,7 +221,9 @@ def test_prefill_and_decode_equal_the_full_forward(loaded, processor):
     for step in range(steps):
         tokens = np.asarray(ids, np.int32)[:, step : step + 1]
         positions = (lengths + prompts.rope_delta + step)[:, None]
-        hidden, cache = decode(params, tokens, positions, jnp.asarray(step), cache, unroll=False)
+        visible = np.broadcast_to(np.arange(steps) <= step, (len(rows), 1, steps))
+        slot = jnp.asarray(step)
+        hidden, cache = decode(params, tokens, positions, slot, visible, cache, unroll=False)
         np.testing.assert_allclose(hidden[:, 0], expected[rows, lengths + step], atol=1e-4)
 
 
@@ -239,7 +241,9 @@ def test_half_precision_stays_near(loaded, processor):
         p = jax.tree.map(lambda x: x.astype(dtype), params)
         forward = model.hidden(p, batch)
         first, cache = model.prefill(p, batch, samples=1, capacity=2)
-        second, _ = model.decode(p, tokens, positions, jnp.asarray(0), cache, unroll=False)
+        visible = jnp.broadcast_to(jnp.arange(2) < 1, (len(rows), 1, 2))
+        slot = jnp.asarray(0)
+        second, _ = model.decode(p, tokens, positions, slot, visible, cache, unroll=False)
         hidden = forward[rows, last], first, second[:, 0]
         return [jax.nn.log_softmax((h @ model.head(p)).astype(jnp.float32)) for h in hidden]
 

@@ -10,25 +10,36 @@ import pytest
 
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.rollout.engine import Engine
-from r1reward_jax.rollout.sampler import sample
+from r1reward_jax.rollout.sampler import SamplerConfig
+from r1reward_jax.rollout.slots import sample
 from r1reward_jax.train.batches import make_train_batch
 from r1reward_jax.train.forward import StepConfig, batch_logprobs
-from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
+from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch, slot_shardings
 
 NEW = 12
 
 
-def make_engine(loaded, rows=3, unroll=False, put_batch=lambda x: x):
+def make_engine(loaded, *, rows=3, refill=None, put_batch=lambda x: x, place=None, **changed):
+    """An engine whose sampler differs from a plain one by what is `changed`."""
     model, _, processor = loaded
+    sampler = SamplerConfig(
+        samples=1,
+        max_new_tokens=NEW,
+        eos_ids=processor.eos_ids,
+        pad_id=processor.pad_id,
+        banned_ids=processor.banned_ids,
+        vocab_size=len(processor.tokenizer),
+        unroll=False,
+        compute_dtype=jnp.float32,
+    )
     return Engine(
         model,
         processor,
-        vocab_size=len(processor.tokenizer),
+        replace(sampler, **changed),
         rows=rows,
-        max_new_tokens=NEW,
-        unroll=unroll,
-        compute_dtype=jnp.float32,
+        refill=refill or rows,
         put_batch=put_batch,
+        place=place,
     )
 
 
@@ -79,7 +90,13 @@ def test_sharded_over_eight_devices_gives_the_same(loaded, prompts):
     """Prompts in groups of four over data x fsdp, heads over tensor."""
     mesh = make_mesh(2, 2, 2)
     params = jax.device_put(loaded[1], param_shardings(loaded[1], qwen2_5_vl.RULES, mesh))
-    sharded = make_engine(loaded, rows=4, put_batch=functools.partial(put_batch, mesh=mesh))
+    sharded = make_engine(
+        loaded,
+        rows=8,
+        refill=4,
+        put_batch=functools.partial(put_batch, mesh=mesh),
+        place=functools.partial(slot_shardings, mesh=mesh),
+    )
     settings = {"samples": 2, "temperature": 1.0, "seed": 0}
     found = sharded.generate(params, prompts, **settings)
     expected = make_engine(loaded, rows=4).generate(loaded[1], prompts, **settings)
@@ -107,7 +124,7 @@ def test_rows_that_fill_a_batch_are_not_decoded(engine, loaded, prompts):
     settings = replace(engine.config, samples=2)
     run = jax.jit(functools.partial(sample, model, settings))
     out = run(params, inputs, jnp.arange(3), jax.random.key(0), jnp.float32(1.0))
-    assert out.finished[1:].all() and not out.lengths[1:].any()
+    assert not out.finished[1:].any() and not out.lengths[1:].any()
     assert (out.lengths[0] > 0).all() and (out.tokens[1:] == processor.pad_id).all()
 
 

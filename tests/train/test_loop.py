@@ -9,15 +9,19 @@ import pytest
 
 from r1reward_jax.cli import configs
 from r1reward_jax.models import qwen2_5_vl
+from r1reward_jax.rl.rewards import RewardWeights
 from r1reward_jax.train import loop
 from r1reward_jax.train.build import Policy, make_checkpoints, make_engine
 from r1reward_jax.train.checkpoint import load_params
+from r1reward_jax.train.guard import load_batch
 from r1reward_jax.train.mesh import make_mesh, param_shardings
 from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.rollouts import join
+from r1reward_jax.train.scoring import Scoring
+from r1reward_jax.train.step import loss_and_gradients
 from r1reward_jax.types import DivergedError, InputError, RewardBreakdown
 from tests.judge.test_local import make_judge
-from tests.train.test_step import one_device
+from tests.train.test_step import RL, STEP, one_device
 
 
 def small_config(folder, **mesh):
@@ -171,6 +175,25 @@ OTHER_PATHS = {
 }
 
 
+def test_config_becomes_scoring():
+    """Every weight where it belongs, and the rows that are each other's other order."""
+    config = configs.load("quickstart")
+    overrides = ["format_weight=1.0", "consistency_weight=2.0", "swap_weight=3.0"]
+    overrides += ["repetition_weight=4.0", "length_weight=5.0", "consistency_mode=signed"]
+    overrides += ["repetition_n=7", "length_start=0.5", "samples=2", "rollout_batch=8"]
+    configs.override(config, [f"rl.{x}" for x in overrides] + ["rollout.max_new_tokens=20"])
+    assert loop._scoring(config) == Scoring(
+        RewardWeights(format=1.0, consistency=2.0, swap=3.0, repetition=4.0, length=5.0),
+        "signed",
+        repetition_n=7,
+        length_start=10,
+        length_limit=20,
+    )
+    assert loop._swapped(config) == [2, 3, 0, 1, 6, 7, 4, 5]
+    config.rl.swap_weight = 0.0
+    assert loop._swapped(config) is None
+
+
 @pytest.mark.parametrize("name", OTHER_PATHS)
 def test_other_paths_train(name, loaded, world, tmp_path, monkeypatch):
     one_device(monkeypatch)
@@ -185,8 +208,8 @@ def test_other_paths_train(name, loaded, world, tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "make_engine", keeping)
     trained = train(config, loaded, world)
     (engine,) = engines
-    assert engine._jitted.cache_info().currsize == 1  # the gate and the run share a sampler
-    assert engine._jitted(config.rl.samples)._cache_size() == 1
+    (sampler,) = engine._jitted.values()  # the gate and the run share one
+    assert sampler.advance._cache_size() == sampler.insert._cache_size() == 1
     rows = metrics(config)
     assert [row["step"] for row in rows] == [1, 2]
     assert all(row["loss/skipped"] == 0 and row["loss/grad_norm"] > 0 for row in rows)
@@ -235,6 +258,9 @@ def test_an_alarm_sounds_where_sampler_and_trainer_part(
         (["rl.samples=8", "rl.swap_weight=1.0", "rl.rollout_batch=24"], "not a multiple of 16"),
         (["rl.kl=k2"], "rl.kl is 'k2'"),
         (["rl.loss=ppo"], "ppo_clip"),
+        (["rl.min_ratio=2.0", "rl.sigmas=0.0"], r"rl\.min_ratio=2\.0, rl\.sigmas=0\.0: expected"),
+        (["rl.temperature=0.0"], "temperature above 0"),
+        (["rl.importance_cap=0.01", "rl.old_logp=trainer"], "at least 1"),
     ],
 )
 def test_settings_that_do_not_go_together(wrong, named, world, tmp_path):
@@ -262,6 +288,10 @@ def test_a_run_that_diverges_stops_and_keeps_what_is_good(loaded, world, tmp_pat
     batch = np.load(tmp_path / "skipped_batch_5.npz")
     assert batch["completions"].shape == (8, 8) and np.isnan(batch["advantages"]).any()
     assert batch["inputs.vision.patches"].shape[0] == 8
+    again = load_batch(str(tmp_path / "skipped_batch_5.npz"))
+    function = jax.jit(lambda p, b: loss_and_gradients(loaded[0], RL, STEP, p, b))
+    value, _, _ = function(loaded[1], jax.tree.map(jax.numpy.asarray, again))
+    assert np.isnan(value)  # the same batch spoils the same step
     kept = load_params(str(tmp_path / "checkpoints" / "rl"), loaded[0].abstract_params())
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(kept))
     moved = np.abs(kept["text"]["embed_tokens"] - loaded[1]["text"]["embed_tokens"]).max()

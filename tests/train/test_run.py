@@ -12,20 +12,22 @@ from r1reward_jax.types import InputError
 
 def test_another_run_in_the_same_directory_is_refused(tmp_path):
     config = configs.load("quickstart")
-    write_run_json(str(tmp_path), config.to_dict(), data_hash="a")
-    write_run_json(str(tmp_path), config.to_dict(), data_hash="a")  # the same run goes on
+    write_run_json(str(tmp_path), config.to_dict(), verb="sft", data_hash="a")
+    write_run_json(
+        str(tmp_path), config.to_dict(), verb="sft", data_hash="a"
+    )  # the same run goes on
     with pytest.raises(InputError, match="data_hash: a -> b"):
-        write_run_json(str(tmp_path), config.to_dict(), data_hash="b")
+        write_run_json(str(tmp_path), config.to_dict(), verb="sft", data_hash="b")
     configs.override(config, ["rl.lr=0.5"])
     with pytest.raises(InputError, match="rl.lr: 0.0003 -> 0.5"):
-        write_run_json(str(tmp_path), config.to_dict(), data_hash="a")
+        write_run_json(str(tmp_path), config.to_dict(), verb="sft", data_hash="a")
     assert json.loads((tmp_path / "run.json").read_text())["data_hash"] == "a"
 
 
 def test_a_runs_config_can_be_used_again(tmp_path):
     config = configs.load("quickstart")
     configs.override(config, ["rl.lr=0.5", "buckets.tokens=(64, 96)"])
-    write_run_json(str(tmp_path), config.to_dict(), data_hash="a")
+    write_run_json(str(tmp_path), config.to_dict(), verb="sft", data_hash="a")
     assert configs.load(str(tmp_path / "config.json")).to_dict() == config.to_dict()
     old = config.to_dict()
     del old["rl"]["sigmas"]

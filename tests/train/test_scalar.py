@@ -35,7 +35,7 @@ def headed(loaded):
 
 @pytest.fixture(scope="module")
 def pairs(loaded, world):
-    encoded = [encode_pair(record, loaded[2]) for record in world[1]["rl"][:8]]
+    encoded = [encode_pair(record, loaded[2], 24) for record in world[1]["rl"][:8]]
     return jax.tree.map(jnp.asarray, make_pair_batch(encoded, loaded[2], capacity=24))
 
 
@@ -140,6 +140,14 @@ def test_verb_and_evaluator(world, checkpoint, tmp_path, monkeypatch):
     with_head = reward_head.load_head(f"{run}/exported", model, params)
     assert with_head["reward_head"]["weight"].shape == (64,)
     assert "scalar reward model" in (tmp_path / "scalar" / "exported" / "README.md").read_text()
+    converted = str(tmp_path / "converted")
+    arguments = [f"{run}/checkpoints/scalar", converted, "--like", checkpoint, "--dtype=float32"]
+    assert main(["convert", *arguments]) == 0
+    again = reward_head.load_head(converted, model, params)["reward_head"]["weight"]
+    np.testing.assert_array_equal(again, with_head["reward_head"]["weight"])
+    qwen2_5_vl.save(converted, model, params, like=checkpoint)  # a model without a head
+    assert not reward_head.has_head(converted)
+    assert main(["sft", *small, f"workdir={run}", base, f"data.train={data}"]) == 2
     moved = params["text"]["embed_tokens"] - qwen2_5_vl.load(checkpoint)[1]["text"]["embed_tokens"]
     assert np.abs(moved).max() > 0
 
@@ -161,6 +169,18 @@ def test_a_head_that_does_not_fit(loaded, tmp_path):
     np.savez(tmp_path / reward_head.FILE, **{reward_head.TENSOR: np.zeros((1, 5), np.float32)})
     with pytest.raises(InputError, match=r"\(1, 5\), expected \(1, 64\)"):
         reward_head.load_head(str(tmp_path), model, params)
-    (tmp_path / reward_head.FILE).write_bytes(b"nothing")
-    with pytest.raises(InputError, match="not a reward head"):
+    good = {reward_head.TENSOR: np.full((1, 64), np.nan, np.float32)}
+    np.savez(tmp_path / reward_head.FILE, **good)
+    with pytest.raises(InputError, match="not finite"):
         reward_head.load_head(str(tmp_path), model, params)
+    whole = (tmp_path / reward_head.FILE).read_bytes()
+    for broken in (b"nothing", b"", whole[:100], whole[:-30]):
+        (tmp_path / reward_head.FILE).write_bytes(broken)
+        with pytest.raises(InputError, match="not a reward head"):
+            reward_head.load_head(str(tmp_path), model, params)
+
+
+def test_a_response_that_is_too_long_is_named(loaded, world):
+    record = world[1]["rl"][0]
+    with pytest.raises(InputError, match=f"record {record.id}.*max_response_tokens=2"):
+        encode_pair(record, loaded[2], 2)

@@ -28,14 +28,17 @@ def text(analysis, verdict):
 
 
 def test_each_row_gets_its_own_reward():
-    judge = Judge({"good": 0.9, "bad": 0.1, "mute": None})
+    judge = Judge({"good": 0.9, "bad": 0.1, "mute": None, "broken": float("nan")})
     rows = completions(
         text("good", 1), text("bad", 1), text("good", 2), "junk", text("mute", 1), text("good", 3)
     )
-    rewards, metrics = score(rows, [1] * 6, judge, PAPER)
-    assert [r.total for r in rewards] == [2.0, 1.5, 0.5, 0.0, 1.5, 0.5]
-    assert metrics == {"judge/calls": 3, "judge/no_verdict": 1, "judge/agreement": 0.5}
-    assert judge.asked == [("good", 1), ("bad", 1), ("mute", 1)]
+    rows += completions(text("broken", 1))
+    rewards, metrics = score(rows, [1] * 7, judge, PAPER)
+    assert [r.total for r in rewards] == [2.0, 1.5, 0.5, 0.0, 1.5, 0.5, 1.5]
+    assert metrics == {"judge/calls": 4, "judge/no_verdict": 2, "judge/agreement": 0.5}
+    assert judge.asked == [("good", 1), ("bad", 1), ("mute", 1), ("broken", 1)]
+    signed, _ = score(rows, [1] * 7, judge, replace(PAPER, consistency_mode="signed"))
+    assert [r.total for r in signed] == [2.0, 1.0, 0.5, 0.0, 1.5, 0.5, 1.5]
 
 
 def test_skipping_wrong_verdicts_changes_no_reward():

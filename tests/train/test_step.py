@@ -1,5 +1,6 @@
 """The training steps: they see the images, shard, donate and resume."""
 
+import itertools
 from dataclasses import replace
 
 import jax
@@ -11,6 +12,8 @@ import pytest
 from r1reward_jax.cli import configs
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.train.batches import make_train_batch
+from r1reward_jax.train.build import Policy
+from r1reward_jax.train.fit import fit
 from r1reward_jax.train.forward import (
     StepConfig,
     batch_logprobs,
@@ -18,12 +21,13 @@ from r1reward_jax.train.forward import (
     policy_logprobs,
 )
 from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
+from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.objectives import NLL, policy_objective
 from r1reward_jax.train.optimizer import make_optimizer, make_schedule
 from r1reward_jax.train.sft import run_sft
 from r1reward_jax.train.state import init_state
 from r1reward_jax.train.step import jit_step, loss_and_gradients, train_step
-from r1reward_jax.types import InputError
+from r1reward_jax.types import DivergedError, InputError
 
 STEP = StepConfig(chunk=64, remat=False, compute_dtype=jnp.float32)
 TEXTS = ["<think>red circle</think><answer>1</answer>", "no", "<think>", "<answer>2</answer>"]
@@ -126,6 +130,21 @@ def test_micro_batches_change_nothing_but_memory(loaded, batch, name):
     assert float(gap) <= limit * float(optax.tree.norm(whole))
     for name in metrics:
         assert float(joined[name]) == pytest.approx(float(metrics[name]), rel=1e-4, abs=1e-6), name
+
+
+def test_importance_weights_weigh_the_loss(loaded, batch):
+    """Tokens of the policy's own log-probs, where the surrogate is -A: the sampler thought them
+    half as likely, or a tenth, which counts as much as the cap."""
+    model, params, _ = loaded
+    rows = jax.tree.map(jnp.asarray, batch)
+    own = jax.jit(lambda p, b: batch_logprobs(model, p, b, STEP)[0])(params, rows)
+    factor = jnp.where(jnp.arange(8)[:, None] % 2 == 0, 2.0, 10.0)
+    sampler = own - jnp.log(factor)
+    rows = rows._replace(old_logp=own, sampler_logp=sampler)
+    capped = policy_objective("stable_reinforce", "token", importance_cap=3.0, **KNOBS)
+    weights = jnp.minimum(factor, 3.0)
+    expected = -jnp.sum(jnp.where(batch.mask, weights * rows.advantages, 0.0)) / batch.mask.sum()
+    assert float(gradients(loaded, rows, capped)[0]) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_micro_batches_fit_the_budget_and_the_devices(batch):
@@ -245,6 +264,31 @@ def test_a_gradient_that_is_not_finite_changes_nothing(loaded, batch):
     jax.tree.map(np.testing.assert_array_equal, before, (after.params, after.opt_state))
 
 
+@pytest.mark.parametrize(("steps", "last"), [(5, 2), (2, 2)])
+def test_supervised_training_that_diverges_stops(loaded, batch, tmp_path, monkeypatch, steps, last):
+    """Two updates without finite gradients, in the middle of a phase and at its very end."""
+    one_device(monkeypatch)
+    model, params, processor = loaded
+    config = small_config(tmp_path)
+    config.optimizer.max_skipped = 2
+    sick = jax.tree.map(lambda x: x * jnp.nan, params)
+    policy = Policy(model, sick, processor, qwen2_5_vl.RULES, processor.folder)
+    with pytest.raises(DivergedError, match=f"update {last}"):
+        fit(
+            config,
+            policy,
+            NLL,
+            lambda first: itertools.repeat(batch),
+            phase="sft",
+            steps=steps,
+            lr=1e-3,
+            columns=("loss/total",),
+            log=MetricsLog(str(tmp_path / "metrics.jsonl")),
+            checkpoints=None,
+        )
+    assert (tmp_path / f"skipped_batch_{last}.npz").exists()
+
+
 def test_every_parameter_has_a_rule(loaded):
     mesh = make_mesh(1, 4, 2)
     shardings = param_shardings(loaded[0].abstract_params(), qwen2_5_vl.RULES, mesh)
@@ -294,9 +338,7 @@ def test_two_steps_then_resume_equals_four(loaded, world, tmp_path, monkeypatch)
     from r1reward_jax.annotate.teacher import annotate
     from r1reward_jax.prompts import TEMPLATES
     from r1reward_jax.train.batches import cold_start_example
-    from r1reward_jax.train.build import Policy
     from r1reward_jax.train.checkpoint import Checkpoints
-    from r1reward_jax.train.metrics import MetricsLog
 
     one_device(monkeypatch)
     model, params, processor = loaded

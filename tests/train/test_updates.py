@@ -10,7 +10,6 @@ import pytest
 
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
-from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.train.forward import policy_logprobs
 from r1reward_jax.train.mesh import make_mesh, put_batch
 from r1reward_jax.train.rollouts import rollout_batch
@@ -23,6 +22,7 @@ from r1reward_jax.train.updates import (
     split,
     update,
 )
+from tests.rollout.test_sampler import make_engine
 from tests.train.test_loop import small_config
 from tests.train.test_step import STEP, optimizer
 
@@ -40,17 +40,8 @@ def seen(loaded, world):
 @pytest.fixture(scope="module")
 def rollouts(loaded, seen):
     """What the policy samples for both, from the same seeds."""
-    model, params, processor = loaded
-    engine = Engine(
-        model,
-        processor,
-        vocab_size=len(processor.tokenizer),
-        rows=ROWS,
-        max_new_tokens=NEW,
-        unroll=False,
-        compute_dtype="float32",
-        put_batch=lambda batch: jax.tree.map(jnp.asarray, batch),
-    )
+    params = loaded[1]
+    engine = make_engine(loaded, rows=ROWS, max_new_tokens=NEW)
     return [
         engine.generate(
             params,

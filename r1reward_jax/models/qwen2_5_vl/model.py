@@ -9,7 +9,7 @@ from functools import cached_property
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from r1reward_jax.models.qwen2_5_vl.config import Config
 from r1reward_jax.models.qwen2_5_vl.text import Decoder
@@ -87,14 +87,15 @@ class Model:
         params: Params,
         tokens: Int[Array, "B M"],
         positions: Int[Array, "B M"],
-        step: Int[Array, ""],
+        slot: Int[Array, ""],
+        visible: Bool[Array, "B M C"],
         cache: Cache,
         *,
         unroll: bool = False,
     ) -> tuple[Float[Array, "B M D"], Cache]:
-        """One token further for every sample."""
+        """One token further for every sample, see `types.LanguageModel`."""
         module = self._module(params)
-        return module.text.decode(tokens, positions, step, cache, unroll=unroll)
+        return module.text.decode(tokens, positions, slot, visible, cache, unroll=unroll)
 
 
 def create(config: Config, seed: int) -> tuple[Model, Params]:

@@ -239,6 +239,10 @@ class Processor:
         """Whether the largest bucket has room for a prompt."""
         return len(prompt.token_ids) <= max(self.buckets.tokens)
 
+    def width(self, prompts: Sequence[EncodedPrompt]) -> int:
+        """Padded tokens of a batch of these prompts. Raises InputError if one is too long."""
+        return _bucket("prompt tokens", self.buckets.tokens, [len(p.token_ids) for p in prompts])
+
     def token_id(self, text: str) -> int:
         """The id of a text that is one token. Raises InputError if it is several."""
         ids = self._text(text)
@@ -268,7 +272,7 @@ class Processor:
         rows = rows or len(prompts)
         completions = completions or [()] * len(prompts)
         capacity = completion_capacity or 0
-        width = _bucket("prompt tokens", self.buckets.tokens, [len(p.token_ids) for p in prompts])
+        width = self.width(prompts)
         longest = max((len(c) for c in completions), default=0)
         if longest > capacity:
             raise InputError(

@@ -17,6 +17,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from safetensors.numpy import save_file
 
+from r1reward_jax.models import reward_head
 from r1reward_jax.models.qwen2_5_vl.model import Model
 from r1reward_jax.models.qwen2_5_vl.weights import flatten, hub_names, to_hub
 from r1reward_jax.types import Params
@@ -99,8 +100,10 @@ def save(
             save_file(tensors, os.fspath(target / f"{file}.part"), {"format": "pt"})
     if not first:
         return
-    for old in [*target.glob("*.safetensors"), *target.glob("*.safetensors.index.json")]:
-        old.unlink()  # only now: a left-over shard would be read along with the new ones
+    # only now: a left-over shard, or the reward head of another model, would be read along
+    for pattern in ("*.safetensors", "*.safetensors.index.json", reward_head.FILE):
+        for old in target.glob(pattern):
+            old.unlink()
     for file in sorted(set(index.values())):
         (target / f"{file}.part").rename(target / file)
     if len(shards) > 1:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from r1reward_jax.models.qwen2_5_vl.config import TextConfig
 from r1reward_jax.models.qwen2_5_vl.layers import Linear, RMSNorm, SwiGLU, attention, stack
@@ -102,16 +102,17 @@ class Decoder(nnx.Module):
         self,
         tokens: Int[Array, "B M"],
         positions: Int[Array, "B M"],
-        step: Int[Array, ""],
+        slot: Int[Array, ""],
+        visible: Bool[Array, "B M C"],
         cache: Cache,
         *,
         unroll: bool,
     ) -> tuple[Float[Array, "B M D"], Cache]:
-        """Hidden states of one new token per sample; its keys and values go to slot `step`."""
+        """Hidden states of one new token per sample; its keys and values go to `slot` of its own
+        cache, of which it attends to what is `visible`."""
         x = self.embed_tokens[...][tokens]
         angles = text_angles(jnp.repeat(positions[..., None], 3, axis=-1), self.config)
         prompt_mask = jnp.arange(cache.prompt_k.shape[3]) < cache.prompt_lengths[:, None]
-        own_mask = jnp.arange(cache.k.shape[4]) <= step
         graph, params = nnx.split(self.layers)
 
         def layer(carry, scanned):
@@ -120,11 +121,11 @@ class Decoder(nnx.Module):
             kept = []
 
             def attend(q, k, v):
-                where = (index, 0, 0, 0, step, 0)
+                where = (index, 0, 0, 0, slot, 0)
                 new_k = jax.lax.dynamic_update_slice(ks, _slot(k), where)
                 new_v = jax.lax.dynamic_update_slice(vs, _slot(v), where)
                 kept.extend((new_k, new_v))
-                own = (new_k[index], new_v[index], own_mask)
+                own = (new_k[index], new_v[index], visible)
                 return two_part_attention(q, (prompt_k, prompt_v, prompt_mask), own)
 
             x = nnx.merge(graph, params)(x, angles, attend)
@@ -148,7 +149,7 @@ def two_part_attention(q, prompt, own) -> Float[Array, "B M K G H"]:
     Args:
       q: [B, M, K, G, H].
       prompt: keys, values [B, K, S, H] and mask [B, S].
-      own: keys, values [B, K, M, C, H] and mask [C].
+      own: keys, values [B, K, M, C, H] and mask [B, M, C].
     """
     prompt_k, prompt_v, prompt_mask = prompt
     own_k, own_v, own_mask = own
@@ -157,7 +158,7 @@ def two_part_attention(q, prompt, own) -> Float[Array, "B M K G H"]:
     a = jnp.einsum("BMKGH,BKSH->BKMGS", q, prompt_k, preferred_element_type=f32)
     b = jnp.einsum("BMKGH,BKMCH->BKMGC", q, own_k, preferred_element_type=f32)
     a = jnp.where(prompt_mask[:, None, None, None], a, -1e30)
-    b = jnp.where(own_mask, b, -1e30)
+    b = jnp.where(own_mask[:, None, :, None], b, -1e30)
     top = jnp.maximum(a.max(-1, keepdims=True), b.max(-1, keepdims=True))
     a, b = jnp.exp(a - top), jnp.exp(b - top)
     total = a.sum(-1) + b.sum(-1)

@@ -1,0 +1,224 @@
+"""Continuous batching: rows are filled anew, and nobody notices."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from r1reward_jax.models import qwen2_5_vl
+from r1reward_jax.models.qwen2_5_vl import original
+from r1reward_jax.prompts import SYSTEM
+from r1reward_jax.rollout.sampler import truncated
+from r1reward_jax.rollout.slots import advance, empty_slots, insert
+from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch, slot_shardings
+from r1reward_jax.types import InputError, Prompt
+from tests.rollout.test_sampler import NEW, make_engine
+
+
+@pytest.fixture(scope="module")
+def many(prompts):
+    """Thirteen prompts of three kinds, and how much each may write."""
+    return [prompts[i % 3] for i in range(13)], [1 + (5 * i) % NEW for i in range(13)]
+
+
+def test_refilled_rows_give_what_all_rows_at_once_give(loaded, many):
+    """Three rows, filled anew one by one, for more steps than the ring has places."""
+    prompts, limits = many
+    settings = {"samples": 2, "temperature": 1.0, "seed": 5, "limits": limits}
+    whole = make_engine(loaded, rows=13).generate(loaded[1], prompts, **settings)
+    parts = make_engine(loaded, rows=3, refill=1).generate(loaded[1], prompts, **settings)
+    assert parts.completions == whole.completions
+    np.testing.assert_allclose(parts.batch.logp, whole.batch.logp, atol=1e-4)
+    assert whole.steps == NEW and parts.steps > 2 * NEW
+    assert parts.occupancy > whole.occupancy
+    lengths = whole.batch.lengths
+    assert np.all(lengths <= np.asarray(limits)[:, None]) and len(set(lengths.ravel())) > 4
+    ended = {c.finish_reason for row in whole.completions for c in row if len(c.token_ids) < 3}
+    assert "length" in ended
+
+
+def test_the_order_of_prompts_does_not_matter(loaded, many):
+    """Each with its own number, in the opposite order and other company."""
+    prompts, _ = many
+    engine = make_engine(loaded, rows=4, refill=2)
+    forward = engine.generate(loaded[1], prompts[:6], samples=1, temperature=1.0, seed=1)
+    for place in (5, 2):
+        alone = engine.generate(
+            loaded[1],
+            [prompts[place], *prompts[:3]],
+            samples=1,
+            temperature=1.0,
+            seed=1,
+            first_row=place,
+        )
+        assert alone.completions[0] == forward.completions[place]
+
+
+def test_eight_devices_refill_like_one(loaded, many):
+    prompts, limits = many
+    mesh = make_mesh(2, 2, 2)
+    params = jax.device_put(loaded[1], param_shardings(loaded[1], qwen2_5_vl.RULES, mesh))
+    sharded = make_engine(
+        loaded,
+        rows=8,
+        refill=4,
+        put_batch=functools.partial(put_batch, mesh=mesh),
+        place=functools.partial(slot_shardings, mesh=mesh),
+    )
+    settings = {"samples": 1, "temperature": 1.0, "seed": 5, "limits": limits}
+    found = sharded.generate(params, prompts, **settings)
+    expected = make_engine(loaded, rows=13).generate(loaded[1], prompts, **settings)
+    assert found.completions == expected.completions
+    (jitted,) = sharded._jitted.values()
+    assert jitted.advance._cache_size() == 1
+    with pytest.raises(InputError, match=r"rollout\.rows 6"):
+        slot_shardings(jax.eval_shape(lambda: slots_of(loaded, rows=6)), mesh)
+
+
+def slots_of(loaded, rows=3, width=128):
+    model, params, processor = loaded
+    config = make_engine(loaded).config
+    inputs = jax.tree.map(jnp.asarray, processor.collate([processor.encode(text_prompt(4))]))
+    return empty_slots(model, config, params, inputs, rows=rows, width=width)
+
+
+def text_prompt(words: int) -> Prompt:
+    return Prompt(SYSTEM, (" circle" * words,))
+
+
+def test_refill_and_decoding_copy_no_cache(loaded):
+    """All that is donated is written in place."""
+    model, params, processor = loaded
+    config = make_engine(loaded).config
+    slots = slots_of(loaded, rows=8, width=1024)
+    inputs = jax.tree.map(jnp.asarray, processor.collate([processor.encode(text_prompt(4))]))
+    one = jnp.zeros(1, jnp.int32)
+    donated = sum(x.nbytes for x in jax.tree.leaves(slots))
+    functions = {
+        insert: (params, slots, inputs, one, one, one),
+        advance: (params, slots, jax.random.key(0), jnp.float32(1.0), jnp.int32(1)),
+    }
+    for function, arguments in functions.items():
+        jitted = jax.jit(functools.partial(function, model, config), donate_argnums=1)
+        memory = jitted.lower(*arguments).compile().memory_analysis()
+        assert memory.alias_size_in_bytes == donated, function
+    layer = sum(x.nbytes for x in slots.cache) / 3  # of which advance may look at one at a time
+    assert memory.temp_size_in_bytes < 1.5 * layer
+
+
+def lognormal(count: int, mean: float, sigma: float, cap: int) -> list[int]:
+    """Lengths of completions as a trained policy writes them."""
+    rng = np.random.default_rng(0)
+    drawn = rng.lognormal(np.log(mean) - sigma**2 / 2, sigma, count)
+    return [int(n) for n in np.clip(np.round(drawn), 1, cap)]
+
+
+def test_refills_save_steps_and_keep_rows_busy(loaded):
+    """256 rows over 32 slots, lengths around 65: against batches that wait for their longest."""
+    lengths, cap = lognormal(256, 65, 0.4, 102), 102
+    prompts = [text_prompt(1 + i % 7) for i in range(256)]
+    settings = {"samples": 1, "temperature": 0.0, "seed": 0, "limits": lengths}
+    steps = {}
+    for refill in (4, 32):
+        engine = make_engine(loaded, rows=32, refill=refill, max_new_tokens=cap, eos_ids=())
+        rollout = engine.generate(loaded[1], prompts, **settings)
+        assert rollout.batch.lengths[:, 0].tolist() == lengths
+        steps[refill] = rollout.steps
+        if refill == 4:
+            assert rollout.occupancy >= 0.85
+            kept = rollout.completions
+    assert steps[32] == sum(max(lengths[i : i + 32]) for i in range(0, 256, 32))
+    assert steps[4] <= steps[32] / 1.3
+    assert kept == rollout.completions
+
+
+def test_what_has_ended_is_handed_over_while_the_rest_goes_on(loaded, many):
+    prompts, limits = many
+    engine, told = make_engine(loaded, rows=3, refill=1), []
+    rollout = engine.generate(
+        loaded[1],
+        prompts,
+        samples=1,
+        temperature=1.0,
+        seed=5,
+        limits=limits,
+        on_done=lambda place, completions: told.append((place, completions)),
+    )
+    assert sorted(place for place, _ in told) == list(range(13))
+    assert [place for place, _ in told] != list(range(13))  # as they end
+    assert all(completions == rollout.completions[place] for place, completions in told)
+
+
+@pytest.mark.parametrize("limits", [[1] * 2, [0, 1, 1], [1, 1, NEW + 1]])
+def test_limits_that_make_no_sense(loaded, prompts, limits):
+    with pytest.raises(InputError, match="limits"):
+        make_engine(loaded).generate(
+            loaded[1], prompts, samples=1, temperature=0.0, seed=0, limits=limits
+        )
+
+
+def test_refills_that_make_no_sense(loaded):
+    with pytest.raises(InputError, match="refill 5"):
+        make_engine(loaded, rows=4, refill=5)
+
+
+def test_no_prompts_no_completions(loaded):
+    rollout = make_engine(loaded).generate(loaded[1], [], samples=1, temperature=0.0, seed=0)
+    assert rollout.completions == [] and rollout.steps == 0
+
+
+# ------------------------------------------------------------- choosing tokens
+
+
+def test_truncation_by_hand():
+    scores = jnp.log(jnp.array([0.5, 0.3, 0.15, 0.05]))
+    kept = [
+        truncated(scores, top_k=k, top_p=p).tolist()
+        for k, p in [(0, 1.0), (2, 1.0), (0, 0.7), (0, 0.81), (0, 0.0), (2, 0.6), (9, 1.0)]
+    ]
+    assert [sum(k) for k in kept] == [4, 2, 2, 3, 1, 1, 4]
+    assert all(k[0] for k in kept)
+
+
+def test_truncation_and_penalty_are_those_of_transformers(loaded, prompts):
+    """Greedy texts under a penalty equal those of `generate`; kept tokens equal its warpers'."""
+    torch = pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
+    from transformers.generation import logits_process as hub
+
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0, 3, (16, 50)).astype(np.float32)
+    for k, p in [(5, 1.0), (0, 0.8), (12, 0.6)]:
+        theirs = torch.tensor(scores)
+        for warper in [*([hub.TopKLogitsWarper(k)] if k else []), hub.TopPLogitsWarper(p)]:
+            theirs = warper(None, theirs)
+        ours = truncated(jnp.asarray(scores), top_k=k, top_p=p)
+        np.testing.assert_array_equal(ours, np.isfinite(theirs.numpy()))
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.5])
+def test_greedy_equals_the_originals_generate(loaded, prompts, penalty):
+    """Token by token, one prompt at a time there, in refilled rows here."""
+    pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
+    model, params, processor = loaded
+    engine = make_engine(
+        loaded, rows=2, refill=1, max_new_tokens=24, eos_ids=(), repetition_penalty=penalty
+    )
+    rollout = engine.generate(params, prompts, samples=1, temperature=0.0, seed=0)
+    hub = original.load(processor.folder, "float32")
+    never = [[i] for i in processor.banned_ids] + [
+        [i] for i in range(len(processor.tokenizer), hub.config.text_config.vocab_size)
+    ]
+    for prompt, encoded, (completion,) in zip(prompts, rollout.prompts, rollout.completions):
+        out = hub.generate(
+            **original.inputs(prompt, encoded, processor),
+            max_new_tokens=24,
+            min_new_tokens=24,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=processor.pad_id,
+            bad_words_ids=never,
+            repetition_penalty=penalty,
+        )
+        assert out[0, len(encoded.token_ids) :].tolist() == list(completion.token_ids)
