@@ -55,6 +55,7 @@ setup(
         "etils[epath]",
         "flax>=0.12",
         "grain>=0.2.10",
+        "httpx2",
         "jax>=0.10",
         "jaxtyping",
         "ml-collections",

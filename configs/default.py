@@ -107,9 +107,20 @@ def get_config() -> ConfigDict:
     c.rollout.unroll = False  # unroll the decoder's layers: faster on CPU, slower to compile
 
     c.judge = ConfigDict()
-    c.judge.path = ""  # Hugging Face folder of the judge; empty: no consistency reward
+    c.judge.path = ""  # Hugging Face folder of the judge; empty, as url: no consistency reward
+    c.judge.lines = 0  # last lines of an analysis that it sees (the release: 3); 0: all
     c.judge.rows = 64  # pairs per batch
     c.judge.max_tokens = 2048  # longest judge prompt
+    c.judge.url = ""  # instead of a path: an OpenAI-compatible server, http://host:8000/v1
+    c.judge.model = ""  # name of the model that it serves
+    c.judge.api_key_env = "JUDGE_API_KEY"  # environment variable with the key, if it wants one
+    c.judge.concurrency = 64  # requests under way at a time
+    c.judge.timeout_s = 30.0  # of a request, seconds
+    c.judge.retries = 3  # further attempts of a request
+    c.judge.backoff_s = 0.5  # mean wait before the first of them, seconds; doubles with each
+    c.judge.budget_s = 600.0  # of a batch, seconds; what has no answer by then has no verdict
+    c.judge.pause_share = 0.5  # of a batch without verdict, above which it waits and asks again
+    c.judge.pause_s = 30.0  # that wait, seconds
     c.judge.mesh = ConfigDict()  # of its own, over the same devices
     c.judge.mesh.data = 1  # as in mesh
     c.judge.mesh.fsdp = -1  # as in mesh

@@ -21,7 +21,6 @@ from r1reward_jax.data import synthetic
 from r1reward_jax.data.preferences import Annotation, write_annotations, write_records
 from r1reward_jax.evals import evaluate
 from r1reward_jax.evals.text_only import text_only_accuracy
-from r1reward_jax.judge.local import LocalJudge
 from r1reward_jax.models.qwen2_5_vl.tiny import make_checkpoint
 from r1reward_jax.prompts import (
     SYSTEM,
@@ -44,7 +43,7 @@ from r1reward_jax.train.loop import run_rl
 from r1reward_jax.train.metrics import MetricsLog, say
 from r1reward_jax.train.run import refuse_another_run, write_run_json
 from r1reward_jax.train.sft import cold_start, run_sft
-from r1reward_jax.types import Params, PreferenceRecord, Verdict, other
+from r1reward_jax.types import Judge, Params, PreferenceRecord, Verdict, other
 
 
 def run(config: ConfigDict, *, controls: bool) -> dict[str, Any]:
@@ -141,7 +140,7 @@ def _make_base_models(config: ConfigDict, annotations: Sequence[Annotation]) -> 
 
 def _make_judge(
     config: ConfigDict, annotated: dict[str, list[Annotation]], log: MetricsLog
-) -> tuple[LocalJudge, dict[str, float]]:
+) -> tuple[Judge, dict[str, float]]:
     """Train the tiny judge, save it, load it as any judge, and test it on held-out pairs."""
     template, j = TEMPLATES[config.template], config.tiny_judge
     settings = ConfigDict(config.to_dict())
@@ -234,7 +233,7 @@ def _measure_after(
     engine: Engine,
     params: Params,
     world: dict[str, list[PreferenceRecord]],
-    judge: LocalJudge,
+    judge: Judge,
 ) -> dict[str, Any]:
     heldout = world["heldout"]
     greedy = _judged(config, engine, params, heldout, 0)

@@ -23,7 +23,10 @@ CHOICES = {
     "model.compute_dtype": DTYPES,
     "model.video_rule": ("max", "side"),
 }
-MAY_BE_ZERO = ("seed", "data.threads", "checkpoint.every", "step.micro_tokens", "rollout.top_k")
+MAY_BE_ZERO = (
+    *("seed", "data.threads", "checkpoint.every", "step.micro_tokens"),
+    *("rollout.top_k", "judge.lines", "judge.retries"),
+)
 
 
 def add_arguments(parser: ArgumentParser, default: str) -> None:

@@ -1,6 +1,7 @@
 """From a config to the parts of a run: policy, engine, judge, step, optimizer, checkpoints."""
 
 import functools
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,9 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from r1reward_jax.evals.scalar import ScalarModel
+from r1reward_jax.judge.cached import CachedJudge
 from r1reward_jax.judge.local import LocalJudge
+from r1reward_jax.judge.remote import RemoteConfig, RemoteJudge
 from r1reward_jax.models import port_of, reward_head
 from r1reward_jax.prompts import TEMPLATES
 from r1reward_jax.rollout.engine import Engine
@@ -17,7 +20,7 @@ from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.forward import StepConfig
 from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch, slot_shardings
 from r1reward_jax.train.optimizer import make_optimizer, make_schedule
-from r1reward_jax.types import LanguageModel, Params
+from r1reward_jax.types import InputError, Judge, LanguageModel, Params
 
 FROZEN = ("visual",)
 """Top-level name of the vision tower's parameters."""
@@ -73,6 +76,7 @@ def load_policy(config: ConfigDict, path: str) -> Policy:
 def make_engine(config: ConfigDict, policy: Policy) -> Engine:
     """An engine that samples from the policy on the config's mesh."""
     c, mesh = config.rollout, make_mesh(**config.mesh)
+    ways = mesh.shape["data"] * mesh.shape["fsdp"]  # a refill is split over all of them
     sampler = SamplerConfig(
         samples=1,
         max_new_tokens=c.max_new_tokens,
@@ -91,7 +95,7 @@ def make_engine(config: ConfigDict, policy: Policy) -> Engine:
         policy.processor,
         sampler,
         rows=c.rows,
-        refill=min(c.refill, c.rows),
+        refill=min(-(-c.refill // ways) * ways, c.rows),
         put_batch=functools.partial(put_batch, mesh=mesh),
         place=functools.partial(slot_shardings, mesh=mesh),
     )
@@ -110,10 +114,40 @@ def make_scalar_model(config: ConfigDict, policy: Policy) -> ScalarModel:
     )
 
 
-def load_judge(config: ConfigDict) -> LocalJudge | None:
-    """The judge of the config on a mesh of its own; None if it names none."""
-    if not config.judge.path:
+def load_judge(config: ConfigDict) -> Judge | None:
+    """The judge of the config, a model here or one behind a server; None if it names none.
+
+    Raises:
+      InputError: it names both, or settings of the server that make no sense.
+    """
+    c = config.judge
+    if c.path and c.url:
+        raise InputError("judge.path and judge.url: set one of them")
+    if not c.path and not c.url:
         return None
+    judge = _remote_judge(config) if c.url else _local_judge(config)
+    return CachedJudge(judge, lines=c.lines)
+
+
+def _remote_judge(config: ConfigDict) -> RemoteJudge:
+    c = config.judge
+    settings = RemoteConfig(
+        url=c.url,
+        model=c.model,
+        api_key=os.environ.get(c.api_key_env, ""),
+        concurrency=c.concurrency,
+        timeout_s=c.timeout_s,
+        retries=c.retries,
+        backoff_s=c.backoff_s,
+        budget_s=c.budget_s,
+        pause_share=c.pause_share,
+        pause_s=c.pause_s,
+    )
+    return RemoteJudge(TEMPLATES[config.template], settings)
+
+
+def _local_judge(config: ConfigDict) -> LocalJudge:
+    """On a mesh of its own."""
     port, mesh = port_of(config.judge.path), make_mesh(**config.judge.mesh)
     dtype = jnp.dtype(config.model.compute_dtype)
     model, params = port.load(

@@ -64,7 +64,7 @@ def varied(rng) -> Prompt:
 
 
 def test_varied_batches_compile_nothing_after_warm_up(loaded, checkpoint, compilations):
-    """Every bucket once, then 20 batches of other numbers of prompts, lengths, images and
+    """Every bucket once, then 50 batches of other numbers of prompts, lengths, images and
     completions: training forward, prefill and decode."""
     model, params, _ = loaded
     processor = qwen2_5_vl.Processor(checkpoint, BUCKETS)
@@ -101,7 +101,7 @@ def test_varied_batches_compile_nothing_after_warm_up(loaded, checkpoint, compil
     assert count >= 16
     seen = {
         push([varied(rng) for _ in range(rows)], [[9] * int(n) for n in rng.integers(1, NEW, rows)])
-        for rows in rng.integers(1, ROWS + 1, 20)
+        for rows in rng.integers(1, ROWS + 1, 50)
     }
     assert len(compilations) == count
     assert len(seen) > 2 and seen <= warm

@@ -1,0 +1,304 @@
+"""The remote judge against a real server that misbehaves on purpose."""
+
+import contextlib
+import email.utils
+import json
+import math
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from r1reward_jax.judge.cached import CachedJudge, last_lines
+from r1reward_jax.judge.remote import (
+    RemoteConfig,
+    RemoteJudge,
+    retry_after,
+    support_probability,
+)
+from r1reward_jax.prompts import TEMPLATES
+from r1reward_jax.types import InputError
+
+TEMPLATE = TEMPLATES["full"]
+
+
+def truth(number: int) -> float:
+    """What the server thinks of analysis `number`: never the same twice in a row."""
+    return (1 + number * 37 % 97) / 99
+
+
+def completion(probability: float):
+    def top(word, p):
+        return {"token": word, "logprob": math.log(p)}
+
+    tops = [top("Yes", 0.9 * probability), top(" No", 0.9 * (1 - probability)), top("Well", 0.1)]
+    message = {"role": "assistant", "content": "Yes" if probability > 0.5 else "No"}
+    return {"choices": [{"message": message, "logprobs": {"content": [{"top_logprobs": tops}]}}]}
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        server = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        number = int(body["messages"][-1]["content"].split("analysis number ")[1].split()[0])
+        with server.lock:
+            server.seen[number] += 1
+            server.requests.append((time.monotonic(), number, self.path, dict(self.headers), body))
+            attempt = server.seen[number]
+        time.sleep(server.latency)
+        fault = server.fault(number, attempt)
+        with contextlib.suppress(OSError):  # the client may have gone
+            self.answer(fault, number)
+
+    def answer(self, fault, number):
+        text, status, headers = json.dumps(completion(truth(number))), 200, {}
+        if fault == "drop":
+            self.close_connection = True
+            return
+        if fault == "hang":
+            time.sleep(1.0)
+        elif fault == "garbage":
+            text = '{"choices": ['
+        elif fault == "chatter":
+            answer = completion(0.5)
+            answer["choices"][0] |= {"logprobs": None, "message": {"content": "It depends"}}
+            text = json.dumps(answer)
+        elif fault == "nan":
+            answer = completion(0.5)
+            for top in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:
+                top["logprob"] = float("nan")
+            answer["choices"][0]["message"]["content"] = ""
+            text = json.dumps(answer)
+        elif fault == "swapped":
+            headers["X-Request-Id"] = "row-of-somebody-else"
+            text = json.dumps(completion(truth(number + 1)))
+        elif isinstance(fault, int):
+            status = fault
+            headers |= {"Retry-After": self.server.retry_after} if fault in (429, 503) else {}
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads, request_queue_size = True, 256
+
+
+@pytest.fixture
+def server():
+    server = Server(("127.0.0.1", 0), Handler)
+    server.lock, server.seen, server.requests = threading.Lock(), Counter(), []
+    server.latency, server.retry_after = 0.0, "0"
+    server.fault = lambda number, attempt: None
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def judge_of(server, **changed) -> RemoteJudge:
+    settings = {
+        "url": f"http://127.0.0.1:{server.server_address[1]}/v1",
+        "model": "judge",
+        "api_key": "",
+        "concurrency": 32,
+        "timeout_s": 0.5,
+        "retries": 2,
+        "backoff_s": 0.01,
+        "budget_s": 60.0,
+        "pause_share": 1.0,
+        "pause_s": 0.0,
+    }
+    return RemoteJudge(TEMPLATE, RemoteConfig(**settings | changed))
+
+
+def pairs(count):
+    return [(f"analysis number {i} argues", 1 + i % 2) for i in range(count)]
+
+
+def test_a_thousand_requests_one_in_ten_broken(server):
+    """Every row has its own answer or none; nothing is swapped, nothing lost."""
+    kinds = ("drop", "garbage", "chatter", "nan", "swapped", 500, 503, 429, 400, "hang")
+    lasting = {i for i in range(1000) if i % 10 == 3 and i % 20 == 3}
+
+    def fault(number, attempt):
+        broken = number % 10 == 3 and (attempt == 1 or number in lasting)
+        return kinds[number // 20 % len(kinds)] if broken else None
+
+    server.fault = fault
+    judge = judge_of(server)
+    answers = judge.score(pairs(1000))
+    assert len(answers) == 1000
+    for number, answer in enumerate(answers):
+        refused = fault(number, 1) == 400  # not tried again
+        if number in lasting or refused:
+            assert answer is None, number
+        else:
+            assert answer == pytest.approx(truth(number), abs=1e-6), number
+    lost = sum(answer is None for answer in answers)
+    failed = {k: n for k, n in judge.failures.items() if k != "retried"}
+    assert sum(failed.values()) == lost > 50
+    assert set(failed) == {
+        *("http 400", "http 429", "http 500", "http 503", "malformed", "timeout", "unreachable"),
+        "another row's answer",
+    }
+    assert judge.failures["retried"] >= 2 * sum(fault(i, 1) != 400 for i in lasting)
+
+
+def test_many_at_a_time_are_ten_times_as_fast(server):
+    server.latency = 0.1
+    times = []
+    for concurrency in (1, 64):
+        started = time.perf_counter()
+        answers = judge_of(server, concurrency=concurrency).score(pairs(64))
+        times.append(time.perf_counter() - started)
+        assert None not in answers
+    assert times[0] >= 10 * times[1]
+
+
+def test_no_more_requests_at_a_time_than_allowed(server):
+    server.latency = 0.02
+    judge_of(server, concurrency=4).score(pairs(24))
+    starts = sorted(t for t, *_ in server.requests)
+    assert all(later - starts[i] >= 0.015 for i, later in enumerate(starts[4:]))
+
+
+def test_what_is_asked(server):
+    judge_of(server, api_key="secret").score([("analysis number 7 says so", 2)])
+    ((_, _, path, headers, body),) = server.requests
+    assert path == "/v1/chat/completions" and headers["Authorization"] == "Bearer secret"
+    assert body["model"] == "judge" and body["temperature"] == 0 and body["logprobs"]
+    text = body["messages"][-1]["content"]
+    assert "analysis number 7 says so" in text and "Response 2 is better" in text
+
+
+def test_it_waits_as_long_as_the_server_asks(server):
+    server.retry_after = "0.4"
+    server.fault = lambda number, attempt: 429 if attempt == 1 else None
+    assert None not in judge_of(server).score(pairs(2))
+    for number in range(2):
+        first, second = (t for t, n, *_ in server.requests if n == number)
+        assert second - first >= 0.4
+
+
+def test_a_batch_has_a_budget(server):
+    server.latency = 0.2
+    judge = judge_of(server, concurrency=2, budget_s=0.5)
+    started = time.perf_counter()
+    answers = judge.score(pairs(40))
+    assert time.perf_counter() - started < 3
+    assert sum(a is not None for a in answers) < 10 and judge.failures["over budget"] > 30
+
+
+def test_a_dead_server_is_said_and_the_run_goes_on(caplog):
+    class Nobody:
+        server_address = ("127.0.0.1", 9)
+
+    judge = judge_of(Nobody, pause_share=0.5, retries=0)
+    assert judge.score(pairs(5)) == [None] * 5
+    said = [record.getMessage() for record in caplog.records if "judge" in record.getMessage()]
+    assert "no verdict on 5 of 5 pairs (unreachable 5)" in said[0]
+    assert "still 5 without verdict" in said[1]
+
+
+def test_a_server_that_recovers_in_the_pause(server, caplog):
+    server.fault = lambda number, attempt: 500 if attempt == 1 else None
+    answers = judge_of(server, pause_share=0.2, retries=0).score(pairs(6))
+    assert None not in answers and len(caplog.records) == 1
+
+
+def test_no_pairs_no_requests(server):
+    assert judge_of(server).score([]) == [] and not server.requests
+
+
+def test_it_works_where_an_event_loop_runs(server):
+    """As in a notebook."""
+    import asyncio
+
+    async def cell():
+        return judge_of(server).score(pairs(3))
+
+    assert None not in asyncio.run(cell())
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"url": "localhost:1"}, "judge.url"), ({"model": ""}, "judge.model")]
+    + [({"concurrency": 0}, "concurrency")],
+)
+def test_settings_that_make_no_sense(server, changed, named):
+    with pytest.raises(InputError, match=named):
+        judge_of(server, **changed)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("3", 3.0), ("", 0.0), ("soon", 0.0), ("-1", 0.0), ("nan", 0.0), ("inf", 0.0)],
+)
+def test_retry_after(text, seconds):
+    assert retry_after({"Retry-After": text}) == seconds
+
+
+def test_retry_after_a_date():
+    later = email.utils.formatdate(time.time() + 60, usegmt=True)
+    assert 55 < retry_after({"Retry-After": later}) <= 60
+    assert retry_after({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
+    assert retry_after({}) == 0.0
+
+
+def test_probability_of_a_completion():
+    assert support_probability(completion(0.3), TEMPLATE) == pytest.approx(0.3)
+    plain = {"choices": [{"message": {"content": " no."}}]}
+    assert support_probability(plain, TEMPLATE) == 0.0
+    assert support_probability({"choices": [{"message": {"content": "ja"}}]}, TEMPLATE) is None
+
+
+# ----------------------------------------------------------------------- cache
+
+
+class Counting:
+    def __init__(self):
+        self.asked = []
+
+    def score(self, pairs):
+        self.asked.append(list(pairs))
+        return [None if "mute" in analysis else len(analysis) / 100 for analysis, _ in pairs]
+
+
+def test_a_pair_is_judged_once():
+    judge = Counting()
+    cached = CachedJudge(judge)
+    assert cached.score([("abc", 1), ("abc", 1), ("abc", 2)]) == [0.03] * 3
+    assert cached.score([("abc", 2), ("mute", 1), ("ab", 1)]) == [0.03, None, 0.02]
+    assert cached.score([("mute", 1), ("ab", 1)]) == [None, 0.02]
+    assert judge.asked == [[("abc", 1), ("abc", 2)], [("mute", 1), ("ab", 1)], [("mute", 1)]]
+    assert cached.score([]) == [] and len(judge.asked) == 3
+
+
+def test_the_cache_forgets_the_oldest():
+    judge = Counting()
+    cached = CachedJudge(judge, size=2)
+    for text in ("a", "b", "a", "c", "a", "b"):
+        cached.score([(text, 1)])
+    assert [asked[0][0] for asked in judge.asked] == ["a", "b", "c", "b"]
+
+
+def test_last_lines():
+    text = "one\n\ntwo\n three \n\nfour\n"
+    assert last_lines(text, 3) == "two\n three \nfour"
+    assert last_lines(text, 0) == text and last_lines("one", 3) == "one"
+    judge = Counting()
+    CachedJudge(judge, lines=1).score([(text, 1), ("zero\nfour", 1)])
+    assert judge.asked == [[("four", 1)]]
