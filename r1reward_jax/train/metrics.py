@@ -17,7 +17,8 @@ METRICS = {
     "loss/entropy": "mean entropy of the completion tokens, nats",
     "loss/grad_norm": "global gradient norm before the clip",
     "loss/skipped": "1 if the gradient was not finite and the update was skipped",
-    "loss/sampler_gap_max": "largest |trainer log-prob - sampler log-prob| of a completion token",
+    "loss/sampler_gap_max": "largest |trainer - sampler log-prob| of the first update's tokens, "
+    "and of all others where rl.old_logp is trainer",
     "loss/kl_old": "KL (k3) from the policy before the rollout's updates, nats per token",
     "loss/kl_reference": "KL (k1 or k3) of that policy from the reference, nats per token",
     "loss/clip_frac": "share of tokens whose surrogate is clipped",
