@@ -5,6 +5,11 @@ over all action tokens of the batch. The paper (section 3.2) drops the outliers 
 distribution: with 255 rewards of 1 and one of 0 the single failure would weigh z = -15.969.
 
 Estimators other than the plain return subtract a baseline from the rewards first.
+
+All arrays are float32. Rewards come one per completion, in groups of M samples of a prompt where a
+baseline compares them; tokens in rows of C places, a prefix of which the mask marks. Padding gives
+0 and never matters. Standardised, a batch of equal returns gives 0 everywhere, and so does one with
+a single token or none. What is not a number stays so: the guard of the updates must see it.
 """
 
 from collections.abc import Callable
@@ -22,7 +27,12 @@ def no_baseline(rewards: Float[Array, "B M"], *, eps: float) -> Float[Array, "B 
 
 
 def batch_baseline(rewards: Float[Array, "B M"], *, eps: float) -> Float[Array, "B M"]:
-    """r - mean over the batch: REINFORCE with the simplest baseline. Arguments as below."""
+    """r - mean over the batch: REINFORCE (Williams 1992, section 4) with the simplest baseline.
+
+    Args:
+      rewards: of all samples of the batch.
+      eps: not used.
+    """
     del eps
     return rewards - rewards.mean()
 
@@ -100,7 +110,12 @@ def kl_k3(logp: Float[Array, "B C"], ref_logp: Float[Array, "B C"]) -> Float[Arr
 
 
 def returns(token_reward: Float[Array, "B C"], mask: Bool[Array, "B C"]) -> Float[Array, "B C"]:
-    """Sum of the rewards from each token on (gamma = 1); 0 on padding."""
+    """R_t = sum of r_s for s >= t: the return without discount; 0 on padding.
+
+    Args:
+      token_reward: 0 on padding.
+      mask: true on completion tokens.
+    """
     tail = jnp.cumsum(token_reward[:, ::-1], axis=1)[:, ::-1]
     return jnp.where(mask, tail, 0.0)
 
@@ -108,9 +123,15 @@ def returns(token_reward: Float[Array, "B C"], mask: Bool[Array, "B C"]) -> Floa
 def standardize(
     x: Float[Array, "B C"], mask: Bool[Array, "B C"], *, eps: float
 ) -> Float[Array, "B C"]:
-    """z = (x - mean) / (std + eps) over all masked tokens; population deviation; 0 on padding.
+    """z = (x - mean) / (std + eps) over all masked tokens (paper, section 3.2), with the population
+    deviation.
 
     Under jit on a mesh the sums run over the global batch.
+
+    Args:
+      x: returns.
+      mask: true on completion tokens.
+      eps: added to the deviation, in units of reward.
     """
     # measured from the largest value: equal rewards differ by exactly 0, and no rounding of their
     # mean is blown up to z = 1
@@ -138,6 +159,12 @@ def filter_released(
 
     Keeps z where it lies within `sigmas` of the mean of the *raw* returns x, and |z| <= 10. With
     rewards 2.0 and 0.5 it drops every failure above about 69 % batch accuracy.
+
+    Args:
+      z: standardised advantages.
+      x: the returns that they come from.
+      mask: true on completion tokens.
+      sigmas: 3 in the release.
     """
     far = jnp.abs(z - masked_mean(x, mask)) > sigmas
     return jnp.where(far | (jnp.abs(z) > 10.0), 0.0, z)

@@ -37,17 +37,17 @@ def token_logprobs(
       hidden: hidden states at the predicting positions.
       head: output projection.
       targets: token ids.
-      chunk: positions (rows times columns) per step of the scan.
+      chunk: positions (rows times columns) per step of the scan; at least one of every row.
 
     Returns:
       (logp, entropy), both float32 [B, C]; entropy in nats. Gradients flow through both.
     """
     rows, columns, width = hidden.shape
-    count = rows * columns
-    chunk = min(chunk, count)
-    padding = -count % chunk
-    flat = jnp.pad(hidden.reshape(count, width), ((0, padding), (0, 0)))
-    wanted = jnp.pad(targets.reshape(count), (0, padding))
+    # some columns of every row: devices that the rows are split over are all busy in every chunk
+    size = min(max(1, chunk // rows), columns)
+    padding = -columns % size
+    wide = jnp.pad(hidden, ((0, 0), (0, padding), (0, 0))).reshape(rows, -1, size, width)
+    wanted = jnp.pad(targets, ((0, 0), (0, padding))).reshape(rows, -1, size)
 
     @jax.checkpoint
     def one(carry, part):
@@ -55,13 +55,13 @@ def token_logprobs(
         # float32 from here on: the sum over the vocabulary loses digits in bf16
         logits = (states @ head).astype(jnp.float32)
         total = jax.nn.logsumexp(logits, axis=-1)
-        picked = jnp.take_along_axis(logits, ids[:, None], axis=-1)[:, 0]
+        picked = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
         mean_logit = jnp.sum(jax.nn.softmax(logits, axis=-1) * logits, axis=-1)
         return carry, (picked - total, total - mean_logit)
 
-    parts = flat.reshape(-1, chunk, width), wanted.reshape(-1, chunk)
+    parts = jnp.swapaxes(wide, 0, 1), jnp.swapaxes(wanted, 0, 1)
     _, (logp, entropy) = jax.lax.scan(one, None, parts)
-    return tuple(x.reshape(-1)[:count].reshape(rows, columns) for x in (logp, entropy))
+    return tuple(jnp.swapaxes(x, 0, 1).reshape(rows, -1)[:, :columns] for x in (logp, entropy))
 
 
 def masked_mean(

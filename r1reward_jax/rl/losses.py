@@ -5,6 +5,10 @@
 
 PPO exponentiates first and clips later; for a negative advantage the clip does not act on large
 ratios, and exp overflows. Pre-CLIP bounds the ratio before it is exponentiated.
+
+Log-probs are in nats, per sampled token, in rows of C places of which the mask marks those of the
+completion. They may come in bfloat16; the maths is in float32. Padding, also with junk in it, never
+matters; a batch without tokens has loss 0. Old log-probs, advantages and weights are constants.
 """
 
 from typing import Any
@@ -174,7 +178,14 @@ def ratio_metrics(
     clip_eps: float,
 ) -> dict[str, Any]:
     """How far the policy is from the old one: clip share, extreme log-ratios, KL (k3, of log-ratios
-    within 20: beyond, one token would make it infinite)."""
+    within 20: beyond, one token would make it infinite).
+
+    Args:
+      change: log-ratios, 0 on padding.
+      advantages: that the surrogate weighs.
+      mask: true on completion tokens; without any, the extremes are infinite.
+      clip_eps: of the surrogate.
+    """
     ratio, near = jnp.exp(change), jnp.clip(change, -20.0, 20.0)
     clipped = jnp.where(advantages > 0, ratio > 1 + clip_eps, ratio < 1 - clip_eps)
     return {

@@ -115,6 +115,15 @@ def combine(
     """The paper's final reward, and the further terms by their weights.
 
     The maximum is 1 + the weights of consistency, format and swap.
+
+    Args:
+      weights: of each part.
+      format: 0 or 1.
+      result: 0 or 1.
+      consistency: 0 or 1; -1 to 1 if signed.
+      swap: 0 or 1.
+      repetition: 0 to 1, taken off.
+      overlong: 0 to 1, taken off.
     """
     w = weights
     total = result * (1.0 + w.consistency * consistency) + w.format * format

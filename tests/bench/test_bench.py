@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from r1reward_jax.bench import model, timing, train
+from r1reward_jax.bench import model, rollout, timing, train
 from r1reward_jax.cli.main import main
 from r1reward_jax.models.qwen2_5_vl import original
 from r1reward_jax.types import InputError
@@ -92,6 +92,33 @@ def test_bench_train_measures_time_and_memory(tmp_path):
     assert names == ["train step, full logits", "train step, logits_to_keep"]
     memory = body["other"]["peak_memory_bytes"]
     assert list(memory) == ["ours", "full logits", "logits_to_keep"] and min(memory.values()) > 0
+
+
+def test_bench_rollout_counts_steps(tmp_path, capsys):
+    pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
+    out = tmp_path / "rows.json"
+    sizes = "--layers 2 --width 64 --vocab 400 --batch 2 --prompt 24 --new-tokens 8 --rounds 1"
+    sizes += " --slots 8 --requests 32 --cap 80 --votes 3 --vote-prompt 32 --vote-tokens 4"
+    assert main(["bench", "rollout", *sizes.split(), "--out", str(out)]) == 0
+    body = json.loads(out.read_text())
+    names = [row["name"] for row in body["rows"]]
+    assert names == ["greedy, 2 rows", "refills, 8 of 32", "3 votes"]
+    found = body["other"]["refills"]
+    assert found["steps"] < found["static_steps"] and found["occupancy"] > found["static_occupancy"]
+    cache = body["other"]["votes"]
+    assert cache["prompt_cache_bytes_apart"] == 3 * cache["prompt_cache_bytes"]
+    assert "steps" in capsys.readouterr().out
+    assert main(["bench", "rollout", "--votes", "0"]) == 2
+    assert "votes 0" in capsys.readouterr().err
+
+
+def test_other_tokens_are_not_timed(monkeypatch):
+    pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
+    right = rollout._generate
+    monkeypatch.setattr(rollout, "_generate", lambda *a: lambda: right(*a)() + 1)
+    settings = rollout.Settings(2, 64, 400, 2, 24, 8, 4, 8, 20, 3, 32, 4, 1)
+    with pytest.raises(InputError, match="same tokens"):
+        rollout.run(settings)
 
 
 def test_another_loss_is_not_timed(monkeypatch):

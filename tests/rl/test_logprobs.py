@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
 
 from r1reward_jax.rl.logprobs import completion_hidden, masked_mean, token_logprobs
+from r1reward_jax.train.mesh import BATCH, make_mesh
 
 
 def naive(hidden, head, targets):
@@ -71,3 +73,25 @@ def test_memory_at_the_familys_vocabulary():
         return compiled.memory_analysis().temp_size_in_bytes
 
     assert temporaries(lambda *a: token_logprobs(*a, chunk=256)) <= temporaries(naive) / 3
+
+
+def test_rows_stay_on_their_devices():
+    """Eight rows over eight devices: no chunk is gathered, and each device has an eighth."""
+
+    def compiled(place):
+        shapes = [
+            jax.ShapeDtypeStruct((8, 64, 16), jnp.float32, sharding=place),
+            jax.ShapeDtypeStruct((16, 4096), jnp.float32),
+            jax.ShapeDtypeStruct((8, 64), jnp.int32, sharding=place),
+        ]
+
+        def loss(hidden, head, targets):
+            logp, entropy = token_logprobs(hidden, head, targets, chunk=64)
+            return logp.sum() + entropy.sum()
+
+        return jax.jit(jax.grad(loss)).lower(*shapes).compile()
+
+    one, split = compiled(None), compiled(NamedSharding(make_mesh(8, 1, 1), BATCH))
+    assert "all-gather" not in split.as_text()
+    memory = [c.memory_analysis().temp_size_in_bytes for c in (one, split)]
+    assert memory[1] < memory[0] / 4
