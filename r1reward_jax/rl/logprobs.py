@@ -61,7 +61,8 @@ def token_logprobs(
 
     parts = jnp.swapaxes(wide, 0, 1), jnp.swapaxes(wanted, 0, 1)
     _, (logp, entropy) = jax.lax.scan(one, None, parts)
-    return tuple(jnp.swapaxes(x, 0, 1).reshape(rows, -1)[:, :columns] for x in (logp, entropy))
+    in_rows = lambda x: jnp.swapaxes(x, 0, 1).reshape(rows, -1)[:, :columns]  # noqa: E731
+    return in_rows(logp), in_rows(entropy)
 
 
 def masked_mean(
