@@ -84,8 +84,12 @@ class Pair:
         return value
 
 
-def run(s: Settings) -> list[Row]:
-    """All comparisons. Raises InputError without torch, or where the two do not agree."""
+def run(s: Settings) -> tuple[list[Row], dict[str, Any]]:
+    """All comparisons; nothing else was counted.
+
+    Raises:
+      InputError: no torch, or the two do not agree.
+    """
     if not original.available():
         raise InputError("bench model compares with the original: pip install torch first")
     tokens = np.random.default_rng(0).integers(300, s.vocab, (s.batch, s.prompt), np.int32)
@@ -94,7 +98,7 @@ def run(s: Settings) -> list[Row]:
         rows = [text_forward(pair, s, tokens)]
         rows += [image_forward(pair, s, grid) for grid in GRIDS]
         rows += [forward_backward(pair, s, tokens), prefill(pair, s, tokens)]
-        return rows + [decode(pair, s, tokens, unroll) for unroll in (False, True)]
+        return rows + [decode(pair, s, tokens, unroll) for unroll in (False, True)], {}
 
 
 def make_pair(folder: str, s: Settings) -> Pair:

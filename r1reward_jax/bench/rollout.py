@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 
 from r1reward_jax.bench.model import Pair, make_pair
 from r1reward_jax.bench.model import Settings as ModelSettings
-from r1reward_jax.bench.timing import Row, compare
+from r1reward_jax.bench.timing import Row, compare, refuse_sizes
 from r1reward_jax.models.qwen2_5_vl import Buckets, Processor, original
 from r1reward_jax.rollout.engine import Engine, Rollout
 from r1reward_jax.rollout.sampler import SamplerConfig
@@ -55,11 +55,7 @@ class Settings:
     rounds: int
 
     def __post_init__(self) -> None:
-        small = [f"{name} {value}" for name, value in asdict(self).items() if value < 1]
-        small += [f"width {self.width}: no multiple of 64"] if self.width % 64 else []
-        small += [f"vocab {self.vocab}: expected at least 400"] if self.vocab < 400 else []
-        if small:
-            raise InputError("bench rollout: " + "; ".join(small))
+        refuse_sizes("bench rollout", self)
 
 
 def run(s: Settings) -> tuple[list[Row], dict[str, Any]]:

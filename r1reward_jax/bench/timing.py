@@ -16,6 +16,7 @@ from etils import epath
 
 from r1reward_jax.train.metrics import say
 from r1reward_jax.train.run import about
+from r1reward_jax.types import InputError
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,16 @@ def compare(
     row = Row(name, mine, theirs, theirs / mine, peak_bytes)
     say(f"{name:<28} {row.ours_s:>9.4f} {row.other_s:>9.4f} {row.speedup:>8.2f}")
     return row
+
+
+def refuse_sizes(bench: str, settings: Any) -> None:
+    """Raise InputError unless the numbers of a dataclass of settings make a model."""
+    sizes = asdict(settings)
+    wrong = [f"{name} {value}" for name, value in sizes.items() if value < 1]
+    wrong += [f"width {sizes['width']}: no multiple of 64"] if sizes["width"] % 64 else []
+    wrong += [f"vocab {sizes['vocab']}: expected at least 400"] if sizes["vocab"] < 400 else []
+    if wrong:
+        raise InputError(f"{bench}: " + "; ".join(wrong))
 
 
 def show_header(other: str) -> None:

@@ -12,13 +12,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from r1reward_jax.bench.model import write_model
-from r1reward_jax.bench.timing import Row, compare, peak_bytes
+from r1reward_jax.bench.timing import Row, compare, peak_bytes, refuse_sizes
 from r1reward_jax.models.qwen2_5_vl import RULES, load, original
 from r1reward_jax.train.forward import StepConfig
 from r1reward_jax.train.mesh import make_mesh
@@ -52,14 +53,10 @@ class Settings:
     rounds: int
 
     def __post_init__(self) -> None:
-        small = [f"{name} {value}" for name, value in asdict(self).items() if value < 1]
-        small += [f"width {self.width}: no multiple of 64"] if self.width % 64 else []
-        small += [f"vocab {self.vocab}: expected at least 400"] if self.vocab < 400 else []
-        if small:
-            raise InputError("bench train: " + "; ".join(small))
+        refuse_sizes("bench train", self)
 
 
-def run(s: Settings) -> tuple[list[Row], dict[str, int]]:
+def run(s: Settings) -> tuple[list[Row], dict[str, Any]]:
     """Times of both forms, and the peak memory of each contestant in a process of its own.
 
     Raises:
@@ -80,7 +77,8 @@ def run(s: Settings) -> tuple[list[Row], dict[str, int]]:
             name = f"train step, {form}"
             rows.append(compare(name, ours, plain, rounds=s.rounds, peak_bytes=program_bytes))
             del ours, plain
-        return rows, {who: peak_of(folder, s, who) for who in ("ours", *FORMS)}
+        peaks = {who: peak_of(folder, s, who) for who in ("ours", *FORMS)}
+        return rows, {"peak_memory_bytes": peaks}
 
 
 def arrays(s: Settings) -> dict[str, np.ndarray]:

@@ -57,17 +57,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     sizes: dict[str, Any] = {name: getattr(args, name) for name in BENCHES[args.bench][0]}
-    more: dict[str, Any] = {}
+    bench: Any = {"model": model, "rollout": rollout, "train": train}[args.bench]
+    dtype = {"dtype": args.dtype} if args.bench == "model" else {}
+    settings = bench.Settings(**sizes, **dtype)  # wrong ones before the table's head
     timing.show_header("other" if args.bench == "rollout" else "original")
-    if args.bench == "model":
-        settings = model.Settings(dtype=args.dtype, **sizes)
-        rows = model.run(settings)
-    elif args.bench == "rollout":
-        settings = rollout.Settings(**sizes)
-        rows, more = rollout.run(settings)
-    else:
-        settings = train.Settings(**sizes)
-        rows, more["peak_memory_bytes"] = train.run(settings)
+    rows, more = bench.run(settings)
     if args.out:
         other = model.original_runs_on() | more
         timing.write(args.out, args.bench, asdict(settings), rows, other)

@@ -43,6 +43,20 @@ def make_engine(loaded, *, rows=3, refill=None, put_batch=lambda x: x, place=Non
     )
 
 
+def on_eight_devices(loaded):
+    """(mesh, parameters on it, engine): rows over data x fsdp, heads over tensor."""
+    mesh = make_mesh(2, 2, 2)
+    params = jax.device_put(loaded[1], param_shardings(loaded[1], qwen2_5_vl.RULES, mesh))
+    sharded = make_engine(
+        loaded,
+        rows=8,
+        refill=4,
+        put_batch=functools.partial(put_batch, mesh=mesh),
+        place=functools.partial(slot_shardings, mesh=mesh),
+    )
+    return mesh, params, sharded
+
+
 @pytest.fixture(scope="module")
 def engine(loaded):
     return make_engine(loaded)
@@ -88,15 +102,7 @@ def test_unrolled_layers_give_the_same(engine, loaded, prompts):
 
 def test_sharded_over_eight_devices_gives_the_same(loaded, prompts):
     """Prompts in groups of four over data x fsdp, heads over tensor."""
-    mesh = make_mesh(2, 2, 2)
-    params = jax.device_put(loaded[1], param_shardings(loaded[1], qwen2_5_vl.RULES, mesh))
-    sharded = make_engine(
-        loaded,
-        rows=8,
-        refill=4,
-        put_batch=functools.partial(put_batch, mesh=mesh),
-        place=functools.partial(slot_shardings, mesh=mesh),
-    )
+    _, params, sharded = on_eight_devices(loaded)
     settings = {"samples": 2, "temperature": 1.0, "seed": 0}
     found = sharded.generate(params, prompts, **settings)
     expected = make_engine(loaded, rows=4).generate(loaded[1], prompts, **settings)

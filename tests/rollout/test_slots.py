@@ -7,14 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.models.qwen2_5_vl import original
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.rollout.sampler import truncated
 from r1reward_jax.rollout.slots import advance, empty_slots, insert
-from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch, slot_shardings
+from r1reward_jax.train.mesh import slot_shardings
 from r1reward_jax.types import InputError, Prompt
-from tests.rollout.test_sampler import NEW, make_engine
+from tests.rollout.test_sampler import NEW, make_engine, on_eight_devices
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +57,7 @@ def test_the_order_of_prompts_does_not_matter(loaded, many):
 
 def test_eight_devices_refill_like_one(loaded, many):
     prompts, limits = many
-    mesh = make_mesh(2, 2, 2)
-    params = jax.device_put(loaded[1], param_shardings(loaded[1], qwen2_5_vl.RULES, mesh))
-    sharded = make_engine(
-        loaded,
-        rows=8,
-        refill=4,
-        put_batch=functools.partial(put_batch, mesh=mesh),
-        place=functools.partial(slot_shardings, mesh=mesh),
-    )
+    mesh, params, sharded = on_eight_devices(loaded)
     settings = {"samples": 1, "temperature": 1.0, "seed": 5, "limits": limits}
     found = sharded.generate(params, prompts, **settings)
     expected = make_engine(loaded, rows=13).generate(loaded[1], prompts, **settings)
