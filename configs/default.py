@@ -100,6 +100,8 @@ def get_config() -> ConfigDict:
     c.rollout = ConfigDict()
     c.rollout.rows = 64  # prompts that are decoded at a time
     c.rollout.refill = 8  # prompts that are prefilled at a time, when so many rows have ended
+    c.rollout.shrink = 4  # without waiting prompts, rows are divided by this once those left fit
+    c.rollout.lanes = 0  # samples of a prompt that are decoded at a time; 0: all of them
     c.rollout.max_new_tokens = 1024  # longest completion
     c.rollout.top_k = 0  # sample from so many of the likeliest tokens; 0: from all
     c.rollout.top_p = 1.0  # and from the fewest that have so much probability together

@@ -212,6 +212,6 @@ def _prompt_cache_bytes(
     """Bytes that an engine holds for the prompts of its rows."""
     inputs = engine.put_batch(engine.processor.collate(prompts, rows=engine.refill))
     width = engine.processor.width(prompts)
-    empty = engine.jitted(samples, width, pair.params, inputs).empty
-    cache = jax.eval_shape(empty, pair.params, inputs).cache
+    jitted = engine.jitted(samples, width, pair.params, inputs)
+    cache = jitted.empty.eval_shape(rows=engine.rows).cache
     return sum(x.size * x.dtype.itemsize for x in (cache.prompt_k, cache.prompt_v))

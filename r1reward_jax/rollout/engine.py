@@ -1,11 +1,13 @@
 """From prompts to completions: a small host scheduler around the jitted functions of `slots`.
 
 Rows are decoded together until enough of them have ended; those are read out and filled with the
-next prompts, and while the device decodes on, the host turns what has ended into text. What is done
-next depends on step counts and on which rows have ended, never on the clock.
+next prompts, and while the device decodes on, the host turns what has ended into text. When no
+prompt waits any more, the rows that still run move together. What is done next depends on step
+counts and on which rows have ended, never on the clock.
 """
 
 import functools
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +16,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 
 from r1reward_jax.rollout.sampler import SamplerConfig
-from r1reward_jax.rollout.slots import Slots, advance, empty_slots, insert
+from r1reward_jax.rollout.slots import Slots, advance, empty_slots, insert, prefill, take
 from r1reward_jax.types import (
     Completion,
     EncodedPrompt,
@@ -42,14 +45,19 @@ class Rollout:
     """Decode steps."""
     occupancy: float
     """Tokens sampled / tokens that these steps had room for."""
+    host: list[tuple[float, float]]
+    """From when to when (`time.perf_counter`) the host was busy with text, `on_done` included."""
 
 
 class _Jitted(NamedTuple):
-    """The functions of `slots` for one number of samples."""
+    """The functions of `slots` for one number of samples and one width of prompts."""
 
+    prefill: Callable
     empty: Callable
+    """From a number of rows."""
     insert: Callable
     advance: Callable
+    take: Callable
 
 
 class Engine:
@@ -63,6 +71,7 @@ class Engine:
         *,
         rows: int,
         refill: int,
+        shrink: int = 1,
         put_batch: Callable[[Any], Any],
         place: Callable[[Slots], Any] | None = None,
     ):
@@ -73,13 +82,19 @@ class Engine:
           config: of the sampler; its number of samples is that of each call.
           rows: prompts that are decoded at a time.
           refill: prompts that are prefilled at a time, and rows that must be idle for it.
+          shrink: without waiting prompts, rows are divided by this as soon as those that run fit,
+            down to `refill`; 1: never.
           put_batch: puts a host batch on the mesh.
-          place: from the shapes of slots to their shardings; None leaves them to the compiler.
+          place: from the shapes of slots to their shardings; None for parameters on one device.
         """
         if not 0 < refill <= rows:
             raise InputError(f"refill {refill}: expected between 1 and {rows} rows")
+        if shrink < 1:
+            raise InputError(f"shrink {shrink}: expected at least 1")
         self.model, self.processor, self.config = model, processor, config
         self.rows, self.refill, self.put_batch, self.place = rows, refill, put_batch, place
+        self.sizes = _sizes(rows, refill, shrink)
+        self._prefill = jax.jit(functools.partial(prefill, model, config))
         self._jitted: dict[tuple[int, int], _Jitted] = {}
         dtype = jnp.dtype(config.compute_dtype)
         self._cast = jax.jit(lambda params: jax.tree.map(lambda p: p.astype(dtype), params))
@@ -115,21 +130,49 @@ class Engine:
         run = _Run(self, params, prompts, samples, temperature, seed, first_row, limits)
         return run.rollout(on_done or (lambda place, completions: None))
 
+    def warm_up(self, params: Params, prompts: Sequence[Prompt], *, samples: int) -> None:
+        """Compile what calls with prompts like these need, in any mix and number.
+
+        Args:
+          params: of the policy, on the mesh of training.
+          prompts: one of each size (of tokens, images and patches) that is to be expected.
+          samples: completions per prompt.
+        """
+        params, encoded = self.in_compute_dtype(params), [self.processor.encode(p) for p in prompts]
+        nowhere = np.full(self.refill, self.rows, np.int32)
+        batches = [self.processor.collate([p], rows=self.refill) for p in encoded]
+        inputs, key = [self.put_batch(b) for b in batches], jax.random.key(0)
+        where, of = self.put_batch((nowhere, nowhere)), lambda x: x.tokens.shape[1]
+        for widest in {of(x): x for x in inputs}.values():
+            jitted = self.jitted(samples, of(widest), params, widest)
+            new = [jitted.prefill(params, x) for x in inputs if of(x) <= of(widest)]
+            for rows, fewer in zip(self.sizes, [*self.sizes[1:], 0], strict=True):
+                slots = jitted.empty(rows=rows)
+                for one in new:
+                    slots = jitted.insert(slots, one, where[0], *where)
+                # nothing runs in these rows: it returns at once
+                slots = jitted.advance(params, slots, key, jnp.float32(0), rows)
+                if fewer:
+                    jitted.take(slots, np.arange(fewer, dtype=np.int32))
+
     def jitted(self, samples: int, width: int, params: Params, inputs: Any) -> _Jitted:
         """The compiled functions for so many samples and so wide prompts, made at first use."""
         if (samples, width) not in self._jitted:
-            config, model = replace(self.config, samples=samples), self.model
-            empty = functools.partial(empty_slots, model, config, rows=self.rows, width=width)
+            config = replace(self.config, samples=samples)
+            new = jax.eval_shape(self._prefill, params, inputs)
+            empty = functools.partial(empty_slots, config, new, width=width)
             # the state comes out where it went in, or the second call would compile again
-            where = self.place and self.place(jax.eval_shape(empty, params, inputs))
+            (here, *_) = jax.tree.leaves(params)[0].devices()
+            where: Any = SingleDeviceSharding(here)
+            if self.place:
+                where = self.place(jax.eval_shape(lambda: empty(rows=self.rows)))
+            settled = functools.partial(jax.jit, out_shardings=where)
             self._jitted[samples, width] = _Jitted(
-                jax.jit(empty, out_shardings=where),
-                jax.jit(
-                    functools.partial(insert, model, config), donate_argnums=1, out_shardings=where
-                ),
-                jax.jit(
-                    functools.partial(advance, model, config), donate_argnums=1, out_shardings=where
-                ),
+                self._prefill,
+                settled(empty, static_argnames="rows"),
+                settled(functools.partial(insert, config), donate_argnums=0),
+                settled(functools.partial(advance, self.model, config), donate_argnums=1),
+                settled(take),
             )
         return self._jitted[samples, width]
 
@@ -139,6 +182,14 @@ class Engine:
         if all(p.dtype == wanted for p in jax.tree.leaves(params)):
             return params
         return self._cast(params)
+
+
+def _sizes(rows: int, refill: int, shrink: int) -> list[int]:
+    """Numbers of rows that are decoded together, falling: `rows`, then multiples of `refill`."""
+    sizes = [rows]
+    while (fewer := -(-sizes[-1] // (shrink * refill)) * refill) < sizes[-1]:
+        sizes.append(fewer)
+    return sizes
 
 
 class _Run:
@@ -166,7 +217,8 @@ class _Run:
         self.params = engine.in_compute_dtype(params)
         self.key, self.temperature = jax.random.key(seed), jnp.float32(temperature)
         self.waiting = deque(range(len(prompts)))
-        self.free = list(range(engine.rows))
+        self.rows = min((n for n in engine.sizes if n >= len(prompts)), default=engine.rows)
+        self.free = list(range(self.rows))
         self.owners: dict[int, int] = {}
         """Row to the place of its prompt."""
         shape = (len(prompts), samples, capacity)
@@ -177,28 +229,36 @@ class _Run:
             np.zeros(shape, np.float32),
         )
         self.completions: list[list[Completion]] = [[] for _ in prompts]
+        self.host: list[tuple[float, float]] = []
 
     def rollout(self, on_done: Callable[[int, list[Completion]], None]) -> Rollout:
         """Decode all prompts."""
-        engine, slots, ended = self.engine, None, []
-        steps = 0
+        slots, ended, steps, room = None, [], 0, 0
         while self.waiting or self.owners:
             while self.waiting and len(self.free) >= self._wanted():
                 slots = self._fill(slots)
-            enough = self._wanted() if self.waiting else engine.rows
-            jitted = engine._jitted[self.samples, self.width]
-            slots = jitted.advance(self.params, slots, self.key, self.temperature, enough)
+            slots = self._shrunk(slots)
+            jitted = self.engine._jitted[self.samples, self.width]
+            slots = jitted.advance(self.params, slots, self.key, self.temperature, self._enough())
             self._deliver(ended, on_done)  # while the device decodes
             ended = self._read_out(slots)
-            steps = int(slots.step)
+            taken = int(slots.step) - steps
+            steps, room = steps + taken, room + taken * slots.running.size
         self._deliver(ended, on_done)
-        room = steps * engine.rows * self.samples
         occupancy = float(self.out.lengths.sum()) / room if room else 0.0
-        return Rollout(self.encoded, self.out, self.completions, steps, occupancy)
+        return Rollout(self.encoded, self.out, self.completions, steps, occupancy, self.host)
 
     def _wanted(self) -> int:
         """Rows that the next refill fills."""
         return min(self.engine.refill, len(self.waiting))
+
+    def _smaller(self) -> int:
+        """The next smaller number of rows; 0 if there is none."""
+        return max((n for n in self.engine.sizes if n < self.rows), default=0)
+
+    def _enough(self) -> int:
+        """Idle rows for which decoding stops."""
+        return self._wanted() if self.waiting else self.rows - self._smaller()
 
     @functools.cached_property
     def width(self) -> int:
@@ -218,9 +278,23 @@ class _Run:
         check(inputs)
         inputs, *others = engine.put_batch((inputs, rows, seeds, limits))
         jitted = engine.jitted(self.samples, self.width, self.params, inputs)
+        new = jitted.prefill(self.params, inputs)
         if slots is None:
-            slots = jitted.empty(self.params, inputs)
-        return jitted.insert(self.params, slots, inputs, *others)
+            slots = jitted.empty(rows=self.rows)
+        return jitted.insert(slots, new, *others)
+
+    def _shrunk(self, slots: Slots) -> Slots:
+        """Move the rows that run together when nothing waits and they fit into fewer."""
+        fewer = self._smaller()
+        if self.waiting or not fewer or len(self.owners) > fewer:
+            return slots
+        kept = sorted(self.owners)
+        kept += self.free[: fewer - len(kept)]
+        self.owners = {kept.index(row): place for row, place in self.owners.items()}
+        self.free = list(range(len(self.owners), fewer))
+        self.rows = fewer
+        jitted = self.engine._jitted[self.samples, self.width]
+        return jitted.take(slots, np.asarray(kept, np.int32))
 
     def _read_out(self, slots: Slots) -> list[int]:
         """Copy rows that have ended to the host and free them; the places of their prompts."""
@@ -236,10 +310,12 @@ class _Run:
         self, places: Sequence[int], on_done: Callable[[int, list[Completion]], None]
     ) -> None:
         """Turn the samples of prompts into text."""
-        decode = self.engine.processor.decode
+        decode, began = self.engine.processor.decode, time.perf_counter()
         for place in places:
             for tokens, length, ended in zip(*(x[place] for x in self.out[:3]), strict=True):
                 ids = tuple(int(i) for i in tokens[: int(length)])
                 reason = "eos" if ended else "length"
                 self.completions[place].append(Completion(decode(ids), ids, reason))
             on_done(place, self.completions[place])
+        if places:
+            self.host.append((began, time.perf_counter()))

@@ -18,7 +18,7 @@ class SamplerConfig:
     """What is fixed when the sampler is compiled."""
 
     samples: int
-    """M, completions per prompt; they share one prefill and one prompt cache."""
+    """K, completions per prompt; they share one prefill and one prompt cache."""
     max_new_tokens: int
     """C, the longest completion."""
     eos_ids: tuple[int, ...]
@@ -29,6 +29,8 @@ class SamplerConfig:
     unroll: bool
     """Unroll the decoder's layers in the loop: faster on CPU, slower to compile."""
     compute_dtype: Any
+    lanes: int = 0
+    """M, samples of a prompt that are written at a time; 0: all of them."""
     top_k: int = 0
     """Draw from the k likeliest tokens; 0: from all."""
     top_p: float = 1.0
@@ -36,6 +38,11 @@ class SamplerConfig:
     repetition_penalty: float = 1.0
     """Tokens of the prompt or the completion so far: positive logits are divided by it, negative
     ones multiplied (arXiv 1909.05858, section 4.1)."""
+
+    @property
+    def at_once(self) -> int:
+        """M, lanes of a row."""
+        return min(self.lanes or self.samples, self.samples)
 
 
 def never_sampled(config: SamplerConfig, width: int) -> Bool[np.ndarray, " V"]:
@@ -51,6 +58,7 @@ def next_tokens(
     seen: Bool[Array, "B M _"],
     key: PRNGKeyArray,
     seeds: Int[Array, " B"],
+    numbers: Int[Array, "B M"],
     places: Int[Array, "B M"],
     temperature: Float[Array, ""],
 ) -> Int[Array, "B M"]:
@@ -62,6 +70,7 @@ def next_tokens(
       seen: tokens that the repetition penalty is for; no columns without a penalty.
       key: of the rollout.
       seeds: one per row.
+      numbers: of the samples, among those of their prompt.
       places: tokens that each sample has already.
       temperature: 0 takes the likeliest token.
     """
@@ -72,22 +81,25 @@ def next_tokens(
 
     def drawn() -> Float[Array, "B M V"]:
         kept = truncated(scores / temperature, top_k=config.top_k, top_p=config.top_p)
+        keys = _keys(key, seeds, numbers, places)
         noise = jax.vmap(jax.vmap(lambda k: jax.random.gumbel(k, logits.shape[-1:])))
-        return jnp.where(kept, scores, -jnp.inf) + temperature * noise(_keys(key, seeds, places))
+        return jnp.where(kept, scores, -jnp.inf) + temperature * noise(keys)
 
     # Gumbel-max: the argmax of logits with this noise follows their softmax
     disturbed = jax.lax.cond(temperature > 0, drawn, lambda: scores)
     return jnp.argmax(disturbed, axis=-1).astype(jnp.int32)
 
 
-def _keys(key: PRNGKeyArray, seeds: Int[Array, " B"], places: Int[Array, "B M"]):
+def _keys(
+    key: PRNGKeyArray,
+    seeds: Int[Array, " B"],
+    numbers: Int[Array, "B M"],
+    places: Int[Array, "B M"],
+) -> Array:
     """A key for each sample and place."""
-    numbers = jnp.arange(places.shape[1])
-    of_sample = lambda k, m, place: jax.random.fold_in(jax.random.fold_in(k, m), place)  # noqa: E731
-    of_row = lambda s, row: jax.vmap(of_sample, (None, 0, 0))(  # noqa: E731
-        jax.random.fold_in(key, s), numbers, row
-    )
-    return jax.vmap(of_row)(seeds, places)
+    fold = jax.random.fold_in
+    of_sample = lambda seed, number, place: fold(fold(fold(key, seed), number), place)  # noqa: E731
+    return jax.vmap(jax.vmap(of_sample, (None, 0, 0)))(seeds, numbers, places)
 
 
 def truncated(scores: Float[Array, "*B V"], *, top_k: int, top_p: float) -> Bool[Array, "*B V"]:

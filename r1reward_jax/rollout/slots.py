@@ -1,12 +1,11 @@
 """Continuous batching as pure functions: rows of slots that are filled, decoded and filled anew.
 
-A row holds a prompt's cache, which its M samples share, and a completion cache for each of them.
-All rows write their new keys and values to the same place of a ring, whenever they began: what a
-sample may attend to is a matter of the mask, so that nothing is cleared or moved when a row is
-filled anew.
+A row holds the cache of one prompt, of which K samples are wanted, and M lanes that write them,
+each with a completion cache of its own; a lane that ends goes on with the next sample. All lanes
+write their new keys and values to the same place of a ring, whenever they began: what a sample may
+attend to is a matter of the mask, so that nothing is cleared or moved when a row is filled anew.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -17,11 +16,27 @@ from r1reward_jax.rollout.sampler import SamplerConfig, next_tokens
 from r1reward_jax.types import Cache, LanguageModel, Params, PromptBatch, RolloutBatch
 
 
+class Prefilled(NamedTuple):
+    """R prompts behind their forward pass."""
+
+    hidden: Float[Array, "R D"]
+    """At the last token."""
+    k: Float[Array, "L R K S H"]
+    v: Float[Array, "L R K S H"]
+    lengths: Int[Array, " R"]
+    start: Int[Array, " R"]
+    """M-RoPE position of the first token behind the prompt."""
+    seen: Bool[Array, "R _"]
+    """Tokens of the prompt, for the repetition penalty; no columns without one."""
+
+
 class Slots(NamedTuple):
-    """The state of B rows with M samples each."""
+    """The state of B rows with M lanes each, for K samples."""
 
     step: Int[Array, ""]
     """Decode steps since the rows were made."""
+    first: Float[Array, "B D"]
+    """What the first token of every sample is chosen from."""
     hidden: Float[Array, "B M D"]
     """What the next tokens are chosen from."""
     cache: Cache
@@ -30,50 +45,73 @@ class Slots(NamedTuple):
     seeds: Int[Array, " B"]
     limits: Int[Array, " B"]
     """Longest completion of each row, at most C."""
+    numbers: Int[Array, "B M"]
+    """Which sample of its prompt a lane writes."""
+    begun: Int[Array, " B"]
+    """Samples that lanes have taken on."""
     running: Bool[Array, "B M"]
     out: RolloutBatch
+    prompt_seen: Bool[Array, "B _"]
+    """Tokens of the prompt, for the repetition penalty; no columns without one."""
     seen: Bool[Array, "B M _"]
-    """Tokens so far, prompt included, for the repetition penalty; no columns without one."""
+    """Tokens of the completion so far, for the same."""
 
 
-def empty_slots(
-    model: LanguageModel,
-    config: SamplerConfig,
-    params: Params,
-    inputs: PromptBatch,
-    *,
-    rows: int,
-    width: int,
-) -> Slots:
-    """Rows without prompts.
+def prefill(
+    model: LanguageModel, config: SamplerConfig, params: Params, inputs: PromptBatch
+) -> Prefilled:
+    """The forward pass of R prompts.
 
     Args:
       model: the policy.
       config: static settings.
-      params: of the policy; only shapes are used.
-      inputs: any prompts, for their shapes.
+      params: of the policy, in the dtype of the forward pass.
+      inputs: prompts; rows of a single token only fill the batch.
+    """
+    hidden, cache = model.prefill(params, inputs, samples=1, capacity=1)
+    marks = jnp.zeros((len(hidden), _penalty_columns(model, config, params)), bool)
+    if marks.shape[1]:
+        real = jnp.arange(inputs.tokens.shape[1]) < inputs.lengths[:, None]
+        mark = jax.vmap(lambda row, ids, is_real: row.at[ids].max(is_real))
+        marks = mark(marks, inputs.tokens, real)
+    start = inputs.lengths + inputs.rope_delta
+    return Prefilled(hidden, cache.prompt_k, cache.prompt_v, inputs.lengths, start, marks)
+
+
+def _penalty_columns(model: LanguageModel, config: SamplerConfig, params: Params) -> int:
+    if config.repetition_penalty == 1.0:
+        return 0
+    return jax.eval_shape(model.head, params).shape[1]
+
+
+def empty_slots(config: SamplerConfig, new: Prefilled, *, rows: int, width: int) -> Slots:
+    """Rows without prompts.
+
+    Args:
+      config: static settings.
+      new: any prompts, for their shapes.
       rows: B.
       width: S, tokens of the longest prompt.
     """
-    m, c = config.samples, config.max_new_tokens
-    prefill = functools.partial(model.prefill, samples=m, capacity=c)
-    hidden, cache = jax.eval_shape(prefill, params, inputs)
-    layers, _, heads, _, dim = cache.prompt_k.shape
-    prompt = jnp.zeros((layers, rows, heads, width, dim), cache.prompt_k.dtype)
-    own = jnp.zeros((layers, rows, heads, m, c, dim), cache.k.dtype)
-    vocabulary = jax.eval_shape(model.head, params).shape[1]
-    columns = vocabulary if config.repetition_penalty != 1.0 else 0
-    each = jnp.zeros(rows, jnp.int32)
+    m, c = config.at_once, config.max_new_tokens
+    layers, _, heads, _, dim = new.k.shape
+    prompt = jnp.zeros((layers, rows, heads, width, dim), new.k.dtype)
+    own = jnp.zeros((layers, rows, heads, m, c, dim), new.k.dtype)
+    each, lanes = jnp.zeros(rows, jnp.int32), jnp.zeros((rows, m), jnp.int32)
     return Slots(
-        jnp.int32(0),
-        jnp.zeros((rows, m, hidden.shape[-1]), hidden.dtype),
-        Cache(prompt, prompt, each, own, own),
-        each,
-        each,
-        each,
-        jnp.zeros((rows, m), bool),
-        _no_output(config, rows),
-        jnp.zeros((rows, m, columns), bool),
+        step=jnp.int32(0),
+        first=jnp.zeros((rows, new.hidden.shape[1]), new.hidden.dtype),
+        hidden=jnp.zeros((rows, m, new.hidden.shape[1]), new.hidden.dtype),
+        cache=Cache(prompt, prompt, each, own, own),
+        start=each,
+        seeds=each,
+        limits=each,
+        numbers=lanes,
+        begun=each + config.samples,
+        running=lanes > 0,
+        out=_no_output(config, rows),
+        prompt_seen=jnp.zeros((rows, new.seen.shape[1]), bool),
+        seen=jnp.zeros((rows, m, new.seen.shape[1]), bool),
     )
 
 
@@ -88,62 +126,70 @@ def _no_output(config: SamplerConfig, rows: int) -> RolloutBatch:
 
 
 def insert(
-    model: LanguageModel,
     config: SamplerConfig,
-    params: Params,
     slots: Slots,
-    inputs: PromptBatch,
+    new: Prefilled,
     rows: Int[Array, " R"],
     seeds: Int[Array, " R"],
     limits: Int[Array, " R"],
 ) -> Slots:
-    """Prefill R prompts and put them into rows, whatever those held.
+    """Put R prompts into rows, whatever those held.
 
     Args:
-      model: the policy.
       config: static settings.
-      params: of the policy, in the dtype of the forward pass.
       slots: before.
-      inputs: prompts, at most as wide as those of the slots.
+      new: prompts, at most as wide as those of the slots.
       rows: where each goes; those that only fill the batch point behind the last row.
       seeds: of each, for instance the record's number.
       limits: longest completion of each, at most C.
     """
-    m, width = config.samples, slots.cache.prompt_k.shape[3]
-    hidden, new = model.prefill(params, inputs, samples=m, capacity=config.max_new_tokens)
+    count, m = len(rows), config.at_once
 
     def put(old: Any, value: Any) -> Any:
         return old.at[rows].set(value, mode="drop")
 
     def put_cache(old: Any, value: Any) -> Any:
-        missing = width - value.shape[3]
-        value = jnp.pad(value, ((0, 0), (0, 0), (0, 0), (0, missing), (0, 0)))
-        return old.at[:, rows].set(value, mode="drop")
+        return old.at[:, rows, :, : value.shape[3]].set(value, mode="drop")
 
-    seen = slots.seen
-    if seen.shape[2]:
-        real = jnp.arange(inputs.tokens.shape[1]) < inputs.lengths[:, None]
-        marks = jnp.zeros((len(rows), seen.shape[2]), bool)
-        marks = jax.vmap(lambda mark, ids, is_real: mark.at[ids].max(is_real))(
-            marks, inputs.tokens, real
-        )
-        seen = put(seen, jnp.repeat(marks[:, None], m, axis=1))
+    def lanes(value: Any) -> Any:
+        return jnp.broadcast_to(value, (count, m, *value.shape[2:]))
+
     cache = slots.cache._replace(
-        prompt_k=put_cache(slots.cache.prompt_k, new.prompt_k),
-        prompt_v=put_cache(slots.cache.prompt_v, new.prompt_v),
-        prompt_lengths=put(slots.cache.prompt_lengths, inputs.lengths),
+        prompt_k=put_cache(slots.cache.prompt_k, new.k),
+        prompt_v=put_cache(slots.cache.prompt_v, new.v),
+        prompt_lengths=put(slots.cache.prompt_lengths, new.lengths),
     )
     return Slots(
-        slots.step,
-        put(slots.hidden, jnp.repeat(hidden[:, None], m, axis=1)),
-        cache,
-        put(slots.start, inputs.lengths + inputs.rope_delta),
-        put(slots.seeds, seeds),
-        put(slots.limits, limits),
-        put(slots.running, jnp.ones((len(rows), m), bool)),
-        jax.tree.map(put, slots.out, _no_output(config, len(rows))),
-        seen,
+        step=slots.step,
+        first=put(slots.first, new.hidden),
+        hidden=put(slots.hidden, lanes(new.hidden[:, None])),
+        cache=cache,
+        start=put(slots.start, new.start),
+        seeds=put(slots.seeds, seeds),
+        limits=put(slots.limits, limits),
+        numbers=put(slots.numbers, lanes(jnp.arange(m)[None])),
+        begun=put(slots.begun, m),
+        running=put(slots.running, True),
+        out=jax.tree.map(put, slots.out, _no_output(config, count)),
+        prompt_seen=put(slots.prompt_seen, new.seen),
+        seen=put(slots.seen, False),
     )
+
+
+def take(slots: Slots, rows: Int[Array, " R"]) -> Slots:
+    """Some of the rows, in this order: fewer rows, less to read at every step.
+
+    Args:
+      slots: before.
+      rows: distinct.
+    """
+    cache = Cache(*(x[rows] if x.ndim == 1 else x[:, rows] for x in slots.cache))
+    kept = {
+        name: jax.tree.map(lambda x: x[rows], value)
+        for name, value in slots._asdict().items()
+        if name not in ("step", "cache")
+    }
+    return Slots(step=slots.step, cache=cache, **kept)
 
 
 def advance(
@@ -174,10 +220,10 @@ def advance(
 
     def one_token(slots: Slots) -> Slots:
         logits = (slots.hidden @ head).astype(jnp.float32)
-        age = slots.out.lengths
-        token = next_tokens(config, logits, slots.seen, key, slots.seeds, age, temperature)
+        age = _ages(slots)
+        seen = slots.prompt_seen[:, None] | slots.seen
+        token = next_tokens(config, logits, seen, key, slots.seeds, slots.numbers, age, temperature)
         token = jnp.where(slots.running, token, config.pad_id)
-        out, running, seen = _record(config, slots, logits, token)
         ring = slots.step % config.max_new_tokens
         behind = (ring - jnp.arange(config.max_new_tokens)) % config.max_new_tokens
         hidden, cache = model.decode(
@@ -189,31 +235,54 @@ def advance(
             slots.cache,
             unroll=config.unroll,
         )
-        return slots._replace(
-            step=slots.step + 1, hidden=hidden, cache=cache, running=running, out=out, seen=seen
+        written = _record(config, slots, logits, token)
+        return _next_samples(
+            config, written._replace(step=slots.step + 1, hidden=hidden, cache=cache)
         )
 
     return jax.lax.while_loop(going, one_token, slots)
 
 
+def _ages(slots: Slots) -> Int[Array, "B M"]:
+    """Tokens that each lane has written of its sample."""
+    return jnp.take_along_axis(slots.out.lengths, slots.numbers, axis=1)
+
+
 def _record(
     config: SamplerConfig, slots: Slots, logits: Float[Array, "B M V"], token: Int[Array, "B M"]
-) -> tuple[RolloutBatch, Bool[Array, "B M"], Bool[Array, "B M _"]]:
-    """Note tokens and their log-probs where samples run, and which of them end with it."""
-    out, running, seen = slots.out, slots.running, slots.seen
-    logp = jnp.take_along_axis(jax.nn.log_softmax(logits), token[..., None], axis=-1)
-    here = running[..., None] & (jnp.arange(config.max_new_tokens) == out.lengths[..., None])
+) -> Slots:
+    """Note tokens and their log-probs where lanes run, and which of them end with it."""
+    out, running, seen, age = slots.out, slots.running, slots.seen, _ages(slots)
+    logp = jnp.take_along_axis(jax.nn.log_softmax(logits), token[..., None], axis=-1)[..., 0]
     ended = running & jnp.isin(token, jnp.asarray(config.eos_ids, jnp.int32))
     if seen.shape[2]:
         seen = seen | (running[..., None] & (jnp.arange(seen.shape[2]) == token[..., None]))
-    lengths = out.lengths + running
+    row = jnp.arange(len(token))[:, None]
+    number = jnp.where(running, slots.numbers, config.samples)  # of idle lanes: goes nowhere
     written = RolloutBatch(
-        jnp.where(here, token[..., None], out.tokens),
-        lengths,
-        out.finished | ended,
-        jnp.where(here, logp, out.logp),
+        out.tokens.at[row, number, age].set(token, mode="drop"),
+        out.lengths.at[row, number].set(age + 1, mode="drop"),
+        out.finished.at[row, number].set(ended, mode="drop"),
+        out.logp.at[row, number, age].set(logp, mode="drop"),
     )
-    return written, running & ~ended & (lengths < slots.limits[:, None]), seen
+    running = running & ~ended & (age + 1 < slots.limits[:, None])
+    return slots._replace(out=written, running=running, seen=seen)
+
+
+def _next_samples(config: SamplerConfig, slots: Slots) -> Slots:
+    """Lanes that are done take on the samples that nobody has begun."""
+    if config.at_once == config.samples:
+        return slots
+    done = ~slots.running
+    wanted = slots.begun[:, None] + jnp.cumsum(done, axis=1) - 1
+    fresh = done & (wanted < config.samples)
+    return slots._replace(
+        hidden=jnp.where(fresh[..., None], slots.first[:, None], slots.hidden),
+        numbers=jnp.where(fresh, wanted, slots.numbers),
+        begun=slots.begun + jnp.sum(fresh, axis=1),
+        running=slots.running | fresh,
+        seen=slots.seen & ~fresh[..., None],
+    )
 
 
 def sample(
@@ -232,9 +301,10 @@ def sample(
     """
     params = jax.tree.map(lambda p: p.astype(config.compute_dtype), params)
     rows, width = inputs.tokens.shape
-    slots = empty_slots(model, config, params, inputs, rows=rows, width=width)
+    new = prefill(model, config, params, inputs)
+    slots = empty_slots(config, new, rows=rows, width=width)
     limits = jnp.full(rows, config.max_new_tokens, jnp.int32)
     # rows of a single token only fill the batch
     places = jnp.where(inputs.lengths > 1, jnp.arange(rows), rows)
-    slots = insert(model, config, params, slots, inputs, places, seeds, limits)
+    slots = insert(config, slots, new, places, seeds, limits)
     return advance(model, config, params, slots, key, temperature, jnp.int32(rows)).out

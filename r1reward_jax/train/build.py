@@ -86,6 +86,7 @@ def make_engine(config: ConfigDict, policy: Policy) -> Engine:
         vocab_size=len(policy.processor.tokenizer),
         unroll=c.unroll,
         compute_dtype=jnp.dtype(config.model.compute_dtype),
+        lanes=c.lanes,
         top_k=c.top_k,
         top_p=c.top_p,
         repetition_penalty=c.repetition_penalty,
@@ -96,6 +97,7 @@ def make_engine(config: ConfigDict, policy: Policy) -> Engine:
         sampler,
         rows=c.rows,
         refill=min(-(-c.refill // ways) * ways, c.rows),
+        shrink=c.shrink,
         put_batch=functools.partial(put_batch, mesh=mesh),
         place=functools.partial(slot_shardings, mesh=mesh),
     )

@@ -65,15 +65,23 @@ def varied(rng) -> Prompt:
 
 def test_varied_batches_compile_nothing_after_warm_up(loaded, checkpoint, compilations):
     """Every bucket once, then 50 batches of other numbers of prompts, lengths, images and
-    completions: training forward, prefill and decode."""
+    completions: training forward, prefill and decode; with refills one by one between short and
+    long prompts, and rows that move together."""
     model, params, _ = loaded
     processor = qwen2_5_vl.Processor(checkpoint, BUCKETS)
     static = StepConfig(chunk=64, remat=False, compute_dtype=jnp.float32)
-    engine = make_engine((model, params, processor), rows=ROWS)
+    engines = [
+        make_engine((model, params, processor), rows=ROWS),
+        make_engine((model, params, processor), rows=ROWS, refill=1, shrink=2),
+    ]
 
     @jax.jit
     def train(params, batch):
         return batch_logprobs(model, params, batch, static)[0].sum()
+
+    def sample(engine, prompts):
+        out = engine.generate(params, prompts, samples=1, temperature=1.0, seed=0)
+        assert np.all(out.batch.lengths > 0) and len(out.completions) == len(prompts)
 
     def push(prompts, completions):
         encoded = [processor.encode(p) for p in prompts]
@@ -85,8 +93,8 @@ def test_varied_batches_compile_nothing_after_warm_up(loaded, checkpoint, compil
             capacity=NEW,
         )
         assert np.isfinite(train(params, batch))
-        out = engine.generate(params, prompts, samples=1, temperature=1.0, seed=0)
-        assert np.all(out.batch.lengths > 0) and len(out.completions) == len(prompts)
+        sample(engines[0], prompts)
+        sample(engines[1], prompts * 2)
         vision = batch.inputs.vision
         return batch.inputs.tokens.shape[1], vision and vision.window_slots.shape[-1]
 
@@ -97,6 +105,12 @@ def test_varied_batches_compile_nothing_after_warm_up(loaded, checkpoint, compil
         for images in ([], *([size] for size in SIZES))
     }
     assert len(warm) == 8
+    kinds = [
+        prompt(rng, images, words)
+        for words in (90, 4)
+        for images in ([], *([size] for size in SIZES))
+    ]
+    engines[1].warm_up(params, kinds, samples=1)
     count = len(compilations)
     assert count >= 16
     seen = {

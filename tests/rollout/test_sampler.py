@@ -19,7 +19,9 @@ from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch, slot_
 NEW = 12
 
 
-def make_engine(loaded, *, rows=3, refill=None, put_batch=lambda x: x, place=None, **changed):
+def make_engine(
+    loaded, *, rows=3, refill=None, shrink=1, put_batch=lambda x: x, place=None, **changed
+):
     """An engine whose sampler differs from a plain one by what is `changed`."""
     model, _, processor = loaded
     sampler = SamplerConfig(
@@ -38,6 +40,7 @@ def make_engine(loaded, *, rows=3, refill=None, put_batch=lambda x: x, place=Non
         replace(sampler, **changed),
         rows=rows,
         refill=refill or rows,
+        shrink=shrink,
         put_batch=put_batch,
         place=place,
     )

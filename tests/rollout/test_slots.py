@@ -10,7 +10,7 @@ import pytest
 from r1reward_jax.models.qwen2_5_vl import original
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.rollout.sampler import truncated
-from r1reward_jax.rollout.slots import advance, empty_slots, insert
+from r1reward_jax.rollout.slots import advance, empty_slots, insert, prefill
 from r1reward_jax.train.mesh import slot_shardings
 from r1reward_jax.types import InputError, Prompt
 from tests.rollout.test_sampler import NEW, make_engine, on_eight_devices
@@ -36,6 +36,39 @@ def test_refilled_rows_give_what_all_rows_at_once_give(loaded, many):
     assert np.all(lengths <= np.asarray(limits)[:, None]) and len(set(lengths.ravel())) > 4
     ended = {c.finish_reason for row in whole.completions for c in row if len(c.token_ids) < 3}
     assert "length" in ended
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+def test_lanes_go_on_with_the_next_sample(loaded, many, lanes):
+    """Five samples of each prompt, fewer of them at a time: nobody notices, rows are busier."""
+    prompts, limits = many
+    settings = {"samples": 5, "temperature": 1.0, "seed": 2}
+    changed = {"repetition_penalty": 1.2, "top_p": 0.9, "eos_ids": tuple(range(100, 140))}
+    engines = [make_engine(loaded, rows=4, refill=2, lanes=n, **changed) for n in (0, lanes)]
+    whole, parts = (e.generate(loaded[1], prompts[:6], **settings) for e in engines)
+    assert parts.completions == whole.completions
+    np.testing.assert_allclose(parts.batch.logp, whole.batch.logp, atol=1e-4)
+    assert parts.occupancy > whole.occupancy
+    assert len({len(c.token_ids) for row in whole.completions for c in row}) > 1
+
+
+def test_the_last_rows_move_together(loaded, many):
+    """Same completions, same steps, on fewer rows towards the end; few prompts begin with few."""
+    prompts, limits = many
+    settings = {"samples": 2, "temperature": 1.0, "seed": 5, "limits": limits}
+    still = make_engine(loaded, rows=12, refill=2)
+    moving = make_engine(loaded, rows=12, refill=2, shrink=2)
+    assert moving.sizes == [12, 6, 4, 2] and still.sizes == [12]
+    whole, parts = (e.generate(loaded[1], prompts, **settings) for e in (still, moving))
+    assert parts.completions == whole.completions and parts.steps == whole.steps
+    assert parts.occupancy > 1.2 * whole.occupancy
+    ((_, jitted),) = moving._jitted.items()
+    assert jitted.advance._cache_size() == 4
+    few = moving.generate(loaded[1], prompts[:3], **settings | {"limits": limits[:3]})
+    assert few.completions == whole.completions[:3]
+    assert few.batch.lengths.sum() / few.occupancy <= 2 * 4 * few.steps  # four rows, not twelve
+    with pytest.raises(InputError, match="shrink 0"):
+        make_engine(loaded, shrink=0)
 
 
 def test_the_order_of_prompts_does_not_matter(loaded, many):
@@ -69,10 +102,14 @@ def test_eight_devices_refill_like_one(loaded, many):
 
 
 def slots_of(loaded, rows=3, width=128):
-    model, params, processor = loaded
     config = make_engine(loaded).config
+    return empty_slots(config, prefilled(loaded, config), rows=rows, width=width)
+
+
+def prefilled(loaded, config):
+    model, params, processor = loaded
     inputs = jax.tree.map(jnp.asarray, processor.collate([processor.encode(text_prompt(4))]))
-    return empty_slots(model, config, params, inputs, rows=rows, width=width)
+    return jax.jit(functools.partial(prefill, model, config))(params, inputs)
 
 
 def text_prompt(words: int) -> Prompt:
@@ -83,18 +120,17 @@ def test_refill_and_decoding_copy_no_cache(loaded):
     """All that is donated is written in place."""
     model, params, processor = loaded
     config = make_engine(loaded).config
-    slots = slots_of(loaded, rows=8, width=1024)
-    inputs = jax.tree.map(jnp.asarray, processor.collate([processor.encode(text_prompt(4))]))
+    slots, new = slots_of(loaded, rows=8, width=1024), prefilled(loaded, config)
     one = jnp.zeros(1, jnp.int32)
     donated = sum(x.nbytes for x in jax.tree.leaves(slots))
-    functions = {
-        insert: (params, slots, inputs, one, one, one),
-        advance: (params, slots, jax.random.key(0), jnp.float32(1.0), jnp.int32(1)),
-    }
-    for function, arguments in functions.items():
-        jitted = jax.jit(functools.partial(function, model, config), donate_argnums=1)
-        memory = jitted.lower(*arguments).compile().memory_analysis()
-        assert memory.alias_size_in_bytes == donated, function
+    fill = jax.jit(functools.partial(insert, config), donate_argnums=0)
+    decode = jax.jit(functools.partial(advance, model, config), donate_argnums=1)
+    for lowered in (
+        fill.lower(slots, new, one, one, one),
+        decode.lower(params, slots, jax.random.key(0), jnp.float32(1.0), jnp.int32(1)),
+    ):
+        memory = lowered.compile().memory_analysis()
+        assert memory.alias_size_in_bytes == donated
     layer = sum(x.nbytes for x in slots.cache) / 3  # of which advance may look at one at a time
     assert memory.temp_size_in_bytes < 1.5 * layer
 
