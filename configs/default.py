@@ -11,6 +11,7 @@ def get_config() -> ConfigDict:
     c = ConfigDict()
     c.seed = 0  # of weights, order of data and samples
     c.workdir = ""  # run directory: configs, metrics, checkpoints, rollouts, results
+    c.profile_step = 0  # update (sft) or iteration (rl) traced by JAX's profiler; 0: none
     c.template = "full"  # wording of the prompts: full or brief (see prompts.TEMPLATES)
 
     c.model = ConfigDict()

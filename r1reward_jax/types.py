@@ -11,7 +11,7 @@ Host-side types are frozen dataclasses, device-side ones NamedTuples of arrays (
 Rows are right-padded and carry their length.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -296,6 +296,14 @@ class Processor(Protocol):
 
 class Judge(Protocol):
     """Says whether an analysis supports a verdict."""
+
+    group: int
+    """Pairs that are best given to it together."""
+
+    def start(self, pairs: Sequence[tuple[str, Verdict]]) -> Callable[[], Sequence[float | None]]:
+        """Begin as `score`, return at once; what is returned waits for the answers. Several may be
+        under way; all processes start and wait in the same order."""
+        ...
 
     def score(self, pairs: Sequence[tuple[str, Verdict]]) -> Sequence[float | None]:
         """P(supports) of each (analysis, verdict); None where the judge gave no answer."""

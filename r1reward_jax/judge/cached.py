@@ -1,13 +1,19 @@
-"""What every judge stands behind: each pair is judged once per run."""
+"""What every judge stands behind: each pair is judged once per run, in groups that are worth it."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from r1reward_jax.types import Judge, Verdict
 
+Pair = tuple[str, Verdict]
+
 
 class CachedJudge:
-    """Remembers the answers of a judge, whose parameters do not change, by (analysis, verdict)."""
+    """Remembers the answers of a judge, whose parameters do not change, by (analysis, verdict).
+
+    New pairs are collected until they make a group; when one of them is waited for, those that
+    there are go out at once.
+    """
 
     def __init__(self, judge: Judge, *, lines: int = 0, size: int = 100_000):
         """
@@ -16,22 +22,76 @@ class CachedJudge:
           lines: show it only so many last lines of an analysis (the release: 3); 0 for all.
           size: answers that are kept, the latest ones.
         """
-        self.judge, self.lines, self.size = judge, lines, size
-        self._known: OrderedDict[tuple[str, Verdict], float] = OrderedDict()
+        self.judge, self.lines, self.size, self.group = judge, lines, size, judge.group
+        self._known: OrderedDict[Pair, float] = OrderedDict()
+        self._filling = _Group(judge)
+        self._open: dict[Pair, _Group] = {}
+        """Where pairs without answer are."""
 
-    def score(self, pairs: Sequence[tuple[str, Verdict]]) -> list[float | None]:
-        """As the judge's own; pairs without verdict are asked again the next time."""
-        shown: list[tuple[str, Verdict]] = [(last_lines(a, self.lines), v) for a, v in pairs]
-        new = [pair for pair in dict.fromkeys(shown) if pair not in self._known]
-        answers = dict(zip(new, self.judge.score(new) if new else [], strict=True))
-        answers |= {pair: self._known[pair] for pair in shown if pair in self._known}
-        for pair in shown:
-            if (answer := answers[pair]) is not None:
-                self._known[pair] = answer
-                self._known.move_to_end(pair)
-        while len(self._known) > self.size:
+    def start(self, pairs: Sequence[Pair]) -> Callable[[], list[float | None]]:
+        """As `types.Judge`; pairs without verdict are asked again the next time."""
+        shown: list[Pair] = [(last_lines(a, self.lines), v) for a, v in pairs]
+        known = {pair: self._known[pair] for pair in shown if pair in self._known}
+        for pair in dict.fromkeys(shown):
+            if pair not in known and pair not in self._open:
+                self._collect(pair)
+        groups = {pair: self._open[pair] for pair in shown if pair not in known}
+
+        def wait() -> list[float | None]:
+            answers: dict[Pair, float | None] = dict(known)
+            for pair, group in groups.items():
+                answers[pair] = self._answer(pair, group)
+            for pair in shown:
+                self._remember(pair, answers[pair])
+            return [answers[pair] for pair in shown]
+
+        return wait
+
+    def score(self, pairs: Sequence[Pair]) -> list[float | None]:
+        """As the judge's own."""
+        return self.start(pairs)()
+
+    def _collect(self, pair: Pair) -> None:
+        group = self._open[pair] = self._filling
+        group.pairs.append(pair)
+        if len(group.pairs) == self.group:
+            group.ask()
+            self._filling = _Group(self.judge)
+
+    def _answer(self, pair: Pair, group: "_Group") -> float | None:
+        if group is self._filling:
+            self._filling = _Group(self.judge)
+        answer = group.answers()[pair]
+        if self._open.get(pair) is group:
+            del self._open[pair]
+        return answer
+
+    def _remember(self, pair: Pair, answer: float | None) -> None:
+        if answer is not None:
+            self._known[pair] = answer
+            self._known.move_to_end(pair)
+        if len(self._known) > self.size:
             self._known.popitem(last=False)
-        return [answers[pair] for pair in shown]
+
+
+class _Group:
+    """Pairs that go to the judge together."""
+
+    def __init__(self, judge: Judge):
+        self.judge, self.pairs = judge, list[Pair]()
+        self._wait: Callable[[], Sequence[float | None]] | None = None
+        self._answers: dict[Pair, float | None] | None = None
+
+    def ask(self) -> Callable[[], Sequence[float | None]]:
+        """Once; what it returns waits."""
+        self._wait = self._wait or self.judge.start(self.pairs)
+        return self._wait
+
+    def answers(self) -> dict[Pair, float | None]:
+        """Waits for them."""
+        if self._answers is None:
+            self._answers = dict(zip(self.pairs, self.ask()(), strict=True))
+        return self._answers
 
 
 def last_lines(text: str, count: int) -> str:

@@ -14,7 +14,15 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from r1reward_jax.prompts import Template, judge_prompt
-from r1reward_jax.types import Array, LanguageModel, Params, PromptBatch, Verdict, check
+from r1reward_jax.types import (
+    Array,
+    EncodedPrompt,
+    LanguageModel,
+    Params,
+    PromptBatch,
+    Verdict,
+    check,
+)
 
 
 def support_probability(
@@ -37,7 +45,7 @@ def support_probability(
 
 
 class LocalJudge:
-    """Scores (analysis, verdict) pairs in batches of a fixed number of rows."""
+    """Scores (analysis, verdict) pairs in batches of a fixed number of rows (`group`)."""
 
     def __init__(
         self,
@@ -61,7 +69,9 @@ class LocalJudge:
           put_batch: puts a host batch on the judge's mesh.
         """
         self.params, self.processor, self.template = params, processor, template
-        self.rows, self.put_batch = rows, put_batch
+        self.group, self.put_batch = rows, put_batch
+        self.calls = 0
+        """Batches that were given to the devices."""
         words = (template.supports, template.contradicts)
         answers = np.asarray([processor.token_id(w) for w in words], np.int32)
         self._step = jax.jit(
@@ -70,8 +80,8 @@ class LocalJudge:
             )
         )
 
-    def score(self, pairs: Sequence[tuple[str, Verdict]]) -> list[float | None]:
-        """The probability, for each (analysis, verdict), that the analysis supports the verdict.
+    def start(self, pairs: Sequence[tuple[str, Verdict]]) -> Callable[[], list[float | None]]:
+        """As `types.Judge`: the batches are dispatched, and run behind what the devices do already.
 
         Each distinct pair is judged once. None for an analysis that is too long for the judge, or
         a score that is not a number.
@@ -81,12 +91,26 @@ class LocalJudge:
             for pair in dict.fromkeys(pairs)
         }
         fitting = [pair for pair, prompt in prompts.items() if self.processor.fits(prompt)]
-        found: dict[tuple[str, Verdict], float] = {}
-        for start in range(0, len(fitting), self.rows):
-            part = fitting[start : start + self.rows]
-            inputs = self.processor.collate([prompts[pair] for pair in part], rows=self.rows)
-            check(inputs)
-            scores = np.asarray(self._step(self.params, self.put_batch(inputs)))
-            answers = zip(part, scores[: len(part)].tolist(), strict=True)
-            found |= {pair: score for pair, score in answers if score == score}  # NaN: no verdict
-        return [found.get(pair) for pair in pairs]
+        fitting.sort(key=lambda pair: len(prompts[pair].token_ids))  # alike in length: less padding
+        parts = [fitting[i : i + self.group] for i in range(0, len(fitting), self.group)]
+        scores = [self._dispatch([prompts[pair] for pair in part]) for part in parts]
+
+        def wait() -> list[float | None]:
+            found = {}
+            for part, answers in zip(parts, scores, strict=True):
+                found |= dict(zip(part, np.asarray(answers)[: len(part)].tolist(), strict=True))
+            known = {pair: p for pair, p in found.items() if p == p}  # NaN: no verdict
+            return [known.get(pair) for pair in pairs]
+
+        return wait
+
+    def score(self, pairs: Sequence[tuple[str, Verdict]]) -> list[float | None]:
+        """The probability, for each (analysis, verdict), that the analysis supports the verdict."""
+        return self.start(pairs)()
+
+    def _dispatch(self, prompts: Sequence[EncodedPrompt]) -> Float[Array, " B"]:
+        """One call of the device."""
+        inputs = self.processor.collate(prompts, rows=self.group)
+        check(inputs)
+        self.calls += 1
+        return self._step(self.params, self.put_batch(inputs))

@@ -7,13 +7,16 @@ several processes asks and tells the others.
 
 import asyncio
 import email.utils
+import itertools
 import logging
 import math
 import random
+import threading
 import time
+import weakref
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,30 +84,42 @@ class RemoteJudge:
             raise InputError("judge.model: name the model that the server serves")
         if config.concurrency < 1 or config.timeout_s <= 0 or config.budget_s <= 0:
             raise InputError("judge: concurrency, timeout_s and budget_s must be above 0")
-        self.template, self.config = template, config
+        self.template, self.config, self.group = template, config, config.concurrency
+        self._numbers = itertools.count()
+        self._background, self._gate = _Background(), asyncio.Semaphore(config.concurrency)
         self.failures: Counter[str] = Counter()
         """Requests that ended without verdict, by kind; "retried" counts further attempts."""
+
+    def start(self, pairs: Sequence[Pair]) -> Callable[[], list[float | None]]:
+        """As `types.Judge`: requests go out while the caller does something else; all that are
+        under way share `concurrency`."""
+        asked = None
+        if jax.process_index() == 0 and pairs:
+            asked = self._background.run(self._answers(pairs))
+
+        def wait() -> list[float | None]:
+            answers = np.full(len(pairs), np.nan) if asked is None else asked.result()
+            if jax.process_count() > 1:
+                answers = multihost_utils.broadcast_one_to_all(answers)
+            return [None if math.isnan(a) else float(a) for a in answers]
+
+        return wait
 
     def score(self, pairs: Sequence[Pair]) -> list[float | None]:
         """The probability of each (analysis, verdict) that the one supports the other; None where
         there is no answer. Never raises for what the server does."""
-        answers = np.full(len(pairs), np.nan)
-        if jax.process_index() == 0 and pairs:
-            answers = self._answers(pairs)
-        if jax.process_count() > 1:
-            answers = multihost_utils.broadcast_one_to_all(answers)
-        return [None if math.isnan(a) else float(a) for a in answers]
+        return self.start(pairs)()
 
-    def _answers(self, pairs: Sequence[Pair]) -> np.ndarray:
-        answers = self._ask(pairs)
+    async def _answers(self, pairs: Sequence[Pair]) -> np.ndarray:
+        answers = await self._ask_all(pairs)
         missing = np.flatnonzero(np.isnan(answers))
         if len(missing) > self.config.pause_share * len(pairs):
             log.warning(
                 "judge %s: no verdict on %d of %d pairs (%s); asking again in %g s",
                 *(self.config.url, len(missing), len(pairs), self._kinds(), self.config.pause_s),
             )
-            time.sleep(self.config.pause_s)
-            answers[missing] = self._ask([pairs[int(i)] for i in missing])
+            await asyncio.sleep(self.config.pause_s)
+            answers[missing] = await self._ask_all([pairs[int(i)] for i in missing])
             left = int(np.isnan(answers).sum())
             if left > self.config.pause_share * len(pairs):
                 log.warning("judge: still %d without verdict, which earn no consistency", left)
@@ -113,23 +128,17 @@ class RemoteJudge:
     def _kinds(self) -> str:
         return ", ".join(f"{kind} {count}" for kind, count in sorted(self.failures.items()))
 
-    def _ask(self, pairs: Sequence[Pair]) -> np.ndarray:
-        """In a thread with an event loop of its own: a notebook has one already."""
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, self._ask_all(pairs)).result()
-
     async def _ask_all(self, pairs: Sequence[Pair]) -> np.ndarray:
         c, answers = self.config, np.full(len(pairs), np.nan)
-        gate = asyncio.Semaphore(c.concurrency)
         headers = {"Authorization": f"Bearer {c.api_key}"} if c.api_key else {}
         limits = httpx2.Limits(max_connections=c.concurrency)
         timeout = httpx2.Timeout(c.timeout_s)
         async with httpx2.AsyncClient(headers=headers, limits=limits, timeout=timeout) as client:
 
             async def one(row: int) -> None:
-                async with gate:
+                async with self._gate:
                     try:
-                        answers[row] = await self._answer(client, row, pairs[row])
+                        answers[row] = await self._answer(client, pairs[row])
                     except _NoAnswer as error:
                         self.failures[error.kind] += 1
 
@@ -145,11 +154,11 @@ class RemoteJudge:
         self.failures = +self.failures
         return answers
 
-    async def _answer(self, client: httpx2.AsyncClient, row: int, pair: Pair) -> float:
+    async def _answer(self, client: httpx2.AsyncClient, pair: Pair) -> float:
         """One pair, tried until it is answered or no further attempt is left."""
         for attempt in range(self.config.retries + 1):
             try:
-                return await self._request(client, row, pair)
+                return await self._request(client, pair)
             except _NoAnswer as error:
                 if not error.again or attempt == self.config.retries:
                     raise
@@ -159,7 +168,7 @@ class RemoteJudge:
                 await asyncio.sleep(max(wait, error.after_s))
         raise AssertionError
 
-    async def _request(self, client: httpx2.AsyncClient, row: int, pair: Pair) -> float:
+    async def _request(self, client: httpx2.AsyncClient, pair: Pair) -> float:
         c, prompt = self.config, judge_prompt(*pair, self.template)
         body = {
             "model": c.model,
@@ -172,7 +181,7 @@ class RemoteJudge:
             "logprobs": True,
             "top_logprobs": 20,
         }
-        ours = {"X-Request-Id": f"row-{row}"}
+        ours = {"X-Request-Id": f"pair-{next(self._numbers)}"}
         url = f"{c.url.rstrip('/')}/chat/completions"
         try:
             # the client's own timeout starts anew with every byte that arrives
@@ -195,6 +204,42 @@ class RemoteJudge:
         if probability is None:
             raise _NoAnswer("malformed", again=True)
         return probability
+
+
+class _Background:
+    """An event loop in a thread of its own: a notebook has one already, and callers go on."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, work: Coroutine[Any, Any, np.ndarray]) -> "Future[np.ndarray]":
+        """Begin; the future holds the result."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            thread = threading.Thread(target=_serve, args=(self._loop,), daemon=True)
+            thread.start()
+            weakref.finalize(self, _stop, self._loop, thread)
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.run_until_complete(_cancel_rest())
+    loop.close()
+
+
+async def _cancel_rest() -> None:
+    """What a run that was interrupted has left."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    loop.call_soon_threadsafe(loop.stop)
+    if thread is not threading.current_thread():
+        thread.join()
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

@@ -233,7 +233,8 @@ class _Run:
 
     def rollout(self, on_done: Callable[[int, list[Completion]], None]) -> Rollout:
         """Decode all prompts."""
-        slots, ended, steps, room = None, [], 0, 0
+        slots: Any = None
+        ended, steps, room = [], 0, 0
         while self.waiting or self.owners:
             while self.waiting and len(self.free) >= self._wanted():
                 slots = self._fill(slots)

@@ -15,6 +15,7 @@ from r1reward_jax.train.metrics import MetricsLog, progress
 from r1reward_jax.train.objectives import Objective
 from r1reward_jax.train.state import init_state
 from r1reward_jax.train.step import jit_step
+from r1reward_jax.train.timeline import profiled
 from r1reward_jax.types import Params
 
 
@@ -62,7 +63,10 @@ def fit(
     reported, at = first, time.perf_counter()
     for number in progress(range(first + 1, steps + 1), phase):
         rows = next(batches)
-        state, metrics = step(state, put_batch(rows, mesh))
+        with profiled(config, number):
+            state, metrics = step(state, put_batch(rows, mesh))
+            if number == config.profile_step:
+                jax.block_until_ready(metrics)
         if last:  # of the update before: steps are dispatched ahead, this one still runs
             guard.watch(number - 1, float(last[0]), last[1], state)
         last = metrics["loss/skipped"], rows

@@ -3,7 +3,6 @@
 records -> prompts -> rollout -> completions -> rewards -> advantages -> batch -> updates.
 """
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
 from r1reward_jax.rl.advantages import BASELINES, KL
 from r1reward_jax.rl.losses import AGGREGATES, LOSSES
 from r1reward_jax.rl.rewards import RewardWeights
-from r1reward_jax.rollout.engine import Engine
+from r1reward_jax.rollout.engine import Engine, Rollout
 from r1reward_jax.train.build import Policy, optimizer_for
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.guard import Guard
@@ -32,8 +31,9 @@ from r1reward_jax.train.rollouts import (
     times,
     write_rollouts,
 )
-from r1reward_jax.train.scoring import Scoring, score
+from r1reward_jax.train.scoring import Judging, Scoring, score
 from r1reward_jax.train.state import init_state
+from r1reward_jax.train.timeline import Timeline, profiled
 from r1reward_jax.train.updates import (
     Compiled,
     compile_updates,
@@ -42,7 +42,15 @@ from r1reward_jax.train.updates import (
     update,
     update_order,
 )
-from r1reward_jax.types import InputError, Judge, Params, PreferenceRecord, Processor
+from r1reward_jax.types import (
+    InputError,
+    Judge,
+    Params,
+    PreferenceRecord,
+    Processor,
+    RewardBreakdown,
+    Verdict,
+)
 
 COLUMNS = (
     "reward/total",
@@ -118,52 +126,76 @@ def run_rl(
     guard = Guard(config.optimizer.max_skipped, log, checkpoints)
 
     for iteration in progress(range(first, c.iterations), "rl"):
-        clock = [time.perf_counter()]
-        chosen = _records(config, records, iteration)
-        rollout = engine.generate(
-            state.params,
-            [evaluator_prompt(r, TEMPLATES[config.template]) for r in chosen],
-            samples=c.samples,
-            temperature=c.temperature,
-            seed=config.seed,
-            first_row=iteration * len(chosen),
-        )
-        clock.append(time.perf_counter())
-
-        chosen = repeat(chosen, c.samples)
-        labels = [r.preferred for r in chosen]
-        rewards, judged = score(
-            flat(rollout), labels, judge, _scoring(config), swapped=_swapped(config)
-        )
-        clock.append(time.perf_counter())
-
-        batch = rollout_batch(rollout, policy.processor, engine.config.max_new_tokens)
-        parts = [put_batch(part, mesh) for part in split(batch, c.rollout_batch // c.train_batch)]
-        totals = np.asarray([r.total for r in rewards], np.float32)
-        reference = policy.params if c.kl_coef else None
-        parts, prepared = prepare(compiled, state.params, reference, parts, totals, mesh)
-        order = update_order(config, iteration)
-        state, updated, skipped = update(compiled, state, parts, order)
-        prepared = jax.device_get(prepared)
-        clock.append(time.perf_counter())
+        line, number = Timeline(), iteration + 1
+        with profiled(config, number):
+            chosen = _records(config, records, iteration)
+            rollout, rewards, judged = _sample(
+                config, engine, judge, state.params, chosen, iteration, line
+            )
+            with line.phase("logprobs"):
+                batch = rollout_batch(rollout, policy.processor, engine.config.max_new_tokens)
+                count = c.rollout_batch // c.train_batch
+                parts = [put_batch(part, mesh) for part in split(batch, count)]
+                totals = np.asarray([r.total for r in rewards], np.float32)
+                reference = policy.params if c.kl_coef else None
+                parts, prepared = prepare(compiled, state.params, reference, parts, totals, mesh)
+                prepared = jax.device_get(prepared)
+            with line.phase("update"):
+                order = update_order(config, iteration)
+                state, updated, skipped = update(compiled, state, parts, order)
 
         # of the tokens of the first update, and of the others where the trainer's are known
         gap = np.maximum(updated["loss/sampler_gap_max"], prepared["loss/sampler_gap_max"])
         values = updated | prepared | judged | rollout_metrics(rollout, rewards)
         values["loss/sampler_gap_max"] = float(gap)
-        values |= times(clock, int(batch.mask.sum()))
-        log.write("rl", iteration + 1, values)
-        log.show("rl", iteration + 1, values, COLUMNS)
-        _warn_of_gap(iteration + 1, values["loss/sampler_gap_max"], _gap_limit(config))
-        write_rollouts(log, iteration + 1, chosen, rollout, rewards)
-        for number, (k, bad) in enumerate(zip(order, skipped, strict=True), 1):
-            guard.watch(iteration * updates + number, bad, parts[k], state)
-        if checkpoints and (checkpoints.due(iteration + 1) or iteration + 1 == c.iterations):
-            checkpoints.save(state)
+        values |= times(line, int(batch.mask.sum()))
+        log.write("rl", number, values)
+        log.show("rl", number, values, COLUMNS)
+        _warn_of_gap(number, values["loss/sampler_gap_max"], _gap_limit(config))
+        write_rollouts(log, number, repeat(chosen, c.samples), rollout, rewards)
+        for nth, (k, bad) in enumerate(zip(order, skipped, strict=True), 1):
+            guard.watch(iteration * updates + nth, bad, parts[k], state)
+        with line.phase("checkpoint"):
+            if checkpoints and (checkpoints.due(number) or number == c.iterations):
+                checkpoints.save(state)
+        log.write_timeline("rl", number, line.rows())
     return state.params
 
 
 # ------------------------------------------------------------------- rollouts
+
+
+def _sample(
+    config: ConfigDict,
+    engine: Engine,
+    judge: Judge | None,
+    params: Params,
+    chosen: Sequence[PreferenceRecord],
+    iteration: int,
+    line: Timeline,
+) -> tuple[Rollout, list[RewardBreakdown], dict[str, float]]:
+    """Completions of the chosen records, their rewards, and the judge's metrics. The judge reads
+    what has ended while the rest is being written."""
+    c, template = config.rl, TEMPLATES[config.template]
+    judging = Judging(judge, [r.preferred for r in chosen], c.samples)
+    with line.phase("rollout"):
+        rollout = engine.generate(
+            params,
+            [evaluator_prompt(r, template) for r in chosen],
+            samples=c.samples,
+            temperature=c.temperature,
+            seed=config.seed,
+            first_row=iteration * len(chosen),
+            on_done=judging.add,
+        )
+    line.add("host", rollout.host)
+    with line.phase("judge"):
+        answers = judging.answers()
+    with line.phase("host"):
+        labels: list[Verdict | None] = [r.preferred for r in repeat(chosen, c.samples)]
+        settings, swapped = _scoring(config), _swapped(config)
+        rewards, judged = score(flat(rollout), labels, answers, settings, swapped=swapped)
+    return rollout, rewards, judged
 
 
 def _records(config: ConfigDict, records: Sequence[PreferenceRecord], iteration: int) -> list:

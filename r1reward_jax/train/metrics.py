@@ -1,10 +1,14 @@
-"""Where a run's numbers go: a jsonl line per step, and a running table to watch."""
+"""Where a run's numbers go: a jsonl line per step, and a running table to watch.
+
+`metrics.jsonl` has the metrics, `timeline.jsonl` the phases of a step with their beginnings and
+ends.
+"""
 
 import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from etils import epath
@@ -51,8 +55,10 @@ METRICS = {
     "judge/calls": "pairs given to the judge",
     "judge/no_verdict": "pairs to which the judge gave no answer; their consistency is 0",
     "time/rollout_s": "seconds of sampling",
-    "time/score_s": "seconds of rewards and judge",
-    "time/update_s": "seconds of log-probs and updates",
+    "time/host_s": "seconds of text, parsing and rewards; most of them while the devices sample",
+    "time/judge_s": "seconds of waiting for the judge behind the sampling",
+    "time/logprobs_s": "seconds of batches, log-probs and advantages",
+    "time/update_s": "seconds of updates",
     "time/step_s": "seconds of a step",
     "time/rollout_tokens_per_s": "completion tokens per second of sampling",
     "time/tokens_per_s": "completion tokens per second of a whole iteration",
@@ -66,29 +72,40 @@ class MetricsLog:
     def __init__(self, path: str):
         self.path = epath.Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.timeline = self.path.with_name("timeline.jsonl")
         self._columns: tuple[str, ...] = ()
 
     def write(self, phase: str, step: int, values: Mapping[str, Any]) -> None:
         """One line. Raises KeyError for a name that is not in METRICS."""
-        row = {"phase": phase, "step": step, "at": round(time.time(), 3)}
+        row = {}
         for name, value in values.items():
             METRICS[name]
             row[name] = float(value)
             if not math.isfinite(row[name]):
                 row[name] = str(row[name])  # json has no word for it
-        with open(self.path, "a") as file:
-            file.write(json.dumps(row) + "\n")
+        _append(self.path, phase, step, row)
+
+    def write_timeline(self, phase: str, step: int, spans: Sequence[Sequence[Any]]) -> None:
+        """One line of `timeline.jsonl`.
+
+        Args:
+          phase: of the run.
+          step: of the phase.
+          spans: name, begin and end in seconds since the step began.
+        """
+        _append(self.timeline, phase, step, {"spans": spans})
 
     def rewind(self, phase: str, step: int) -> None:
         """Forget a phase's lines behind `step`: a resumed run writes them again."""
-        if not self.path.exists():
-            return
-        rows = self.path.read_text().splitlines(keepends=True)
-        kept = [r for r in rows if r.endswith("\n") and not _is_later(json.loads(r), phase, step)]
-        if len(kept) < len(rows):
-            part = self.path.with_name(self.path.name + ".part")
-            part.write_text("".join(kept))
-            part.replace(self.path)
+        for path in (self.path, self.timeline):
+            rows = path.read_text().splitlines(keepends=True) if path.exists() else []
+            kept = [
+                r for r in rows if r.endswith("\n") and not _is_later(json.loads(r), phase, step)
+            ]
+            if len(kept) < len(rows):
+                part = path.with_name(path.name + ".part")
+                part.write_text("".join(kept))
+                part.replace(path)
 
     def show(
         self, phase: str, step: int, values: Mapping[str, Any], columns: Iterable[str]
@@ -100,6 +117,12 @@ class MetricsLog:
             say(f"{'phase':>12} {'step':>6} " + " ".join(f"{c.split('/')[1]:>12}" for c in columns))
         cells = " ".join(f"{float(values[c]):12.4f}" for c in columns)
         say(f"{phase:>12} {step:>6} {cells}")
+
+
+def _append(path: epath.Path, phase: str, step: int, values: Mapping[str, Any]) -> None:
+    row = {"phase": phase, "step": step, "at": round(time.time(), 3), **values}
+    with open(path, "a") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def _is_later(row: Mapping[str, Any], phase: str, step: int) -> bool:

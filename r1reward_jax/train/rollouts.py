@@ -1,6 +1,7 @@
 """What an RL iteration leaves behind: its metrics and a file with its completions."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from r1reward_jax.rl.rewards import self_corrects
 from r1reward_jax.rollout.engine import Rollout
 from r1reward_jax.train.batches import make_train_batch
 from r1reward_jax.train.metrics import MetricsLog
+from r1reward_jax.train.timeline import Timeline
 from r1reward_jax.types import Completion, Processor, RewardBreakdown, TrainBatch
 
 T = TypeVar("T")
@@ -73,16 +75,14 @@ def rollout_metrics(rollout: Rollout, rewards: list[RewardBreakdown]) -> dict[st
     }
 
 
-def times(clock: list[float], rollout_tokens: int) -> dict[str, float]:
-    """Seconds of the phases, whose ends `clock` holds, and completion tokens per second."""
-    rollout, scored, updated = (b - a for a, b in zip(clock, clock[1:]))
-    return {
-        "time/rollout_tokens_per_s": rollout_tokens / rollout,
-        "time/tokens_per_s": rollout_tokens / (clock[-1] - clock[0]),
-        "time/rollout_s": rollout,
-        "time/score_s": scored,
-        "time/update_s": updated,
-        "time/step_s": clock[-1] - clock[0],
+def times(line: Timeline, tokens: int) -> dict[str, float]:
+    """Seconds of the phases of a step that ends now, and completion tokens per second."""
+    phases = ("rollout", "host", "judge", "logprobs", "update")
+    step = time.perf_counter() - line.began
+    return {f"time/{name}_s": line.seconds(name) for name in phases} | {
+        "time/rollout_tokens_per_s": tokens / line.seconds("rollout"),
+        "time/tokens_per_s": tokens / step,
+        "time/step_s": step,
     }
 
 

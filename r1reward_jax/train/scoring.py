@@ -1,7 +1,7 @@
-"""Rewards of a batch of completions, on the host: text rewards first, then the judge."""
+"""Rewards of a batch of completions, on the host. The judge is asked while others are written."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,44 +33,79 @@ class Scoring:
     """Tokens at which it costs all."""
 
 
+class Judging:
+    """Asks a judge about completions as they come in.
+
+    Only where the result is 1: consistency is multiplied by the result, so elsewhere the reward is
+    the same without it.
+    """
+
+    def __init__(self, judge: Judge | None, preferred: Sequence[Verdict | None], samples: int):
+        """
+        Args:
+          judge: None leaves consistency at 0.
+          preferred: the label of each prompt.
+          samples: completions of each prompt.
+
+        Raises:
+          InputError: a prompt has no label.
+        """
+        if None in preferred:
+            raise InputError(f"prompt {preferred.index(None)} has no label; rewards need one")
+        self.judge, self.preferred, self.samples = judge, preferred, samples
+        self._started: list[tuple[list[int], Callable[[], Sequence[float | None]]]] = []
+
+    def add(self, place: int, completions: Sequence[Completion]) -> None:
+        """Hand over the completions of a prompt; returns at once."""
+        right = [i for i, c in enumerate(completions) if self._is_right(place, c)]
+        if self.judge and right:
+            wait = self.judge.start([_judge_pair(completions[i]) for i in right])
+            self._started.append(([place * self.samples + i for i in right], wait))
+
+    def answers(self) -> dict[int, float | None]:
+        """Wait for them: P(supports), or None for no verdict, by row (those of a prompt side by
+        side)."""
+        found = {}
+        for rows, wait in self._started:
+            found |= dict(zip(rows, wait(), strict=True))
+        return {i: p if p is not None and math.isfinite(p) else None for i, p in found.items()}
+
+    def _is_right(self, place: int, completion: Completion) -> bool:
+        label = self.preferred[place]
+        return label is not None and result_reward(completion.text, label) == 1
+
+
+def _judge_pair(completion: Completion) -> tuple[str, Verdict]:
+    verdict = parse_verdict(completion.text)
+    assert verdict is not None  # its result is 1
+    return parse_analysis(completion.text), verdict
+
+
 def score(
     completions: Sequence[Completion],
     preferred: Sequence[Verdict | None],
-    judge: Judge | None,
+    answers: Mapping[int, float | None],
     settings: Scoring,
     *,
     swapped: Sequence[int] | None = None,
 ) -> tuple[list[RewardBreakdown], dict[str, float]]:
     """The reward of each completion, in order, and the judge's metrics.
 
-    The judge is asked only where the result is 1: consistency is multiplied by the result, so
-    elsewhere the reward is the same without it.
-
     Args:
       completions: one per row.
       preferred: the label of each row.
-      judge: None leaves consistency at 0.
+      answers: of the judge, by row, as `Judging` gives them.
       settings: weights and limits.
       swapped: for each row, the row of the same record in the other order; None where the rows
         are not such pairs, and then nothing is earned for swap-consistency.
     """
-    if None in preferred:
-        raise InputError(f"row {preferred.index(None)} has no label; rewards need one")
-    results = [result_reward(c.text, p) for c, p in zip(completions, preferred, strict=True) if p]
-    asked = [i for i, result in enumerate(results) if result and judge is not None]
-    pairs = [_judge_pair(completions[i]) for i in asked]
-    given = judge.score(pairs) if judge and pairs else []
-    answers = {
-        i: p if p is not None and math.isfinite(p) else None
-        for i, p in zip(asked, given, strict=bool(judge))
-    }
     verdicts: list[Verdict | None] = [parse_verdict(c.text) for c in completions]
     s = settings
     rewards = [
         combine(
             s.weights,
             format=format_reward(completion.text),
-            result=results[i],
+            result=float(verdicts[i] == preferred[i] is not None),
             consistency=consistency_reward(answers[i], s.consistency_mode) if i in answers else 0.0,
             swap=swap_consistency(verdicts[i], verdicts[swapped[i]]) if swapped else 0.0,
             repetition=repetition(completion.text, n=s.repetition_n),
@@ -83,13 +118,7 @@ def score(
     silent = sum(answer is None for answer in answers.values())
     agreed = sum(answer is not None and answer >= 0.5 for answer in answers.values())
     return rewards, {
-        "judge/calls": len(asked),
+        "judge/calls": len(answers),
         "judge/no_verdict": silent,
         "judge/agreement": agreed / max(1, len(answers) - silent),
     }
-
-
-def _judge_pair(completion: Completion) -> tuple[str, Verdict]:
-    verdict = parse_verdict(completion.text)
-    assert verdict is not None  # its result is 1
-    return parse_analysis(completion.text), verdict

@@ -4,6 +4,7 @@ import contextlib
 import email.utils
 import json
 import math
+import random
 import threading
 import time
 from collections import Counter
@@ -40,6 +41,7 @@ def completion(probability: float):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 65536  # headers and body in one packet, or each waits for an acknowledgement
 
     def do_POST(self):
         server = self.server
@@ -158,7 +160,7 @@ def test_a_thousand_requests_one_in_ten_broken(server):
 
 
 def test_many_at_a_time_are_ten_times_as_fast(server):
-    server.latency = 0.1
+    server.latency = 0.05
     times = []
     for concurrency in (1, 64):
         started = time.perf_counter()
@@ -269,12 +271,12 @@ def test_probability_of_a_completion():
 
 
 class Counting:
-    def __init__(self):
-        self.asked = []
+    def __init__(self, group=100):
+        self.asked, self.group = [], group
 
-    def score(self, pairs):
+    def start(self, pairs):
         self.asked.append(list(pairs))
-        return [None if "mute" in analysis else len(analysis) / 100 for analysis, _ in pairs]
+        return lambda: [None if "mute" in a else len(a) / 100 for a, _ in pairs]
 
 
 def test_a_pair_is_judged_once():
@@ -285,6 +287,34 @@ def test_a_pair_is_judged_once():
     assert cached.score([("mute", 1), ("ab", 1)]) == [None, 0.02]
     assert judge.asked == [[("abc", 1), ("abc", 2)], [("mute", 1), ("ab", 1)], [("mute", 1)]]
     assert cached.score([]) == [] and len(judge.asked) == 3
+
+
+def test_pairs_are_asked_for_in_groups():
+    """Full ones at once, the rest when somebody waits; a pair under way is not asked again."""
+    judge = Counting(group=3)
+    cached = CachedJudge(judge)
+    waits = [cached.start([(text, 1)]) for text in ("a", "bb", "a", "ccc", "dddd", "bb", "e" * 5)]
+    assert [len(asked) for asked in judge.asked] == [3]
+    assert [wait() for wait in waits] == [[0.01], [0.02], [0.01], [0.03], [0.04], [0.02], [0.05]]
+    assert [[a for a, _ in asked] for asked in judge.asked] == [
+        ["a", "bb", "ccc"],
+        ["dddd", "eeeee"],
+    ]
+    assert cached.score([("dddd", 1)]) == [0.04] and len(judge.asked) == 2
+
+
+def test_answers_do_not_depend_on_who_waits_first():
+    """Each of many overlapping lots, waited for in every order, mutes among them."""
+    rng = random.Random(0)
+    for trial in range(50):
+        cached = CachedJudge(Counting(group=rng.randint(1, 5)), size=rng.randint(1, 9))
+        lots = [[(rng.choice("abcdefg") * 3, 1) for _ in range(4)] for _ in range(6)]
+        lots[trial % 6].append(("mute", 2))
+        started = [(lot, cached.start(lot)) for lot in lots]
+        rng.shuffle(started)
+        for lot, wait in started:
+            assert wait() == [None if a == "mute" else 0.03 for a, _ in lot]
+        assert len(cached._known) <= cached.size and not cached._open
 
 
 def test_the_cache_forgets_the_oldest():

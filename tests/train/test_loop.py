@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from r1reward_jax.cli import configs
+from r1reward_jax.judge.cached import CachedJudge
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.rl.rewards import RewardWeights
-from r1reward_jax.train import loop
+from r1reward_jax.train import loop, scoring
 from r1reward_jax.train.build import Policy, make_checkpoints, make_engine
 from r1reward_jax.train.checkpoint import load_params
 from r1reward_jax.train.guard import load_batch
 from r1reward_jax.train.mesh import make_mesh, param_shardings
 from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.rollouts import join
-from r1reward_jax.train.scoring import Scoring
+from r1reward_jax.train.scoring import Judging, Scoring
 from r1reward_jax.train.step import loss_and_gradients
 from r1reward_jax.types import DivergedError, InputError, RewardBreakdown
 from tests.judge.test_local import make_judge
@@ -52,7 +53,7 @@ def train(config, loaded, world):
             policy,
             world[1]["rl"],
             make_engine(config, policy),
-            make_judge(loaded),
+            CachedJudge(make_judge(loaded)),
             log=MetricsLog(f"{config.workdir}/metrics.jsonl"),
             checkpoints=checkpoints,
         )
@@ -67,12 +68,15 @@ def metrics(config):
 
 @pytest.fixture(autouse=True)
 def rewards_that_random_weights_earn(monkeypatch):
-    """A random model never gets the format right; here it is paid for small token ids."""
+    """A random model never gets the format right; here it is paid for small token ids, and the
+    judge is asked about texts that begin with one."""
+    monkeypatch.setattr(Judging, "_is_right", lambda self, place, c: c.token_ids[0] < 200)
+    monkeypatch.setattr(scoring, "_judge_pair", lambda c: (c.text, 1))
 
-    def score(completions, labels, judge, settings, **_):
+    def score(completions, labels, answers, *_, **__):
         low = [sum(t < 200 for t in c.token_ids) / len(c.token_ids) for c in completions]
-        judged = judge.score([(c.text, 1) for c in completions[:4]])
-        assert None not in judged
+        asked = [i for i, c in enumerate(completions) if c.token_ids[0] < 200]
+        assert sorted(answers) == asked and None not in answers.values()
         return [RewardBreakdown(0, 0, 0, x) for x in low], {}
 
     monkeypatch.setattr(loop, "score", score)

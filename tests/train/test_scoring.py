@@ -2,21 +2,37 @@
 
 from dataclasses import replace
 
+import pytest
+
 from r1reward_jax.prompts import parse_analysis, parse_verdict
 from r1reward_jax.rl.rewards import RewardWeights, combine, consistency_reward
-from r1reward_jax.train.scoring import Scoring, score
-from r1reward_jax.types import Completion
+from r1reward_jax.train import scoring
+from r1reward_jax.train.scoring import Judging, Scoring
+from r1reward_jax.types import Completion, InputError
 
 PAPER = Scoring(RewardWeights(0.5, 0.5, 0.0, 0.0, 0.0), "binary", 4, 6, 8)
 
 
 class Judge:
+    group = 4
+
     def __init__(self, answers):
         self.answers, self.asked = answers, []
 
-    def score(self, pairs):
+    def start(self, pairs):
         self.asked += pairs
-        return [self.answers[a] for a, _ in pairs]
+        return lambda: [self.answers[a] for a, _ in pairs]
+
+    def score(self, pairs):
+        return self.start(pairs)()
+
+
+def score(completions, labels, judge, settings, *, samples=1, order=None, **more):
+    """As the loop does it: prompts are handed over as they end."""
+    judging = Judging(judge, labels[::samples], samples)
+    for place in order or range(len(labels) // samples):
+        judging.add(place, completions[place * samples : (place + 1) * samples])
+    return scoring.score(completions, labels, judging.answers(), settings, **more)
 
 
 def completions(*texts):
@@ -39,6 +55,23 @@ def test_each_row_gets_its_own_reward():
     assert judge.asked == [("good", 1), ("bad", 1), ("mute", 1), ("broken", 1)]
     signed, _ = score(rows, [1] * 7, judge, replace(PAPER, consistency_mode="signed"))
     assert [r.total for r in signed] == [2.0, 1.0, 0.5, 0.0, 1.5, 0.5, 1.5]
+
+
+def test_prompts_may_end_in_any_order():
+    judge = Judge({"good": 0.9, "bad": 0.1, "mute": None})
+    rows = completions(
+        *(text(a, v) for a, v in [("good", 1), ("bad", 2), ("good", 2), ("bad", 1), ("mute", 2)]),
+        "junk",
+    )
+    labels = [1, 1, 1, 1, 2, 2]
+    expected = score(rows, labels, judge, PAPER)
+    assert [r.total for r in expected[0]] == [2.0, 0.5, 0.5, 1.5, 1.5, 0.0]
+    assert score(rows, labels, judge, PAPER, samples=2, order=[2, 0, 1]) == expected
+
+
+def test_rewards_need_labels():
+    with pytest.raises(InputError, match="prompt 1 has no label"):
+        Judging(None, [1, None], 1)
 
 
 def test_skipping_wrong_verdicts_changes_no_reward():

@@ -1,0 +1,53 @@
+"""When the phases of a step begin and end, and the profiler's trace of one."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+Span = tuple[str, float, float]
+"""A phase, and from when to when it went on, in seconds of `time.perf_counter`."""
+
+
+class Timeline:
+    """The phases of one step; they may overlap."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.spans: list[Span] = []
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """What goes on inside; profiler traces show it under its name."""
+        began = time.perf_counter()
+        with jax.profiler.TraceAnnotation(name):
+            yield
+        self.spans.append((name, began, time.perf_counter()))
+
+    def add(self, name: str, spans: Sequence[tuple[float, float]]) -> None:
+        """Phases that somebody else has timed."""
+        self.spans += [(name, begin, end) for begin, end in spans]
+
+    def seconds(self, name: str) -> float:
+        """Of all spans of a phase."""
+        return sum(end - begin for phase, begin, end in self.spans if phase == name)
+
+    def rows(self) -> list[list[Any]]:
+        """[phase, begin, end], in seconds since the step began, in order of their beginnings."""
+        since = self.began
+        ordered = sorted(self.spans, key=lambda span: span[1])
+        return [[name, round(b - since, 6), round(e - since, 6)] for name, b, e in ordered]
+
+
+@contextlib.contextmanager
+def profiled(config: ConfigDict, step: int) -> Iterator[None]:
+    """Capture a JAX profiler trace below `workdir/trace` if this is the step that it is asked for
+    (`profile_step`); what is inside must wait for its own work."""
+    if step != config.profile_step:
+        yield
+        return
+    with jax.profiler.trace(f"{config.workdir}/trace"):
+        yield
