@@ -112,6 +112,7 @@ def get_config() -> ConfigDict:
     c.judge = ConfigDict()
     c.judge.path = ""  # Hugging Face folder of the judge; empty, as url: no consistency reward
     c.judge.lines = 0  # last lines of an analysis that it sees (the release: 3); 0: all
+    c.judge.devices = 0  # the last so many are the judge's alone; 0: it shares all with the policy
     c.judge.rows = 64  # pairs per batch
     c.judge.max_tokens = 2048  # longest judge prompt
     c.judge.url = ""  # instead of a path: an OpenAI-compatible server, http://host:8000/v1
@@ -124,7 +125,7 @@ def get_config() -> ConfigDict:
     c.judge.budget_s = 600.0  # of a batch, seconds; what has no answer by then has no verdict
     c.judge.pause_share = 0.5  # of a batch without verdict, above which it waits and asks again
     c.judge.pause_s = 30.0  # that wait, seconds
-    c.judge.mesh = ConfigDict()  # of its own, over the same devices
+    c.judge.mesh = ConfigDict()  # of its own, over the same devices or over judge.devices
     c.judge.mesh.data = 1  # as in mesh
     c.judge.mesh.fsdp = -1  # as in mesh
     c.judge.mesh.tensor = 1  # as in mesh

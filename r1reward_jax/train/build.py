@@ -5,7 +5,9 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from r1reward_jax.evals.scalar import ScalarModel
@@ -62,10 +64,33 @@ def export(
         reward_head.save_head(folder, params)
 
 
+def policy_mesh(config: ConfigDict) -> Mesh:
+    """Of the devices that are not the judge's alone."""
+    return make_mesh(**config.mesh, devices=_shared_out(config)[0])
+
+
+def judge_mesh(config: ConfigDict) -> Mesh:
+    """Of the judge's own devices, or of all."""
+    return make_mesh(**config.judge.mesh, devices=_shared_out(config)[1])
+
+
+def _shared_out(config: ConfigDict) -> tuple[list[Any], list[Any]]:
+    """The policy's devices and the judge's."""
+    devices, own = jax.devices(), config.judge.devices
+    if not own:
+        return devices, devices
+    if not 0 < own < len(devices) or jax.process_count() > 1:
+        raise InputError(
+            f"judge.devices {own}: expected fewer than the {len(devices)} devices of one process; "
+            "across processes a judge shares all (0), or is served and reached by judge.url"
+        )
+    return devices[:-own], devices[-own:]
+
+
 def load_policy(config: ConfigDict, path: str) -> Policy:
     """Load a Hugging Face folder onto the config's mesh."""
     port, buckets = port_of(path), config.buckets
-    mesh, dtype = make_mesh(**config.mesh), jnp.dtype(config.model.param_dtype)
+    mesh, dtype = policy_mesh(config), jnp.dtype(config.model.param_dtype)
     model, params = port.load(path, dtype, lambda tree: param_shardings(tree, port.RULES, mesh))
     sizes = port.Buckets(tuple(buckets.tokens), tuple(buckets.images), tuple(buckets.patches))
     m = config.model
@@ -75,7 +100,7 @@ def load_policy(config: ConfigDict, path: str) -> Policy:
 
 def make_engine(config: ConfigDict, policy: Policy) -> Engine:
     """An engine that samples from the policy on the config's mesh."""
-    c, mesh = config.rollout, make_mesh(**config.mesh)
+    c, mesh = config.rollout, policy_mesh(config)
     ways = mesh.shape["data"] * mesh.shape["fsdp"]  # a refill is split over all of them
     sampler = SamplerConfig(
         samples=1,
@@ -112,7 +137,7 @@ def make_scalar_model(config: ConfigDict, policy: Policy) -> ScalarModel:
         rows=config.rollout.rows,
         max_response_tokens=config.scalar.max_response_tokens,
         compute_dtype=jnp.dtype(config.model.compute_dtype),
-        put_batch=functools.partial(put_batch, mesh=make_mesh(**config.mesh)),
+        put_batch=functools.partial(put_batch, mesh=policy_mesh(config)),
     )
 
 
@@ -149,13 +174,15 @@ def _remote_judge(config: ConfigDict) -> RemoteJudge:
 
 
 def _local_judge(config: ConfigDict) -> LocalJudge:
-    """On a mesh of its own."""
-    port, mesh = port_of(config.judge.path), make_mesh(**config.judge.mesh)
+    """On a mesh of its own; prompts in the policy's buckets, as far as they go."""
+    port, mesh = port_of(config.judge.path), judge_mesh(config)
     dtype = jnp.dtype(config.model.compute_dtype)
     model, params = port.load(
         config.judge.path, dtype, lambda tree: param_shardings(tree, port.RULES, mesh)
     )
-    sizes = port.Buckets((config.judge.max_tokens,), (1,), tuple(config.buckets.patches))
+    longest = config.judge.max_tokens
+    tokens = (*(n for n in config.buckets.tokens if n < longest), longest)
+    sizes = port.Buckets(tokens, (1,), tuple(config.buckets.patches))
     processor = port.Processor(config.judge.path, sizes)
     return LocalJudge(
         model,
@@ -176,7 +203,7 @@ def make_checkpoints(config: ConfigDict, phase: str) -> Checkpoints:
 
 def step_config(config: ConfigDict) -> StepConfig:
     """The static settings of a training step."""
-    mesh = make_mesh(**config.mesh)
+    mesh = policy_mesh(config)
     return StepConfig(
         chunk=config.step.chunk,
         remat=config.step.remat,

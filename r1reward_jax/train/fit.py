@@ -7,10 +7,10 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from r1reward_jax.train.build import Policy, optimizer_for, step_config
+from r1reward_jax.train.build import Policy, optimizer_for, policy_mesh, step_config
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.guard import Guard
-from r1reward_jax.train.mesh import make_mesh, put_batch
+from r1reward_jax.train.mesh import put_batch
 from r1reward_jax.train.metrics import MetricsLog, progress
 from r1reward_jax.train.objectives import Objective
 from r1reward_jax.train.state import init_state
@@ -52,7 +52,7 @@ def fit(
     Raises:
       DivergedError: the gradients stay non-finite.
     """
-    mesh = make_mesh(**config.mesh)
+    mesh = policy_mesh(config)
     optimizer = optimizer_for(config, lr, steps)
     state = init_state(policy.params, optimizer, policy.rules, mesh)
     state = (checkpoints and checkpoints.restore(state)) or state

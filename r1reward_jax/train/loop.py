@@ -17,10 +17,10 @@ from r1reward_jax.rl.advantages import BASELINES, KL
 from r1reward_jax.rl.losses import AGGREGATES, LOSSES
 from r1reward_jax.rl.rewards import RewardWeights
 from r1reward_jax.rollout.engine import Engine, Rollout
-from r1reward_jax.train.build import Policy, optimizer_for
+from r1reward_jax.train.build import Policy, optimizer_for, policy_mesh
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.guard import Guard
-from r1reward_jax.train.mesh import make_mesh, put_batch
+from r1reward_jax.train.mesh import put_batch
 from r1reward_jax.train.metrics import MetricsLog, progress, say
 from r1reward_jax.train.parity import LIMITS, require_parity, sampler_gaps
 from r1reward_jax.train.rollouts import (
@@ -113,7 +113,7 @@ def run_rl(
       InputError: settings that make no sense, or sampler and trainer that disagree.
       DivergedError: the gradients stay non-finite.
     """
-    c, mesh = config.rl, make_mesh(**config.mesh)
+    c, mesh = config.rl, policy_mesh(config)
     _check(config, records)
     updates = c.epochs * (c.rollout_batch // c.train_batch)
     optimizer = optimizer_for(config, c.lr, c.iterations * updates)

@@ -17,9 +17,9 @@ from PIL import Image
 from r1reward_jax.models import port_of
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.rollout.engine import Engine, Rollout
-from r1reward_jax.train.build import Policy, make_engine, step_config
+from r1reward_jax.train.build import Policy, make_engine, policy_mesh, step_config
 from r1reward_jax.train.forward import batch_logprobs
-from r1reward_jax.train.mesh import make_mesh, put_batch
+from r1reward_jax.train.mesh import put_batch
 from r1reward_jax.train.rollouts import rollout_batch
 from r1reward_jax.types import (
     ImagePart,
@@ -100,7 +100,7 @@ def check_policy(config: ConfigDict, policy: Policy) -> dict[str, float | None]:
       "prefill", "decode" and "original", in nats; None for what could not be compared: decode if
       every sample ends at once, the original without torch.
     """
-    prompts, mesh = example_prompts(), make_mesh(**config.mesh)
+    prompts, mesh = example_prompts(), policy_mesh(config)
     sizes = port_of(policy.path).Buckets.fitting([policy.processor.encode(p) for p in prompts])
     processor = policy.processor.with_buckets(sizes)  # the prompts are ours, not those of a run
     policy, settings = replace(policy, processor=processor), ConfigDict(config.to_dict())

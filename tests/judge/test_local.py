@@ -1,11 +1,13 @@
 """The local judge: batched, cached, and honest about what it cannot read."""
 
 import functools
+import math
 
 import jax
 import numpy as np
 import pytest
 
+from r1reward_jax.judge.cached import CachedJudge
 from r1reward_jax.judge.local import LocalJudge
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import TEMPLATES, judge_prompt
@@ -16,7 +18,7 @@ PAIRS = [(f"I see a circle {'very ' * (i % 5)}well.", 1 + i % 2) for i in range(
 
 def make_judge(loaded, params=None, put_batch=lambda x: x):
     model, own, processor = loaded
-    processor = qwen2_5_vl.Processor(processor.folder, qwen2_5_vl.Buckets((96,), (1,), (36,)))
+    processor = qwen2_5_vl.Processor(processor.folder, qwen2_5_vl.Buckets((64, 96), (1,), (36,)))
     return LocalJudge(
         model,
         own if params is None else params,
@@ -49,6 +51,25 @@ def test_batched_equals_sequential_and_keeps_order(judge):
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(judge.score(PAIRS[::-1]), together[::-1], atol=1e-5)
     assert len(set(together)) > 2
+
+
+def test_as_few_device_calls_as_can_be_and_none_retraced(loaded):
+    """Also where pairs come one by one, twice, and some of them long."""
+    judge = make_judge(loaded)
+    cached = CachedJudge(judge)
+    pairs = [(f"a circle {'and a square ' * (i % 5)}, number {i}", 1 + i % 2) for i in range(50)]
+    waits = [cached.start([pair]) for pair in [*pairs, *pairs[::-1]]]
+    answers = [wait()[0] for wait in waits]
+    assert judge.calls == math.ceil(50 / judge.group) and answers == [
+        *answers[:50],
+        *answers[49::-1],
+    ]
+    assert judge._step._cache_size() == 2  # one for each width
+    alone = [judge.score([pair])[0] for pair in pairs]
+    np.testing.assert_allclose(answers[:50], alone, atol=1e-5)
+    for size in (1, 3, 7, 50):  # other numbers, nothing new to compile
+        judge.score(pairs[:size])
+    assert judge._step._cache_size() == 2
 
 
 def test_sharded_over_eight_devices_gives_the_same(judge, loaded):

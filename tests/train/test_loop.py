@@ -11,11 +11,12 @@ from r1reward_jax.cli import configs
 from r1reward_jax.judge.cached import CachedJudge
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.rl.rewards import RewardWeights
+from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.train import loop, scoring
-from r1reward_jax.train.build import Policy, make_checkpoints, make_engine
+from r1reward_jax.train.build import Policy, load_judge, make_checkpoints, make_engine, policy_mesh
 from r1reward_jax.train.checkpoint import load_params
 from r1reward_jax.train.guard import load_batch
-from r1reward_jax.train.mesh import make_mesh, param_shardings
+from r1reward_jax.train.mesh import param_shardings
 from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.rollouts import join
 from r1reward_jax.train.scoring import Judging, Scoring
@@ -42,9 +43,9 @@ def small_config(folder, **mesh):
     return config
 
 
-def train(config, loaded, world):
+def train(config, loaded, world, judge=None):
     model, params, processor = loaded
-    mesh = make_mesh(**config.mesh)
+    mesh = policy_mesh(config)
     params = jax.device_put(params, param_shardings(params, qwen2_5_vl.RULES, mesh))
     policy = Policy(model, params, processor, qwen2_5_vl.RULES, processor.folder)
     with make_checkpoints(config, "rl") as checkpoints:
@@ -53,7 +54,7 @@ def train(config, loaded, world):
             policy,
             world[1]["rl"],
             make_engine(config, policy),
-            CachedJudge(make_judge(loaded)),
+            judge or CachedJudge(make_judge(loaded)),
             log=MetricsLog(f"{config.workdir}/metrics.jsonl"),
             checkpoints=checkpoints,
         )
@@ -77,7 +78,8 @@ def rewards_that_random_weights_earn(monkeypatch):
         low = [sum(t < 200 for t in c.token_ids) / len(c.token_ids) for c in completions]
         asked = [i for i, c in enumerate(completions) if c.token_ids[0] < 200]
         assert sorted(answers) == asked and None not in answers.values()
-        return [RewardBreakdown(0, 0, 0, x) for x in low], {}
+        judged = [x + (answers.get(i) or 0) for i, x in enumerate(low)]
+        return [RewardBreakdown(0, 0, 0, x) for x in judged], {}
 
     monkeypatch.setattr(loop, "score", score)
 
@@ -144,6 +146,72 @@ def test_eight_devices_train_like_one(loaded, world, tmp_path, monkeypatch):
         assert a == pytest.approx(b, rel=2e-3, abs=2e-4)
     same = [np.mean(np.abs(a - b) < 1e-4) for a, b in zip(*map(jax.tree.leaves, (few, many)))]
     assert min(same) > 0.98
+
+
+def test_the_judge_reads_while_the_rest_is_written(loaded, world, tmp_path, monkeypatch):
+    """And the timeline shows it; the profiler traces the step that it is asked for."""
+    one_device(monkeypatch)
+    config = small_config(tmp_path)
+    configs.override(
+        config, ["rl.iterations=2", "rollout.rows=4", "rollout.refill=4", "profile_step=2"]
+    )
+    judge, generate = make_judge(loaded), Engine.generate
+    judge.group, during = 1, []
+
+    def watched(*args, **settings):
+        calls = judge.calls
+        rollout = generate(*args, **settings)
+        during.append(judge.calls - calls)
+        return rollout
+
+    monkeypatch.setattr(Engine, "generate", watched)
+    train(config, loaded, world, CachedJudge(judge))
+    assert len(during) == 3 and sum(during[1:]) == judge.calls > 4  # the first one is the gate's
+    lines = [json.loads(x) for x in (tmp_path / "timeline.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    for line, row in zip(lines, timed(config), strict=True):
+        begins = {name: begin for name, begin, _ in line["spans"][::-1]}
+        assert line["spans"] == sorted(line["spans"], key=lambda span: span[1])
+        phases = ["rollout", "host", "judge", "logprobs", "update", "checkpoint"]
+        assert sorted(begins, key=begins.__getitem__) == phases
+        _, _, end = next(span for span in line["spans"] if span[0] == "rollout")
+        assert sum(name == "host" and b < end for name, b, _ in line["spans"]) >= 4
+        seconds = [row[f"time/{name}_s"] for name in phases[:-1] if name != "host"]
+        assert min(seconds) > 0 and sum(seconds) <= row["time/step_s"]
+        assert 0 < row["time/host_s"] < row["time/step_s"]
+    assert list((tmp_path / "trace").rglob("*.xplane.pb"))
+
+
+def timed(config):
+    """Rows with times."""
+    return [json.loads(x) for x in Path(f"{config.workdir}/metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_judge_on_devices_of_its_own_changes_nothing(loaded, world, tmp_path, monkeypatch):
+    """Policy on four devices, the judge on the four others or on the same ones."""
+    mine = [
+        "rl.iterations=1",
+        f"judge.path={loaded[2].folder}",
+        "judge.max_tokens=96",
+        "judge.rows=4",
+        "mesh.fsdp=4",
+        "rollout.rows=16",
+    ]
+    apart, shared = (small_config(tmp_path / name) for name in ("apart", "shared"))
+    configs.override(apart, [*mine, "judge.devices=4"])
+    configs.override(shared, mine)
+    own = load_judge(apart)
+    homes = {d for x in jax.tree.leaves(own.judge.params) for d in x.devices()}
+    assert homes == set(jax.devices()[4:])
+    few = train(apart, loaded, world, own)
+    four = jax.devices()[:4]
+    monkeypatch.setattr(jax, "devices", lambda *a: four)
+    judge = load_judge(shared)
+    jax.tree.map(np.testing.assert_array_equal, few, train(shared, loaded, world, judge))
+    assert metrics(apart) == metrics(shared) and own.judge.calls == judge.judge.calls > 0
+    configs.override(shared, ["judge.devices=4"])
+    with pytest.raises(InputError, match=r"judge\.devices 4: expected fewer than the 4"):
+        load_judge(shared)
 
 
 OTHER_PATHS = {
