@@ -57,6 +57,7 @@ class LocalJudge:
         rows: int,
         compute_dtype: Any,
         put_batch: Callable[[Any], Any],
+        everywhere: Any = None,
     ):
         """
         Args:
@@ -67,6 +68,8 @@ class LocalJudge:
           rows: pairs per batch.
           compute_dtype: of the forward pass.
           put_batch: puts a host batch on the judge's mesh.
+          everywhere: the mesh's sharding of what all devices have; every process reads the scores.
+            None for one device.
         """
         self.params, self.processor, self.template = params, processor, template
         self.group, self.put_batch = rows, put_batch
@@ -77,7 +80,8 @@ class LocalJudge:
         self._step = jax.jit(
             lambda params, inputs: support_probability(
                 model, params, inputs, answers, jnp.dtype(compute_dtype)
-            )
+            ),
+            out_shardings=everywhere,
         )
 
     def start(self, pairs: Sequence[tuple[str, Verdict]]) -> Callable[[], list[float | None]]:

@@ -20,7 +20,13 @@ from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.rollout.sampler import SamplerConfig
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.forward import StepConfig
-from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch, slot_shardings
+from r1reward_jax.train.mesh import (
+    make_mesh,
+    param_shardings,
+    put_batch,
+    replicated,
+    slot_shardings,
+)
 from r1reward_jax.train.optimizer import make_optimizer, make_schedule
 from r1reward_jax.types import InputError, Judge, LanguageModel, Params
 
@@ -176,6 +182,9 @@ def _remote_judge(config: ConfigDict) -> RemoteJudge:
 def _local_judge(config: ConfigDict) -> LocalJudge:
     """On a mesh of its own; prompts in the policy's buckets, as far as they go."""
     port, mesh = port_of(config.judge.path), judge_mesh(config)
+    ways = mesh.shape["data"] * mesh.shape["fsdp"]
+    if config.judge.rows % ways:
+        raise InputError(f"judge.rows {config.judge.rows}: expected a multiple of {ways} devices")
     dtype = jnp.dtype(config.model.compute_dtype)
     model, params = port.load(
         config.judge.path, dtype, lambda tree: param_shardings(tree, port.RULES, mesh)
@@ -192,6 +201,7 @@ def _local_judge(config: ConfigDict) -> LocalJudge:
         rows=config.judge.rows,
         compute_dtype=dtype,
         put_batch=functools.partial(put_batch, mesh=mesh),
+        everywhere=replicated(mesh),
     )
 
 

@@ -1,0 +1,60 @@
+"""Several processes, one machine: they never diverge, and only one of them asks the judge."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+
+from tests.judge.test_remote import (
+    server,  # noqa: F401 (a fixture)
+    truth,
+)
+from tests.pods.worker import work
+
+
+def run_processes(count: int, folder: str, url: str) -> list[dict]:
+    """What each of them prints."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--processes", str(count), "--port", str(port), "--folder", folder, "--url", url]
+    command = [sys.executable, "-m", "tests.pods.worker", *options]
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # of programs for another topology
+    processes = [
+        subprocess.Popen(
+            [*command, "--rank", str(rank)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    try:
+        outputs = [process.communicate(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, (_, errors) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, errors
+    return [json.loads(out.splitlines()[-1]) for out, _ in outputs]
+
+
+def test_two_processes_sample_and_judge_like_one(checkpoint, server):  # noqa: F811
+    server.latency = 0.02
+    url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    expected = work(checkpoint, url)
+    assert sorted(server.seen) == list(range(9)) and set(server.seen.values()) == {1}
+    first, second = run_processes(2, checkpoint, url)
+    assert first == second and first["devices"] == 4 and expected["devices"] == 8
+    assert set(server.seen.values()) == {2}  # one of the two processes asked, once for each
+    assert first["texts"] == expected["texts"]  # whatever is refilled when
+    np.testing.assert_allclose(first["logp"], expected["logp"], atol=1e-4)
+    assert first["ended"] != sorted(first["ended"])
+    for place, (here, there) in first["answers"].items():
+        np.testing.assert_allclose((here, there), expected["answers"][place], atol=1e-5)
+        assert abs(there - truth(int(place))) < 1e-6

@@ -1,0 +1,84 @@
+"""One of the processes of `test_processes`: rollout and both judges; what it saw, as JSON."""
+
+import argparse
+import json
+
+import jax
+import numpy as np
+
+from r1reward_jax.cli import configs
+from r1reward_jax.prompts import SYSTEM
+from r1reward_jax.train.build import load_judge, load_policy, make_engine
+from r1reward_jax.types import ImagePart, Prompt
+from tests.conftest import random_image
+
+LIMITS = [1 + 5 * i % 12 for i in range(9)]
+
+
+def prompts():
+    """Nine, with images, of two widths."""
+    words = [1, 2, 60, 4, 5, 60, 7, 8, 9]
+    return [
+        Prompt(SYSTEM, (ImagePart(random_image(i, 84, 84)), " circle" * n))
+        for i, n in enumerate(words)
+    ]
+
+
+def settings(folder: str):
+    config = configs.load("default")
+    overrides = [
+        f"model.path={folder}",
+        "template=brief",
+        "model.compute_dtype=float32",
+        "buckets.tokens=(96,160)",
+        "buckets.images=(1,)",
+        "buckets.patches=(36,)",
+        "rollout.rows=8",
+        "rollout.refill=2",
+        "rollout.shrink=2",
+        "rollout.max_new_tokens=12",
+        "judge.rows=8",
+        "judge.max_tokens=128",
+        "judge.concurrency=4",
+    ]
+    configs.override(config, overrides)
+    return config
+
+
+def work(folder: str, url: str) -> dict:
+    """Completions, the order in which they ended, and what judges say while the rest is written."""
+    config = settings(folder)
+    policy = load_policy(config, folder)
+    config.judge.path = folder
+    local = load_judge(config)
+    config.judge.update({"path": "", "url": url, "model": "judge"})
+    remote = load_judge(config)
+    assert local and remote
+    waits = {}
+
+    def on_done(place, completions):
+        asked = local.start([(completions[0].text, 1)])
+        waits[place] = asked, remote.start([(f"analysis number {place} says so", 2)])
+
+    engine = make_engine(config, policy)
+    settings_ = {"samples": 1, "temperature": 1.0, "seed": 0, "limits": LIMITS}
+    rollout = engine.generate(policy.params, prompts(), on_done=on_done, **settings_)
+    return {
+        "devices": len(jax.devices()),
+        "texts": [row[0].text for row in rollout.completions],
+        "logp": np.where(rollout.batch.logp, rollout.batch.logp, 0).tolist(),
+        "ended": list(waits),
+        "answers": {str(k): [here()[0], there()[0]] for k, (here, there) in waits.items()},
+        "steps": rollout.steps,
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    for name in ("rank", "processes", "port", "folder", "url"):
+        parser.add_argument(f"--{name}")
+    args = parser.parse_args()
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    address = f"127.0.0.1:{args.port}"
+    jax.distributed.initialize(address, int(args.processes), int(args.rank))
+    print(json.dumps(work(args.folder, args.url)))
