@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import Any
 
-from r1reward_jax.bench import model, rollout, timing, train
+from r1reward_jax.bench import judge, model, rollout, timing, train
 from r1reward_jax.train.metrics import say
 
 SIZES = {
@@ -30,12 +30,20 @@ ROLLOUT = SIZES | {
     "vote_prompt": (512, "tokens of that prompt"),
     "vote_tokens": (32, "tokens of these completions"),
 }
+JUDGE = SIZES | {
+    "batch": (16, "pairs of a batch"),
+    "pairs": (64, "pairs to judge"),
+    "prompt": (64, "tokens of the longest judge prompt"),
+    "requests": (64, "requests to a remote judge"),
+    "latency_ms": (50, "milliseconds that its server takes for each"),
+}
 TRAIN = SIZES | {
     "batch": (8, "rows"),
     "completion": (64, "tokens of a completion"),
     "micro": (1, "rows of our micro-batches"),
 }
 BENCHES = {
+    "judge": (JUDGE, "our judge in batches against single pairs and the original; remote requests"),
     "model": (MODEL, "our port against the original in transformers: same weights, same inputs"),
     "rollout": (ROLLOUT, "our sampler against generate, refills against waiting, shared prompts"),
     "train": (TRAIN, "our train step against the same step written plainly with torch"),
@@ -57,10 +65,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     sizes: dict[str, Any] = {name: getattr(args, name) for name in BENCHES[args.bench][0]}
-    bench: Any = {"model": model, "rollout": rollout, "train": train}[args.bench]
+    bench: Any = {"judge": judge, "model": model, "rollout": rollout, "train": train}[args.bench]
     dtype = {"dtype": args.dtype} if args.bench == "model" else {}
     settings = bench.Settings(**sizes, **dtype)  # wrong ones before the table's head
-    timing.show_header("other" if args.bench == "rollout" else "original")
+    timing.show_header("other" if args.bench in ("judge", "rollout") else "original")
     rows, more = bench.run(settings)
     if args.out:
         other = model.original_runs_on() | more

@@ -77,7 +77,7 @@ class LocalJudge:
         """Batches that were given to the devices."""
         words = (template.supports, template.contradicts)
         answers = np.asarray([processor.token_id(w) for w in words], np.int32)
-        self._step = jax.jit(
+        self._step: Any = jax.jit(
             lambda params, inputs: support_probability(
                 model, params, inputs, answers, jnp.dtype(compute_dtype)
             ),
@@ -111,6 +111,10 @@ class LocalJudge:
     def score(self, pairs: Sequence[tuple[str, Verdict]]) -> list[float | None]:
         """The probability, for each (analysis, verdict), that the analysis supports the verdict."""
         return self.start(pairs)()
+
+    def programs(self) -> int:
+        """Compiled programs: one for each width of prompts that there was."""
+        return self._step._cache_size()
 
     def _dispatch(self, prompts: Sequence[EncodedPrompt]) -> Float[Array, " B"]:
         """One call of the device."""

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from r1reward_jax.bench import model, rollout, timing, train
+from r1reward_jax.bench import judge, model, rollout, timing, train
 from r1reward_jax.cli.main import main
 from r1reward_jax.models.qwen2_5_vl import original
 from r1reward_jax.types import InputError
@@ -110,6 +110,32 @@ def test_bench_rollout_counts_steps(tmp_path, capsys):
     assert "steps" in capsys.readouterr().out
     assert main(["bench", "rollout", "--votes", "0"]) == 2
     assert "votes 0" in capsys.readouterr().err
+
+
+def test_bench_judge_counts_calls(tmp_path, capsys):
+    pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
+    out = tmp_path / "rows.json"
+    sizes = "--layers 2 --width 64 --vocab 400 --batch 4 --pairs 10 --prompt 64 --rounds 1"
+    sizes += " --requests 8 --latency-ms 20"
+    assert main(["bench", "judge", *sizes.split(), "--out", str(out)]) == 0
+    body = json.loads(out.read_text())
+    names = [row["name"] for row in body["rows"]]
+    assert names == ["batches of 4", "the same, original", "8 requests, 20 ms"]
+    assert body["rows"][2]["speedup"] > 2
+    found = body["other"]["local"]
+    assert found["device_calls"] == found["fewest_calls"] == 3 and found["programs"] == 1
+    assert max(found["largest_difference"].values()) <= 1e-5
+    assert "3 device calls" in capsys.readouterr().out
+    assert main(["bench", "judge", "--prompt", "40"]) == 2
+    assert "prompt 40" in capsys.readouterr().err
+
+
+def test_other_judgements_are_not_timed(monkeypatch):
+    pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
+    right = judge._original
+    monkeypatch.setattr(judge, "_original", lambda *a: lambda: right(*a)() + 1e-3)
+    with pytest.raises(InputError, match="probabilities differ"):
+        judge.run(judge.Settings(2, 64, 400, 4, 10, 64, 8, 20, 1))
 
 
 def test_other_tokens_are_not_timed(monkeypatch):

@@ -64,12 +64,12 @@ def test_as_few_device_calls_as_can_be_and_none_retraced(loaded):
         *answers[:50],
         *answers[49::-1],
     ]
-    assert judge._step._cache_size() == 2  # one for each width
+    assert judge.programs() == 2  # one for each width
     alone = [judge.score([pair])[0] for pair in pairs]
     np.testing.assert_allclose(answers[:50], alone, atol=1e-5)
     for size in (1, 3, 7, 50):  # other numbers, nothing new to compile
         judge.score(pairs[:size])
-    assert judge._step._cache_size() == 2
+    assert judge.programs() == 2
 
 
 def test_sharded_over_eight_devices_gives_the_same(judge, loaded):
