@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
     c.rollout.refill = 64
     c.rollout.max_new_tokens = 34
     c.rollout.unroll = True
-    c.judge.rows = 256
+    c.judge.rows = 64
     c.judge.max_tokens = 64
     c.checkpoint.every = 0
 

@@ -89,15 +89,16 @@ def against_generate(pair: Pair, s: Settings, found: dict[str, Any]) -> Row:
 
 
 def refills(pair: Pair, s: Settings, found: dict[str, Any]) -> Row:
-    """Rows that are filled anew when an eighth of them have ended, against batches that wait for
-    their longest; the same work."""
+    """Rows that are filled anew when an eighth of them have ended, and move together at the end,
+    against batches that wait for their longest; the same work."""
     drawn = np.random.default_rng(0).lognormal(np.log(MEAN) - SIGMA**2 / 2, SIGMA, s.requests)
     limits = [int(n) for n in np.clip(np.round(drawn), 1, s.cap)]
     short = max(1, s.prompt // 4)
     prompts = _prompts(s, s.requests, short)
     calls, counted = [], []
-    for refill in (max(1, s.slots // 8), s.slots):
-        engine = _engine(pair, short, s.cap, s.vocab, rows=s.slots, refill=refill)
+    for refill, shrink in ((max(1, s.slots // 8), 4), (s.slots, 1)):
+        sizes = {"rows": s.slots, "refill": refill, "shrink": shrink}
+        engine = _engine(pair, short, s.cap, s.vocab, **sizes)
         calls.append(_complete(engine, pair, prompts, limits=limits))
         counted.append(calls[-1]())
     ours, static = counted
@@ -134,7 +135,14 @@ def votes(pair: Pair, s: Settings, found: dict[str, Any]) -> Row:
 
 
 def _engine(
-    pair: Pair, width: int, new_tokens: int, vocab: int, *, rows: int, refill: int
+    pair: Pair,
+    width: int,
+    new_tokens: int,
+    vocab: int,
+    *,
+    rows: int,
+    refill: int,
+    shrink: int = 1,
 ) -> Engine:
     """Of completions that end at their limit, and only there."""
     sampler = SamplerConfig(
@@ -149,7 +157,9 @@ def _engine(
     )
     processor = Processor(pair.processor.folder, Buckets((width,), (1,), (4,)))
     put = lambda batch: jax.tree.map(jnp.asarray, batch)  # noqa: E731
-    return Engine(pair.model, processor, sampler, rows=rows, refill=refill, put_batch=put)
+    return Engine(
+        pair.model, processor, sampler, rows=rows, refill=refill, shrink=shrink, put_batch=put
+    )
 
 
 def _prompts(s: Settings, count: int, length: int) -> list[EncodedPrompt]:

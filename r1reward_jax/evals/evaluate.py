@@ -111,7 +111,7 @@ def share(judgements: Sequence[Judgement], holds: Callable[[str], bool]) -> floa
 
 def describe(judgements: Sequence[Judgement]) -> dict[str, float]:
     """Accuracy and bias of a set of judgements; format and length where there are texts."""
-    lengths = [len(c.token_ids) for j in judgements for c in j.completions]
+    completions = [c for j in judgements for c in j.completions]
     verdicts = [v for j in judgements for v in j.verdicts]
     flipped = [
         majority(a.verdicts) == majority(b.verdicts) is not None
@@ -127,11 +127,12 @@ def describe(judgements: Sequence[Judgement]) -> dict[str, float]:
         "verdict_1_share": verdicts.count(1) / len(verdicts),
         "unparsable_share": verdicts.count(None) / len(verdicts),
     }
-    if not lengths:
+    if not completions:
         return found
     return found | {
         "format_share": share(judgements, well_formed),
-        "mean_response_tokens": sum(lengths) / len(lengths),
+        "truncated_share": sum(c.finish_reason == "length" for c in completions) / len(completions),
+        "mean_response_tokens": sum(len(c.token_ids) for c in completions) / len(completions),
     }
 
 

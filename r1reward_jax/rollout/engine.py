@@ -8,7 +8,7 @@ counts and on which rows have ended, never on the clock.
 
 import functools
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -47,6 +47,11 @@ class Rollout:
     """Tokens sampled / tokens that these steps had room for."""
     host: list[tuple[float, float]]
     """From when to when (`time.perf_counter`) the host was busy with text, `on_done` included."""
+
+    @property
+    def finish_reasons(self) -> Counter[str]:
+        """Completions by what ended them: "eos" or "length"."""
+        return Counter(c.finish_reason for row in self.completions for c in row)
 
 
 class _Jitted(NamedTuple):

@@ -68,7 +68,7 @@ def rollout_metrics(rollout: Rollout, rewards: list[RewardBreakdown]) -> dict[st
         "rollout/tokens": tokens / count,
         "rollout/verdict_1_share": verdicts.count(1) / count,
         "rollout/unparsable": verdicts.count(None) / count,
-        "rollout/truncated": sum(c.finish_reason == "length" for c in completions) / count,
+        "rollout/truncated": rollout.finish_reasons["length"] / count,
         "rollout/self_corrected": sum(self_corrects(parse_analysis(c.text)) for c in completions)
         / count,
         "rollout/padding_share": 1 - tokens / rollout.batch.tokens.size,
