@@ -222,6 +222,6 @@ def _prompt_cache_bytes(
     """Bytes that an engine holds for the prompts of its rows."""
     inputs = engine.put_batch(engine.processor.collate(prompts, rows=engine.refill))
     width = engine.processor.width(prompts)
-    jitted = engine.jitted(samples, width, pair.params, inputs)
+    jitted = engine.programs.of(samples, width, pair.params, inputs)
     cache = jitted.empty.eval_shape(rows=engine.rows).cache
     return sum(x.size * x.dtype.itemsize for x in (cache.prompt_k, cache.prompt_v))

@@ -24,8 +24,8 @@ CHOICES = {
     "model.video_rule": ("max", "side"),
 }
 MAY_BE_ZERO = (
-    *("seed", "data.threads", "checkpoint.every", "step.micro_tokens"),
-    *("rollout.top_k", "judge.lines", "judge.retries"),
+    *("seed", "profile_step", "data.threads", "checkpoint.every", "step.micro_tokens"),
+    *("rollout.top_k", "rollout.lanes", "judge.lines", "judge.retries", "judge.devices"),
 )
 
 

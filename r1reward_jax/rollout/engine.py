@@ -6,20 +6,19 @@ prompt waits any more, the rows that still run move together. What is done next 
 counts and on which rows have ended, never on the clock.
 """
 
-import functools
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import SingleDeviceSharding
 
+from r1reward_jax.rollout.programs import Programs
 from r1reward_jax.rollout.sampler import SamplerConfig
-from r1reward_jax.rollout.slots import Slots, advance, empty_slots, insert, prefill, take
+from r1reward_jax.rollout.slots import Slots
 from r1reward_jax.types import (
     Completion,
     EncodedPrompt,
@@ -54,17 +53,6 @@ class Rollout:
         return Counter(c.finish_reason for row in self.completions for c in row)
 
 
-class _Jitted(NamedTuple):
-    """The functions of `slots` for one number of samples and one width of prompts."""
-
-    prefill: Callable
-    empty: Callable
-    """From a number of rows."""
-    insert: Callable
-    advance: Callable
-    take: Callable
-
-
 class Engine:
     """Samples from one policy on one mesh. Shapes are fixed: nothing is retraced."""
 
@@ -97,12 +85,9 @@ class Engine:
         if shrink < 1:
             raise InputError(f"shrink {shrink}: expected at least 1")
         self.model, self.processor, self.config = model, processor, config
-        self.rows, self.refill, self.put_batch, self.place = rows, refill, put_batch, place
+        self.rows, self.refill, self.put_batch = rows, refill, put_batch
         self.sizes = _sizes(rows, refill, shrink)
-        self._prefill = jax.jit(functools.partial(prefill, model, config))
-        self._jitted: dict[tuple[int, int], _Jitted] = {}
-        dtype = jnp.dtype(config.compute_dtype)
-        self._cast = jax.jit(lambda params: jax.tree.map(lambda p: p.astype(dtype), params))
+        self.programs = Programs(model, config, rows, place)
 
     def generate(
         self,
@@ -143,13 +128,13 @@ class Engine:
           prompts: one of each size (of tokens, images and patches) that is to be expected.
           samples: completions per prompt.
         """
-        params, encoded = self.in_compute_dtype(params), [self.processor.encode(p) for p in prompts]
+        params, encoded = self.programs.cast(params), [self.processor.encode(p) for p in prompts]
         nowhere = np.full(self.refill, self.rows, np.int32)
         batches = [self.processor.collate([p], rows=self.refill) for p in encoded]
         inputs, key = [self.put_batch(b) for b in batches], jax.random.key(0)
         where, of = self.put_batch((nowhere, nowhere)), lambda x: x.tokens.shape[1]
         for widest in {of(x): x for x in inputs}.values():
-            jitted = self.jitted(samples, of(widest), params, widest)
+            jitted = self.programs.of(samples, of(widest), params, widest)
             new = [jitted.prefill(params, x) for x in inputs if of(x) <= of(widest)]
             for rows, fewer in zip(self.sizes, [*self.sizes[1:], 0], strict=True):
                 slots = jitted.empty(rows=rows)
@@ -159,34 +144,6 @@ class Engine:
                 slots = jitted.advance(params, slots, key, jnp.float32(0), rows)
                 if fewer:
                     jitted.take(slots, np.arange(fewer, dtype=np.int32))
-
-    def jitted(self, samples: int, width: int, params: Params, inputs: Any) -> _Jitted:
-        """The compiled functions for so many samples and so wide prompts, made at first use."""
-        if (samples, width) not in self._jitted:
-            config = replace(self.config, samples=samples)
-            new = jax.eval_shape(self._prefill, params, inputs)
-            empty = functools.partial(empty_slots, config, new, width=width)
-            # the state comes out where it went in, or the second call would compile again
-            (here, *_) = jax.tree.leaves(params)[0].devices()
-            where: Any = SingleDeviceSharding(here)
-            if self.place:
-                where = self.place(jax.eval_shape(lambda: empty(rows=self.rows)))
-            settled = functools.partial(jax.jit, out_shardings=where)
-            self._jitted[samples, width] = _Jitted(
-                self._prefill,
-                settled(empty, static_argnames="rows"),
-                settled(functools.partial(insert, config), donate_argnums=0),
-                settled(functools.partial(advance, self.model, config), donate_argnums=1),
-                settled(take),
-            )
-        return self._jitted[samples, width]
-
-    def in_compute_dtype(self, params: Params) -> Params:
-        """A cast on the devices; the parameters themselves where nothing is to be cast."""
-        wanted = jnp.dtype(self.config.compute_dtype)
-        if all(p.dtype == wanted for p in jax.tree.leaves(params)):
-            return params
-        return self._cast(params)
 
 
 def _sizes(rows: int, refill: int, shrink: int) -> list[int]:
@@ -219,7 +176,8 @@ class _Run:
         self.encoded = [
             p if isinstance(p, EncodedPrompt) else engine.processor.encode(p) for p in prompts
         ]
-        self.params = engine.in_compute_dtype(params)
+        self.width = engine.processor.width(self.encoded) if self.encoded else 0
+        self.params, self.jitted = engine.programs.cast(params), None
         self.key, self.temperature = jax.random.key(seed), jnp.float32(temperature)
         self.waiting = deque(range(len(prompts)))
         self.rows = min((n for n in engine.sizes if n >= len(prompts)), default=engine.rows)
@@ -238,14 +196,15 @@ class _Run:
 
     def rollout(self, on_done: Callable[[int, list[Completion]], None]) -> Rollout:
         """Decode all prompts."""
-        slots: Any = None
-        ended, steps, room = [], 0, 0
+        slots, ended, steps, room = None, [], 0, 0
         while self.waiting or self.owners:
             while self.waiting and len(self.free) >= self._wanted():
                 slots = self._fill(slots)
+            assert slots is not None and self.jitted is not None  # something was filled
             slots = self._shrunk(slots)
-            jitted = self.engine._jitted[self.samples, self.width]
-            slots = jitted.advance(self.params, slots, self.key, self.temperature, self._enough())
+            slots = self.jitted.advance(
+                self.params, slots, self.key, self.temperature, self._enough()
+            )
             self._deliver(ended, on_done)  # while the device decodes
             ended = self._read_out(slots)
             taken = int(slots.step) - steps
@@ -266,10 +225,6 @@ class _Run:
         """Idle rows for which decoding stops."""
         return self._wanted() if self.waiting else self.rows - self._smaller()
 
-    @functools.cached_property
-    def width(self) -> int:
-        return self.engine.processor.width(self.encoded)
-
     def _fill(self, slots: Slots | None) -> Slots:
         """Prefill the next prompts into free rows."""
         engine, size = self.engine, self.engine.refill
@@ -283,11 +238,9 @@ class _Run:
         inputs = engine.processor.collate([self.encoded[p] for p in places], rows=size)
         check(inputs)
         inputs, *others = engine.put_batch((inputs, rows, seeds, limits))
-        jitted = engine.jitted(self.samples, self.width, self.params, inputs)
-        new = jitted.prefill(self.params, inputs)
-        if slots is None:
-            slots = jitted.empty(rows=self.rows)
-        return jitted.insert(slots, new, *others)
+        jitted = engine.programs.of(self.samples, self.width, self.params, inputs)
+        self.jitted, new = jitted, jitted.prefill(self.params, inputs)
+        return jitted.insert(slots or jitted.empty(rows=self.rows), new, *others)
 
     def _shrunk(self, slots: Slots) -> Slots:
         """Move the rows that run together when nothing waits and they fit into fewer."""
@@ -299,8 +252,8 @@ class _Run:
         self.owners = {kept.index(row): place for row, place in self.owners.items()}
         self.free = list(range(len(self.owners), fewer))
         self.rows = fewer
-        jitted = self.engine._jitted[self.samples, self.width]
-        return jitted.take(slots, np.asarray(kept, np.int32))
+        assert self.jitted is not None
+        return self.jitted.take(slots, np.asarray(kept, np.int32))
 
     def _read_out(self, slots: Slots) -> list[int]:
         """Copy rows that have ended to the host and free them; the places of their prompts."""

@@ -62,7 +62,7 @@ def test_the_last_rows_move_together(loaded, many):
     whole, parts = (e.generate(loaded[1], prompts, **settings) for e in (still, moving))
     assert parts.completions == whole.completions and parts.steps == whole.steps
     assert parts.occupancy > 1.2 * whole.occupancy
-    ((_, jitted),) = moving._jitted.items()
+    ((_, jitted),) = moving.programs._made.items()
     assert jitted.advance._cache_size() == 4
     few = moving.generate(loaded[1], prompts[:3], **settings | {"limits": limits[:3]})
     assert few.completions == whole.completions[:3]
@@ -95,7 +95,7 @@ def test_eight_devices_refill_like_one(loaded, many):
     found = sharded.generate(params, prompts, **settings)
     expected = make_engine(loaded, rows=13).generate(loaded[1], prompts, **settings)
     assert found.completions == expected.completions
-    (jitted,) = sharded._jitted.values()
+    (jitted,) = sharded.programs._made.values()
     assert jitted.advance._cache_size() == 1
     with pytest.raises(InputError, match=r"rollout\.rows 6"):
         slot_shardings(jax.eval_shape(lambda: slots_of(loaded, rows=6)), mesh)

@@ -280,7 +280,7 @@ def test_other_paths_train(name, loaded, world, tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "make_engine", keeping)
     trained = train(config, loaded, world)
     (engine,) = engines
-    (sampler,) = engine._jitted.values()  # the gate and the run share one
+    (sampler,) = engine.programs._made.values()  # the gate and the run share one
     assert sampler.advance._cache_size() == sampler.insert._cache_size() == 1
     rows = metrics(config)
     assert [row["step"] for row in rows] == [1, 2]
