@@ -109,6 +109,11 @@ def get_config() -> ConfigDict:
     c.rollout.repetition_penalty = 1.0  # of tokens of prompt and completion; above 1 against them
     c.rollout.unroll = False  # unroll the decoder's layers: faster on CPU, slower to compile
 
+    c.rollout.mesh = ConfigDict()  # of the sampler, over the same devices; all 0: as mesh
+    c.rollout.mesh.data = 0  # as in mesh
+    c.rollout.mesh.fsdp = 0  # as in mesh
+    c.rollout.mesh.tensor = 0  # as in mesh
+
     c.judge = ConfigDict()
     c.judge.path = ""  # Hugging Face folder of the judge; empty, as url: no consistency reward
     c.judge.lines = 0  # last lines of an analysis that it sees (the release: 3); 0: all

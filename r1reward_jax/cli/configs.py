@@ -25,6 +25,7 @@ CHOICES = {
 }
 MAY_BE_ZERO = (
     *("seed", "profile_step", "data.threads", "checkpoint.every", "step.micro_tokens"),
+    *("rollout.mesh.data", "rollout.mesh.fsdp", "rollout.mesh.tensor"),
     *("rollout.top_k", "rollout.lanes", "judge.lines", "judge.retries", "judge.devices"),
 )
 

@@ -67,6 +67,7 @@ class Engine:
         shrink: int = 1,
         put_batch: Callable[[Any], Any],
         place: Callable[[Slots], Any] | None = None,
+        layout: Any = None,
     ):
         """
         Args:
@@ -79,6 +80,7 @@ class Engine:
             down to `refill`; 1: never.
           put_batch: puts a host batch on the mesh.
           place: from the shapes of slots to their shardings; None for parameters on one device.
+          layout: shardings of the parameters while sampling; None leaves them where they are.
         """
         if not 0 < refill <= rows:
             raise InputError(f"refill {refill}: expected between 1 and {rows} rows")
@@ -87,7 +89,7 @@ class Engine:
         self.model, self.processor, self.config = model, processor, config
         self.rows, self.refill, self.put_batch = rows, refill, put_batch
         self.sizes = _sizes(rows, refill, shrink)
-        self.programs = Programs(model, config, rows, place)
+        self.programs = Programs(model, config, rows, place, layout)
 
     def generate(
         self,

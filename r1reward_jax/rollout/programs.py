@@ -34,6 +34,7 @@ class Programs:
         config: SamplerConfig,
         rows: int,
         place: Callable[[Slots], Any] | None,
+        layout: Any,
     ):
         """
         Args:
@@ -41,12 +42,14 @@ class Programs:
           config: of the sampler, whatever its number of samples.
           rows: the most that are decoded at a time.
           place: from the shapes of slots to their shardings; None for parameters on one device.
+          layout: shardings of the parameters while sampling; None leaves them where they are.
         """
         self.model, self.config, self.rows, self.place = model, config, rows, place
         self._prefill = jax.jit(functools.partial(prefill, model, config))
         self._made: dict[tuple[int, int], Jitted] = {}
-        dtype = jnp.dtype(config.compute_dtype)
-        self._cast = jax.jit(lambda params: jax.tree.map(lambda p: p.astype(dtype), params))
+        self.layout, dtype = layout, jnp.dtype(config.compute_dtype)
+        to_dtype = lambda params: jax.tree.map(lambda p: p.astype(dtype), params)  # noqa: E731
+        self._cast = jax.jit(to_dtype, out_shardings=layout)
 
     def of(self, samples: int, width: int, params: Params, inputs: PromptBatch) -> Jitted:
         """The functions for so many samples of prompts that are at most so wide.
@@ -80,9 +83,11 @@ class Programs:
         )
 
     def cast(self, params: Params) -> Params:
-        """To the dtype of the forward pass, on the devices; the parameters themselves where nothing
-        is to be cast."""
+        """To the dtype and the layout of the forward pass, on the devices; the parameters
+        themselves where nothing is to be done."""
         wanted = jnp.dtype(self.config.compute_dtype)
-        if all(p.dtype == wanted for p in jax.tree.leaves(params)):
-            return params
-        return self._cast(params)
+        where = jax.tree.map(lambda p: p.sharding, params) if self.layout is None else self.layout
+        as_is = jax.tree.map(
+            lambda p, s: p.dtype == wanted and p.sharding.is_equivalent_to(s, p.ndim), params, where
+        )
+        return params if all(jax.tree.leaves(as_is)) else self._cast(params)

@@ -24,6 +24,7 @@ from r1reward_jax.train.mesh import (
     make_mesh,
     param_shardings,
     put_batch,
+    remesh,
     replicated,
     slot_shardings,
 )
@@ -75,6 +76,12 @@ def policy_mesh(config: ConfigDict) -> Mesh:
     return make_mesh(**config.mesh, devices=_shared_out(config)[0])
 
 
+def rollout_mesh(config: ConfigDict) -> Mesh:
+    """Of the sampler, over the policy's devices."""
+    mesh, sizes = policy_mesh(config), config.rollout.mesh.to_dict()
+    return remesh(mesh, **sizes) if any(sizes.values()) else mesh
+
+
 def judge_mesh(config: ConfigDict) -> Mesh:
     """Of the judge's own devices, or of all."""
     return make_mesh(**config.judge.mesh, devices=_shared_out(config)[1])
@@ -105,8 +112,8 @@ def load_policy(config: ConfigDict, path: str) -> Policy:
 
 
 def make_engine(config: ConfigDict, policy: Policy) -> Engine:
-    """An engine that samples from the policy on the config's mesh."""
-    c, mesh = config.rollout, policy_mesh(config)
+    """An engine that samples from the policy, on the sampler's mesh."""
+    c, mesh = config.rollout, rollout_mesh(config)
     ways = mesh.shape["data"] * mesh.shape["fsdp"]  # a refill is split over all of them
     sampler = SamplerConfig(
         samples=1,
@@ -131,6 +138,7 @@ def make_engine(config: ConfigDict, policy: Policy) -> Engine:
         shrink=c.shrink,
         put_batch=functools.partial(put_batch, mesh=mesh),
         place=functools.partial(slot_shardings, mesh=mesh),
+        layout=param_shardings(policy.params, policy.rules, mesh),
     )
 
 
@@ -180,15 +188,15 @@ def _remote_judge(config: ConfigDict) -> RemoteJudge:
 
 
 def _local_judge(config: ConfigDict) -> LocalJudge:
-    """On a mesh of its own; prompts in the policy's buckets, as far as they go."""
+    """The decoder alone, on a mesh of its own; prompts in the policy's buckets, as far as they
+    go."""
     port, mesh = port_of(config.judge.path), judge_mesh(config)
     ways = mesh.shape["data"] * mesh.shape["fsdp"]
     if config.judge.rows % ways:
         raise InputError(f"judge.rows {config.judge.rows}: expected a multiple of {ways} devices")
     dtype = jnp.dtype(config.model.compute_dtype)
-    model, params = port.load(
-        config.judge.path, dtype, lambda tree: param_shardings(tree, port.RULES, mesh)
-    )
+    place = lambda tree: param_shardings(tree, port.RULES, mesh)  # noqa: E731
+    model, params = port.load(config.judge.path, dtype, place, with_vision=False)
     longest = config.judge.max_tokens
     tokens = (*(n for n in config.buckets.tokens if n < longest), longest)
     sizes = port.Buckets(tokens, (1,), tuple(config.buckets.patches))

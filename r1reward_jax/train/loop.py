@@ -129,7 +129,7 @@ def run_rl(
         line, number = Timeline(), iteration + 1
         with profiled(config, number):
             chosen = _records(config, records, iteration)
-            rollout, rewards, judged = _sample(
+            rollout, answers, rewards, judged = _sample(
                 config, engine, judge, state.params, chosen, iteration, line
             )
             with line.phase("logprobs"):
@@ -152,7 +152,7 @@ def run_rl(
         log.write("rl", number, values)
         log.show("rl", number, values, COLUMNS)
         _warn_of_gap(number, values["loss/sampler_gap_max"], _gap_limit(config))
-        write_rollouts(log, number, repeat(chosen, c.samples), rollout, rewards)
+        write_rollouts(log, number, repeat(chosen, c.samples), rollout, rewards, answers)
         for nth, (k, bad) in enumerate(zip(order, skipped, strict=True), 1):
             guard.watch(iteration * updates + nth, bad, parts[k], state)
         with line.phase("checkpoint"):
@@ -173,9 +173,9 @@ def _sample(
     chosen: Sequence[PreferenceRecord],
     iteration: int,
     line: Timeline,
-) -> tuple[Rollout, list[RewardBreakdown], dict[str, float]]:
-    """Completions of the chosen records, their rewards, and the judge's metrics. The judge reads
-    what has ended while the rest is being written."""
+) -> tuple[Rollout, dict[int, float | None], list[RewardBreakdown], dict[str, float]]:
+    """Completions of the chosen records, the judge's answers, rewards, and the judge's metrics. The
+    judge reads what has ended while the rest is being written."""
     c, template = config.rl, TEMPLATES[config.template]
     judging = Judging(judge, [r.preferred for r in chosen], c.samples)
     with line.phase("rollout"):
@@ -195,7 +195,7 @@ def _sample(
         labels: list[Verdict | None] = [r.preferred for r in repeat(chosen, c.samples)]
         settings, swapped = _scoring(config), _swapped(config)
         rewards, judged = score(flat(rollout), labels, answers, settings, swapped=swapped)
-    return rollout, rewards, judged
+    return rollout, answers, rewards, judged
 
 
 def _records(config: ConfigDict, records: Sequence[PreferenceRecord], iteration: int) -> list:

@@ -23,16 +23,33 @@ def make_mesh(data: int, fsdp: int, tensor: int, devices: Sequence[Any] | None =
       InputError: the sizes do not multiply to the number of devices.
     """
     devices = list(devices or jax.devices())
+    sizes = _sizes(data, fsdp, tensor, len(devices))
+    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def remesh(mesh: Mesh, data: int, fsdp: int, tensor: int) -> Mesh:
+    """Another mesh over the devices of one, in their order: a jitted function may take arrays from
+    the one to the other.
+
+    Raises:
+      InputError: the sizes do not multiply to the number of devices.
+    """
+    sizes = _sizes(data, fsdp, tensor, mesh.size)
+    return Mesh(mesh.devices.reshape(sizes), AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def _sizes(data: int, fsdp: int, tensor: int, count: int) -> list[int]:
+    """The sizes for so many devices, with the rest of them in the place of a -1."""
     sizes = [data, fsdp, tensor]
     if sizes.count(-1) == 1:
         known = -data * fsdp * tensor
-        sizes[sizes.index(-1)] = max(1, len(devices) // known)
-    if sizes[0] * sizes[1] * sizes[2] != len(devices):
+        sizes[sizes.index(-1)] = max(1, count // max(1, known))
+    if sizes[0] * sizes[1] * sizes[2] != count:
         raise InputError(
             f"mesh {dict(zip(AXES, sizes, strict=True))} needs {sizes[0] * sizes[1] * sizes[2]} "
-            f"devices, there are {len(devices)}; set mesh.data, mesh.fsdp, mesh.tensor"
+            f"devices, there are {count}; set mesh.data, mesh.fsdp, mesh.tensor"
         )
-    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    return sizes
 
 
 def param_shardings(abstract: Any, rules: Sequence[tuple[str, P]], mesh: Mesh) -> Any:

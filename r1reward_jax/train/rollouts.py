@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -15,7 +15,13 @@ from r1reward_jax.rollout.engine import Rollout
 from r1reward_jax.train.batches import make_train_batch
 from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.timeline import Timeline
-from r1reward_jax.types import Completion, Processor, RewardBreakdown, TrainBatch
+from r1reward_jax.types import (
+    Completion,
+    PreferenceRecord,
+    Processor,
+    RewardBreakdown,
+    TrainBatch,
+)
 
 T = TypeVar("T")
 
@@ -86,7 +92,14 @@ def times(line: Timeline, tokens: int) -> dict[str, float]:
     }
 
 
-def write_rollouts(log: MetricsLog, iteration: int, chosen, rollout: Rollout, rewards) -> None:
+def write_rollouts(
+    log: MetricsLog,
+    iteration: int,
+    chosen: Sequence[PreferenceRecord],
+    rollout: Rollout,
+    rewards: Sequence[RewardBreakdown],
+    answers: Mapping[int, float | None],
+) -> None:
     """One line per completion of this iteration, in the order of its rows.
 
     Args:
@@ -95,9 +108,12 @@ def write_rollouts(log: MetricsLog, iteration: int, chosen, rollout: Rollout, re
       chosen: the record of each completion.
       rollout: what was sampled.
       rewards: of each completion.
+      answers: the judge's P(supports), by row; null in the file where it said nothing or was not
+        asked (the result is 0).
     """
     folder = epath.Path(log.path).parent / "rollouts"
     folder.mkdir(parents=True, exist_ok=True)
+    rows = zip(chosen, flat(rollout), rewards, strict=True)
     lines = [
         json.dumps(
             {
@@ -107,8 +123,9 @@ def write_rollouts(log: MetricsLog, iteration: int, chosen, rollout: Rollout, re
                 "text": completion.text,
                 "finish_reason": completion.finish_reason,
                 "reward": asdict(reward),
+                "judge": answers.get(i),
             }
         )
-        for record, completion, reward in zip(chosen, flat(rollout), rewards, strict=True)
+        for i, (record, completion, reward) in enumerate(rows)
     ]
     (folder / f"{iteration:05d}.jsonl").write_text("\n".join(lines) + "\n")

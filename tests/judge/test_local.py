@@ -10,8 +10,10 @@ import pytest
 from r1reward_jax.judge.cached import CachedJudge
 from r1reward_jax.judge.local import LocalJudge
 from r1reward_jax.models import qwen2_5_vl
-from r1reward_jax.prompts import TEMPLATES, judge_prompt
+from r1reward_jax.prompts import SYSTEM, TEMPLATES, judge_prompt
 from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
+from r1reward_jax.types import ImagePart, InputError, Prompt
+from tests.conftest import BUCKETS, random_image
 
 PAIRS = [(f"I see a circle {'very ' * (i % 5)}well.", 1 + i % 2) for i in range(9)]
 
@@ -33,6 +35,18 @@ def make_judge(loaded, params=None, put_batch=lambda x: x):
 @pytest.fixture(scope="module")
 def judge(loaded):
     return make_judge(loaded)
+
+
+def test_the_decoder_alone_is_enough(judge, checkpoint):
+    """The vision tower stays on the disk; a prompt with an image would be an error."""
+    model, params = qwen2_5_vl.load(checkpoint, with_vision=False)
+    assert list(params) == ["text"]
+    blind = make_judge((model, params, judge.processor))
+    assert blind.score(PAIRS) == judge.score(PAIRS)
+    processor = qwen2_5_vl.Processor(checkpoint, BUCKETS)
+    seen = Prompt(SYSTEM, (ImagePart(random_image(0, 84, 84)),))
+    with pytest.raises(InputError, match="without its vision"):
+        model.hidden(params, processor.collate([processor.encode(seen)]))
 
 
 def test_probability_is_of_the_two_answer_tokens(judge, loaded):
@@ -94,7 +108,6 @@ def test_too_long_an_analysis_is_no_verdict(judge):
 
 def test_answer_words_must_be_single_tokens(loaded):
     from r1reward_jax.prompts import Template
-    from r1reward_jax.types import InputError
 
     template = Template("", "", "certainly so", "No")
     with pytest.raises(InputError, match="expected one"):

@@ -20,7 +20,15 @@ NEW = 12
 
 
 def make_engine(
-    loaded, *, rows=3, refill=None, shrink=1, put_batch=lambda x: x, place=None, **changed
+    loaded,
+    *,
+    rows=3,
+    refill=None,
+    shrink=1,
+    put_batch=lambda x: x,
+    place=None,
+    layout=None,
+    **changed,
 ):
     """An engine whose sampler differs from a plain one by what is `changed`."""
     model, _, processor = loaded
@@ -43,12 +51,13 @@ def make_engine(
         shrink=shrink,
         put_batch=put_batch,
         place=place,
+        layout=layout,
     )
 
 
-def on_eight_devices(loaded):
+def on_eight_devices(loaded, mesh=None, layout=None):
     """(mesh, parameters on it, engine): rows over data x fsdp, heads over tensor."""
-    mesh = make_mesh(2, 2, 2)
+    mesh = mesh or make_mesh(2, 2, 2)
     params = jax.device_put(loaded[1], param_shardings(loaded[1], qwen2_5_vl.RULES, mesh))
     sharded = make_engine(
         loaded,
@@ -56,6 +65,7 @@ def on_eight_devices(loaded):
         refill=4,
         put_batch=functools.partial(put_batch, mesh=mesh),
         place=functools.partial(slot_shardings, mesh=mesh),
+        layout=layout,
     )
     return mesh, params, sharded
 

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.models.qwen2_5_vl import original
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.rollout.sampler import truncated
 from r1reward_jax.rollout.slots import advance, empty_slots, insert, prefill
-from r1reward_jax.train.mesh import slot_shardings
+from r1reward_jax.train.mesh import make_mesh, param_shardings, remesh, slot_shardings
 from r1reward_jax.types import InputError, Prompt
 from tests.rollout.test_sampler import NEW, make_engine, on_eight_devices
 
@@ -99,6 +100,28 @@ def test_eight_devices_refill_like_one(loaded, many):
     assert jitted.advance._cache_size() == 1
     with pytest.raises(InputError, match=r"rollout\.rows 6"):
         slot_shardings(jax.eval_shape(lambda: slots_of(loaded, rows=6)), mesh)
+
+
+def test_weights_go_to_the_samplers_layout_on_the_devices(loaded, many):
+    """From a training mesh to another one over the same devices: one jitted cast, no host copy."""
+    prompts, limits = many
+    training = make_mesh(1, 8, 1)
+    params = jax.device_put(loaded[1], param_shardings(loaded[1], qwen2_5_vl.RULES, training))
+    mesh = remesh(training, 2, 2, 2)
+    layout = param_shardings(params, qwen2_5_vl.RULES, mesh)
+    _, _, sharded = on_eight_devices(loaded, mesh, layout)
+    with jax.transfer_guard("disallow"):
+        moved = sharded.programs.cast(params)
+    assert sharded.programs._cast._cache_size() == 1
+    jax.tree.map(lambda x, where: x.sharding == where or pytest.fail(), moved, layout)
+    jax.tree.map(np.testing.assert_array_equal, moved, params)
+    assert sharded.programs.cast(moved) is moved
+    settings = {"samples": 1, "temperature": 1.0, "seed": 5, "limits": limits}
+    found = sharded.generate(params, prompts, **settings)
+    expected = make_engine(loaded, rows=13).generate(loaded[1], prompts, **settings)
+    assert found.completions == expected.completions
+    with pytest.raises(InputError, match="there are 8"):
+        remesh(training, 2, 2, 1)
 
 
 def slots_of(loaded, rows=3, width=128):

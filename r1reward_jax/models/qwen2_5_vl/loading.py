@@ -27,7 +27,11 @@ DTYPES = {"F32": jnp.float32, "BF16": jnp.bfloat16, "F16": jnp.float16}
 
 
 def load(
-    folder: str, dtype: Any = None, place: Callable[[Params], Any] | None = None
+    folder: str,
+    dtype: Any = None,
+    place: Callable[[Params], Any] | None = None,
+    *,
+    with_vision: bool = True,
 ) -> tuple[Model, Params]:
     """Read a Qwen2.5-VL folder.
 
@@ -36,13 +40,16 @@ def load(
       dtype: what to cast to; None keeps the dtype that is stored.
       place: from the tree of shapes to the tree of shardings (leading layer axes are never
         split); None puts everything on the default device.
+      with_vision: False leaves the vision tower on the disk, for prompts of text.
 
     Raises:
       InputError: no such folder, another model type, or tensors that are missing, left over or of
         another shape, all of them in one message.
     """
     config = Config.load(folder)
-    model, tensors = Model(config), _open(folder)
+    model, tensors = Model(config, with_vision), _open(folder)
+    if not with_vision:
+        tensors = {n: t for n, t in tensors.items() if not n.startswith("visual.")}
     abstract = model.abstract_params()
     shapes = flatten(abstract)
     _check(folder, config, shapes, tensors)

@@ -14,14 +14,14 @@ from jaxtyping import Array, Bool, Float, Int
 from r1reward_jax.models.qwen2_5_vl.config import Config
 from r1reward_jax.models.qwen2_5_vl.text import Decoder
 from r1reward_jax.models.qwen2_5_vl.vision import VisionTower
-from r1reward_jax.types import Cache, Params, PromptBatch
+from r1reward_jax.types import Cache, InputError, Params, PromptBatch
 
 
 class Qwen2_5_VL(nnx.Module):
     """The modules; `visual` and `text` as in the original."""
 
-    def __init__(self, config: Config, rngs: nnx.Rngs):
-        self.visual = VisionTower(config.vision, rngs)
+    def __init__(self, config: Config, rngs: nnx.Rngs, *, with_vision: bool):
+        self.visual = VisionTower(config.vision, rngs) if with_vision else None
         self.text = Decoder(config.text, rngs)
 
     def embed(self, inputs: PromptBatch, *, remat: bool) -> Float[Array, "B T D"]:
@@ -29,6 +29,8 @@ class Qwen2_5_VL(nnx.Module):
         x = self.text.embed_tokens[...][inputs.tokens]
         if inputs.vision is None:
             return x
+        if self.visual is None:
+            raise InputError("a prompt has images, but the model was loaded without its vision")
         seen = self.visual(inputs.vision, remat=remat).astype(x.dtype)
         index = inputs.vision_index[..., None]
         return jnp.where(index >= 0, jnp.take_along_axis(seen, jnp.maximum(index, 0), axis=1), x)
@@ -39,23 +41,26 @@ class Model:
     """`types.LanguageModel` for one configuration; hashable: jitted functions close on it."""
 
     config: Config
+    with_vision: bool = True
+    """False: the decoder alone, for prompts of text."""
 
     @cached_property
     def _graph(self) -> nnx.GraphDef:
-        return nnx.split(nnx.eval_shape(lambda: Qwen2_5_VL(self.config, nnx.Rngs(0))))[0]
+        return nnx.split(nnx.eval_shape(self._new))[0]
+
+    def _new(self, seed: int = 0) -> Qwen2_5_VL:
+        return Qwen2_5_VL(self.config, nnx.Rngs(seed), with_vision=self.with_vision)
 
     def _module(self, params: Params) -> Qwen2_5_VL:
         return nnx.merge(self._graph, params)
 
     def init(self, seed: int) -> Params:
         """Random float32 parameters: matrices that keep the variance, unit norms, zero biases."""
-        module = Qwen2_5_VL(self.config, nnx.Rngs(seed))
-        return nnx.to_pure_dict(nnx.split(module, nnx.Param)[1])
+        return nnx.to_pure_dict(nnx.split(self._new(seed), nnx.Param)[1])
 
     def abstract_params(self) -> Params:
         """Shapes and dtypes of the parameters, nothing allocated."""
-        module = nnx.eval_shape(lambda: Qwen2_5_VL(self.config, nnx.Rngs(0)))
-        return nnx.to_pure_dict(nnx.split(module, nnx.Param)[1])
+        return nnx.to_pure_dict(nnx.split(nnx.eval_shape(self._new), nnx.Param)[1])
 
     def hidden(
         self, params: Params, inputs: PromptBatch, *, remat: bool = False
