@@ -2,12 +2,12 @@
 
 import functools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from r1reward_jax.evals.scalar import ScalarModel
@@ -21,6 +21,7 @@ from r1reward_jax.rollout.sampler import SamplerConfig
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.forward import StepConfig
 from r1reward_jax.train.mesh import (
+    BATCH,
     make_mesh,
     param_shardings,
     put_batch,
@@ -108,7 +109,12 @@ def load_policy(config: ConfigDict, path: str) -> Policy:
     sizes = port.Buckets(tuple(buckets.tokens), tuple(buckets.images), tuple(buckets.patches))
     m = config.model
     processor = port.Processor(path, sizes, max_pixels=m.max_pixels, video_rule=m.video_rule)
-    return Policy(model, params, processor, port.RULES, path)
+    return Policy(_on(model, mesh), params, processor, port.RULES, path)
+
+
+def _on(model: Any, mesh: Mesh) -> Any:
+    """The model with the rows of its activations split over a mesh."""
+    return replace(model, rows=NamedSharding(mesh, BATCH))
 
 
 def make_engine(config: ConfigDict, policy: Policy) -> Engine:
@@ -130,7 +136,7 @@ def make_engine(config: ConfigDict, policy: Policy) -> Engine:
         repetition_penalty=c.repetition_penalty,
     )
     return Engine(
-        policy.model,
+        _on(policy.model, mesh),
         policy.processor,
         sampler,
         rows=c.rows,
@@ -202,7 +208,7 @@ def _local_judge(config: ConfigDict) -> LocalJudge:
     sizes = port.Buckets(tokens, (1,), tuple(config.buckets.patches))
     processor = port.Processor(config.judge.path, sizes)
     return LocalJudge(
-        model,
+        _on(model, mesh),
         params,
         processor,
         TEMPLATES[config.template],

@@ -11,8 +11,9 @@ import pytest
 
 from r1reward_jax.cli import configs
 from r1reward_jax.models import qwen2_5_vl
+from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.train.batches import make_train_batch
-from r1reward_jax.train.build import Policy
+from r1reward_jax.train.build import Policy, load_policy, policy_mesh
 from r1reward_jax.train.fit import fit
 from r1reward_jax.train.forward import (
     StepConfig,
@@ -27,7 +28,8 @@ from r1reward_jax.train.optimizer import make_optimizer, make_schedule
 from r1reward_jax.train.sft import run_sft
 from r1reward_jax.train.state import init_state
 from r1reward_jax.train.step import jit_step, loss_and_gradients, train_step
-from r1reward_jax.types import DivergedError, InputError
+from r1reward_jax.types import DivergedError, ImagePart, InputError, Prompt
+from tests.conftest import random_image
 
 STEP = StepConfig(chunk=64, remat=False, compute_dtype=jnp.float32)
 TEXTS = ["<think>red circle</think><answer>1</answer>", "no", "<think>", "<answer>2</answer>"]
@@ -325,6 +327,27 @@ def small_config(folder):
     config.mesh.data = 1
     config.workdir = str(folder)
     return config
+
+
+def test_rows_of_activations_stay_whole(checkpoint):
+    """With parameters split over fsdp, no activation of the forward and backward pass is split by
+    features, and none is gathered."""
+    config = configs.load("quickstart")
+    overrides = ["buckets.tokens=(128,)", "buckets.patches=(36,)", "mesh.fsdp=8"]
+    configs.override(config, overrides)
+    policy = load_policy(config, checkpoint)
+    prompt = Prompt(SYSTEM, (ImagePart(random_image(0, 84, 84)), " circle" * 5))
+    batch = policy.processor.collate([policy.processor.encode(prompt)] * 16)
+    batch = put_batch(batch, policy_mesh(config))
+
+    def program(model):
+        loss = lambda p, b: model.hidden(p, b, remat=True).sum()  # noqa: E731
+        return jax.jit(jax.value_and_grad(loss)).lower(policy.params, batch).compile().as_text()
+
+    rows, gathered, features = "f32[2,128,64]", "f32[16,128,64]", "f32[16,128,8]"
+    text = program(policy.model)
+    assert rows in text and gathered not in text and features not in text
+    assert features in program(replace(policy.model, rows=None))  # or this would prove nothing
 
 
 def one_device(monkeypatch):

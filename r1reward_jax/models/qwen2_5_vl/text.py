@@ -80,8 +80,10 @@ class Decoder(nnx.Module):
         *,
         remat: bool = False,
         keep_cache: bool = False,
+        pin: Callable = lambda x: x,
     ):
-        """Final hidden states [B, T, D] of embedded rows, and (k, v) [L, B, K, T, H] if asked."""
+        """Final hidden states [B, T, D] of embedded rows, and (k, v) [L, B, K, T, H] if asked;
+        `pin` says where the rows live."""
         angles = text_angles(positions, self.config)
         graph, params = nnx.split(self.layers)
 
@@ -92,8 +94,8 @@ class Decoder(nnx.Module):
                 kept.extend(jnp.swapaxes(a, 1, 2) for a in (k, v))
                 return attention(q, k, v, lengths, causal=True)
 
-            x = nnx.merge(graph, params)(x, angles, attend)
-            return x, tuple(kept) if keep_cache else None
+            x = nnx.merge(graph, params)(pin(x), angles, attend)
+            return pin(x), tuple(kept) if keep_cache else None
 
         x, cache = jax.lax.scan(jax.checkpoint(layer) if remat else layer, x, params)
         return self.norm(x), cache

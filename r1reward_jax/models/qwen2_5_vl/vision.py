@@ -6,6 +6,8 @@ patches are moved once per group into padded windows of at most 64 and attend on
 a batched small attention and never a masked full one.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -71,15 +73,18 @@ class VisionTower(nnx.Module):
         self.merger = Merger(config, rngs)
         self.config = config
 
-    def __call__(self, vision: VisionInputs, *, remat: bool) -> Float[Array, "B IQ D"]:
-        """Visual tokens of each row's images, in window order, [B, I * P / 4, D]."""
+    def __call__(
+        self, vision: VisionInputs, *, remat: bool, pin: Callable = lambda x: x
+    ) -> Float[Array, "B IQ D"]:
+        """Visual tokens of each row's images, in window order, [B, I * P / 4, D]; `pin` says where
+        the rows live."""
         rows, images, patches = vision.patches.shape[:3]
         vision = jax.tree.map(lambda x: x.reshape(rows * images, *x.shape[2:]), vision)
         x = self.patch_embed(jnp.asarray(vision.patches, self.patch_embed.kernel.dtype))
-        x = self._layers(x, vision, remat)
+        x = self._layers(x, vision, remat, pin)
         return self.merger(x).reshape(rows, images * patches // 4, -1)
 
-    def _layers(self, x: Float[Array, "R P D"], vision: VisionInputs, remat: bool):
+    def _layers(self, x: Float[Array, "R P D"], vision: VisionInputs, remat: bool, pin: Callable):
         groups, windowed = self.config.groups
         angles = vision_angles(vision.rotary_ids, self.config)
         to_windows, from_windows, window_lengths = _window_moves(vision, self.config)
@@ -91,10 +96,10 @@ class VisionTower(nnx.Module):
         )
 
         def window_layer(x, params):
-            return nnx.merge(window_graph, params)(x, window_angles, window_lengths), None
+            return pin(nnx.merge(window_graph, params)(pin(x), window_angles, window_lengths)), None
 
         def full_layer(x, params):
-            return nnx.merge(full_graph, params)(x, angles, vision.lengths)
+            return pin(nnx.merge(full_graph, params)(pin(x), angles, vision.lengths))
 
         if remat:
             window_layer, full_layer = jax.checkpoint(window_layer), jax.checkpoint(full_layer)
