@@ -127,8 +127,8 @@ def get_config() -> ConfigDict:
     c.judge.timeout_s = 30.0  # of a request, seconds
     c.judge.retries = 3  # further attempts of a request
     c.judge.backoff_s = 0.5  # mean wait before the first of them, seconds; doubles with each
-    c.judge.budget_s = 600.0  # of a batch, seconds; what has no answer by then has no verdict
-    c.judge.pause_share = 0.5  # of a batch without verdict, above which it waits and asks again
+    c.judge.budget_s = 600.0  # of a batch, pause included; what has no answer then has no verdict
+    c.judge.pause_share = 0.5  # of the latest pairs without verdict: above, it waits and asks again
     c.judge.pause_s = 30.0  # that wait, seconds
     c.judge.mesh = ConfigDict()  # of its own, over the same devices or over judge.devices
     c.judge.mesh.data = 1  # as in mesh

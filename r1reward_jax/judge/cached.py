@@ -2,9 +2,11 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from r1reward_jax.types import Judge, Verdict
 
+T = TypeVar("T")
 Pair = tuple[str, Verdict]
 
 
@@ -55,16 +57,24 @@ class CachedJudge:
         group = self._open[pair] = self._filling
         group.pairs.append(pair)
         if len(group.pairs) == self.group:
-            group.ask()
             self._filling = _Group(self.judge)
+            self._or_forget(group, group.ask)
 
     def _answer(self, pair: Pair, group: "_Group") -> float | None:
         if group is self._filling:
             self._filling = _Group(self.judge)
-        answer = group.answers()[pair]
+        answer = self._or_forget(group, group.answers)[pair]
         if self._open.get(pair) is group:
             del self._open[pair]
         return answer
+
+    def _or_forget(self, group: "_Group", call: Callable[[], T]) -> T:
+        """What a call gives; if it fails, the pairs of the group can be asked for again."""
+        try:
+            return call()
+        except BaseException:
+            self._open = {pair: g for pair, g in self._open.items() if g is not group}
+            raise
 
     def _remember(self, pair: Pair, answer: float | None) -> None:
         if answer is not None:

@@ -11,12 +11,9 @@ import itertools
 import logging
 import math
 import random
-import threading
 import time
-import weakref
-from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Future
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +22,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from r1reward_jax.judge.background import Background
 from r1reward_jax.prompts import Template, judge_prompt
 from r1reward_jax.types import InputError, Verdict
 
@@ -51,9 +49,11 @@ class RemoteConfig:
     backoff_s: float
     """Mean wait before the first retry; doubles with each."""
     budget_s: float
-    """Of a whole batch; what is not answered by then has no verdict."""
+    """Of a whole batch, retries and pause included, from its first request on; what is not answered
+    by then has no verdict."""
     pause_share: float
-    """Share of a batch without verdict above which the judge says so, waits, and asks once more."""
+    """Share of the latest pairs without verdict above which the judge says so, waits, and asks once
+    more."""
     pause_s: float
     """That wait."""
 
@@ -86,21 +86,32 @@ class RemoteJudge:
             raise InputError("judge: concurrency, timeout_s and budget_s must be above 0")
         self.template, self.config, self.group = template, config, config.concurrency
         self._numbers = itertools.count()
-        self._background, self._gate = _Background(), asyncio.Semaphore(config.concurrency)
+        self._background = Background()
+        self.gate = asyncio.Semaphore(config.concurrency)
         self.failures: Counter[str] = Counter()
         """Requests that ended without verdict, by kind; "retried" counts further attempts."""
+        self.recent: deque[bool] = deque(maxlen=max(20, config.concurrency))
+        """Whether the latest pairs have no verdict."""
 
     def start(self, pairs: Sequence[Pair]) -> Callable[[], list[float | None]]:
         """As `types.Judge`: requests go out while the caller does something else; all that are
         under way share `concurrency`."""
         asked = None
         if jax.process_index() == 0 and pairs:
-            asked = self._background.run(self._answers(pairs))
+            asked = self._background.run(_Batch(self, pairs).answers())
 
         def wait() -> list[float | None]:
-            answers = np.full(len(pairs), np.nan) if asked is None else asked.result()
+            answers, error = np.full(len(pairs), np.nan), None
+            try:
+                answers = answers if asked is None else asked.result()
+            except Exception as mistake:  # of ours: the other processes must hear of it
+                error = mistake
             if jax.process_count() > 1:
-                answers = multihost_utils.broadcast_one_to_all(answers)
+                told = np.append(answers, float(error is not None))
+                *answers, failed = multihost_utils.broadcast_one_to_all(told)
+                error = error or (failed and RuntimeError("the process that asks the judge failed"))
+            if error:
+                raise error
             return [None if math.isnan(a) else float(a) for a in answers]
 
         return wait
@@ -110,65 +121,8 @@ class RemoteJudge:
         there is no answer. Never raises for what the server does."""
         return self.start(pairs)()
 
-    async def _answers(self, pairs: Sequence[Pair]) -> np.ndarray:
-        answers = await self._ask_all(pairs)
-        missing = np.flatnonzero(np.isnan(answers))
-        if len(missing) > self.config.pause_share * len(pairs):
-            log.warning(
-                "judge %s: no verdict on %d of %d pairs (%s); asking again in %g s",
-                *(self.config.url, len(missing), len(pairs), self._kinds(), self.config.pause_s),
-            )
-            await asyncio.sleep(self.config.pause_s)
-            answers[missing] = await self._ask_all([pairs[int(i)] for i in missing])
-            left = int(np.isnan(answers).sum())
-            if left > self.config.pause_share * len(pairs):
-                log.warning("judge: still %d without verdict, which earn no consistency", left)
-        return answers
-
-    def _kinds(self) -> str:
-        return ", ".join(f"{kind} {count}" for kind, count in sorted(self.failures.items()))
-
-    async def _ask_all(self, pairs: Sequence[Pair]) -> np.ndarray:
-        c, answers = self.config, np.full(len(pairs), np.nan)
-        headers = {"Authorization": f"Bearer {c.api_key}"} if c.api_key else {}
-        limits = httpx2.Limits(max_connections=c.concurrency)
-        timeout = httpx2.Timeout(c.timeout_s)
-        async with httpx2.AsyncClient(headers=headers, limits=limits, timeout=timeout) as client:
-
-            async def one(row: int) -> None:
-                async with self._gate:
-                    try:
-                        answers[row] = await self._answer(client, pairs[row])
-                    except _NoAnswer as error:
-                        self.failures[error.kind] += 1
-
-            tasks = [asyncio.create_task(one(row)) for row in range(len(pairs))]
-            _, late = await asyncio.wait(tasks, timeout=c.budget_s)
-            self.failures["over budget"] += len(late)
-            for task in late:
-                task.cancel()
-            done = await asyncio.gather(*tasks, return_exceptions=True)
-        for error in done:
-            if isinstance(error, Exception):
-                raise error  # none of the server's: a mistake of ours must not look like one
-        self.failures = +self.failures
-        return answers
-
-    async def _answer(self, client: httpx2.AsyncClient, pair: Pair) -> float:
-        """One pair, tried until it is answered or no further attempt is left."""
-        for attempt in range(self.config.retries + 1):
-            try:
-                return await self._request(client, pair)
-            except _NoAnswer as error:
-                if not error.again or attempt == self.config.retries:
-                    raise
-                self.failures["retried"] += 1
-                # full jitter: those that failed together do not come back together
-                wait = random.uniform(0, 2 * self.config.backoff_s * 2**attempt)
-                await asyncio.sleep(max(wait, error.after_s))
-        raise AssertionError
-
-    async def _request(self, client: httpx2.AsyncClient, pair: Pair) -> float:
+    async def request(self, client: httpx2.AsyncClient, pair: Pair) -> float:
+        """One attempt, in the background. Raises _NoAnswer."""
         c, prompt = self.config, judge_prompt(*pair, self.template)
         body = {
             "model": c.model,
@@ -191,6 +145,8 @@ class RemoteJudge:
             raise _NoAnswer("timeout", again=True) from None
         except httpx2.HTTPError:
             raise _NoAnswer("unreachable", again=True) from None
+        except UnicodeError:  # half a character in an analysis
+            raise _NoAnswer("not text", again=False) from None
         if response.status_code != 200:
             kind = f"http {response.status_code}"
             again = response.status_code in (408, 409, 425, 429) or response.status_code >= 500
@@ -199,47 +155,99 @@ class RemoteJudge:
             raise _NoAnswer("another row's answer", again=True)
         try:
             probability = support_probability(response.json(), self.template)
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except Exception:  # whatever a server can think of
             probability = None
         if probability is None:
             raise _NoAnswer("malformed", again=True)
         return probability
 
 
-class _Background:
-    """An event loop in a thread of its own: a notebook has one already, and callers go on."""
+class _Batch:
+    """The pairs of one `start`."""
 
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
+    def __init__(self, judge: RemoteJudge, pairs: Sequence[Pair]):
+        self.judge, self.pairs, self.config = judge, pairs, judge.config
+        self.found = np.full(len(pairs), np.nan)
+        self.failures: Counter[str] = Counter()
+        self.hopeless: set[int] = set()
+        """Rows that another attempt would not help."""
+        self._begun = asyncio.Event()
+        self._deadline = math.inf
 
-    def run(self, work: Coroutine[Any, Any, np.ndarray]) -> "Future[np.ndarray]":
-        """Begin; the future holds the result."""
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            thread = threading.Thread(target=_serve, args=(self._loop,), daemon=True)
-            thread.start()
-            weakref.finalize(self, _stop, self._loop, thread)
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+    async def answers(self) -> np.ndarray:
+        """As `_answers`, with connections of its own."""
+        c = self.config
+        headers = {"Authorization": f"Bearer {c.api_key}"} if c.api_key else {}
+        limits, timeout = httpx2.Limits(max_connections=c.concurrency), httpx2.Timeout(c.timeout_s)
+        async with httpx2.AsyncClient(headers=headers, limits=limits, timeout=timeout) as client:
+            return await self._answers(client)
 
+    async def _answers(self, client: httpx2.AsyncClient) -> np.ndarray:
+        """Of all pairs, NaN for no verdict; after a pause those are asked for again if failures
+        have been too many of late."""
+        c, judge = self.config, self.judge
+        await self._ask(client, list(range(len(self.pairs))))
+        missing = np.flatnonzero(np.isnan(self.found))
+        judge.recent.extend(np.isnan(self.found).tolist())
+        if len(missing) and sum(judge.recent) > c.pause_share * len(judge.recent):
+            log.warning(
+                "judge %s: no verdict on %d of %d pairs (%s); asking again in %g s",
+                *(c.url, len(missing), len(self.pairs), self._kinds(), c.pause_s),
+            )
+            judge.recent.clear()
+            await asyncio.sleep(c.pause_s)
+            rows = [int(row) for row in missing if int(row) not in self.hopeless]
+            await self._ask(client, rows)
+            left = int(np.isnan(self.found).sum())
+            if left > c.pause_share * len(self.pairs):
+                log.warning("judge: still %d without verdict, which earn no consistency", left)
+        judge.failures.update(self.failures)
+        return self.found
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    loop.run_forever()
-    loop.run_until_complete(_cancel_rest())
-    loop.close()
+    def _kinds(self) -> str:
+        return ", ".join(f"{kind} {count}" for kind, count in sorted(self.failures.items()))
 
+    def _seconds_left(self) -> float:
+        return self._deadline - asyncio.get_running_loop().time()
 
-async def _cancel_rest() -> None:
-    """What a run that was interrupted has left."""
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
+    async def _ask(self, client: httpx2.AsyncClient, rows: Sequence[int]) -> None:
+        """Ask for some rows, until the budget is used up. It begins with the first request that
+        other batches leave room for."""
+        tasks = [asyncio.create_task(self._answer(client, row)) for row in rows]
+        if not tasks:
+            return
+        first = asyncio.create_task(self._begun.wait())
+        await asyncio.wait([first, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        first.cancel()
+        _, late = await asyncio.wait(tasks, timeout=max(0.0, self._seconds_left()))
+        self.failures.update({"over budget": len(late)} if late else {})
+        for task in late:
+            task.cancel()
+        for error in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(error, Exception):
+                raise error  # none of the server's: a mistake of ours must not look like one
 
-
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    loop.call_soon_threadsafe(loop.stop)
-    if thread is not threading.current_thread():
-        thread.join()
+    async def _answer(self, client: httpx2.AsyncClient, row: int) -> None:
+        """One pair, tried until it is answered or no further attempt helps."""
+        c = self.config
+        for attempt in range(c.retries + 1):
+            try:
+                async with self.judge.gate:  # not while it waits: others can be asked then
+                    if not self._begun.is_set():
+                        self._deadline = asyncio.get_running_loop().time() + c.budget_s
+                        self._begun.set()
+                    self.found[row] = await self.judge.request(client, self.pairs[row])
+                return
+            except _NoAnswer as error:
+                # full jitter: those that failed together do not come back together
+                wait = max(random.uniform(0, 2 * c.backoff_s * 2**attempt), error.after_s)
+                late = wait > self._seconds_left()
+                if not error.again or attempt == c.retries or late:
+                    self.hopeless |= set() if error.again else {row}
+                    self.failures["over budget" if error.again and late else error.kind] += 1
+                    return
+                self.failures["retried"] += 1
+            await asyncio.sleep(wait)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

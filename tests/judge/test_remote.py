@@ -51,13 +51,17 @@ class Handler(BaseHTTPRequestHandler):
             server.seen[number] += 1
             server.requests.append((time.monotonic(), number, self.path, dict(self.headers), body))
             attempt = server.seen[number]
+            server.open += 1
+            server.most = max(server.most, server.open)
         time.sleep(server.latency)
+        with server.lock:
+            server.open -= 1
         fault = server.fault(number, attempt)
         with contextlib.suppress(OSError):  # the client may have gone
             self.answer(fault, number)
 
     def answer(self, fault, number):
-        text, status, headers = json.dumps(completion(truth(number))), 200, {}
+        text, status, headers = self.server.text(number), 200, {}
         if fault == "drop":
             self.close_connection = True
             return
@@ -102,6 +106,8 @@ def server():
     server.lock, server.seen, server.requests = threading.Lock(), Counter(), []
     server.latency, server.retry_after = 0.0, "0"
     server.fault = lambda number, attempt: None
+    server.text = lambda number: json.dumps(completion(truth(number)))
+    server.open = server.most = 0
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server
@@ -171,8 +177,11 @@ def test_many_at_a_time_are_ten_times_as_fast(server):
 
 
 def test_no_more_requests_at_a_time_than_allowed(server):
+    """Also by several batches that are under way together."""
     server.latency = 0.02
-    judge_of(server, concurrency=4).score(pairs(24))
+    judge = judge_of(server, concurrency=4)
+    waits = [judge.start(pairs(24)[i : i + 8]) for i in (0, 8, 16)]
+    assert all(None not in wait() for wait in waits) and server.most == 4
     starts = sorted(t for t, *_ in server.requests)
     assert all(later - starts[i] >= 0.015 for i, later in enumerate(starts[4:]))
 
@@ -202,6 +211,65 @@ def test_a_batch_has_a_budget(server):
     answers = judge.score(pairs(40))
     assert time.perf_counter() - started < 3
     assert sum(a is not None for a in answers) < 10 and judge.failures["over budget"] > 30
+
+
+def test_who_waits_keeps_nobody_from_asking(server):
+    """Four of twenty are told to come back later than the budget allows."""
+    server.retry_after = "5"
+    server.fault = lambda number, attempt: 429 if number < 4 else None
+    judge = judge_of(server, concurrency=4, budget_s=2.0)
+    answers = judge.score(pairs(20))
+    assert answers[:4] == [None] * 4 and None not in answers[4:]
+    assert judge.failures == {"over budget": 4} and len(server.requests) == 20
+
+
+def test_a_budget_begins_with_the_first_request(server):
+    """Of two batches that wait for the same two places, each has its own."""
+    server.latency = 0.1
+    judge = judge_of(server, concurrency=2, budget_s=0.9)
+    first, second = judge.start(pairs(10)), judge.start(pairs(20)[10:])
+    assert None not in first() and None not in second()
+
+
+def test_a_budget_holds_over_the_pause(server):
+    server.latency = 0.1
+    server.fault = lambda number, attempt: 500
+    judge = judge_of(server, budget_s=0.6, pause_share=0.5, pause_s=0.3, retries=50)
+    started = time.perf_counter()
+    assert judge.score(pairs(4)) == [None] * 4
+    assert time.perf_counter() - started < 1.5
+
+
+def test_one_failure_in_the_last_batch_is_no_reason_to_pause(server, caplog):
+    server.fault = lambda number, attempt: 400 if number == 24 else None
+    judge = judge_of(server, pause_share=0.5, pause_s=30.0)
+    assert None not in judge.score(pairs(24))
+    assert judge.score(pairs(25)[24:]) == [None] and not caplog.records
+
+
+def test_what_is_refused_is_not_asked_again(server, caplog):
+    server.fault = lambda number, attempt: 400 if number < 3 else 500 if attempt == 1 else None
+    judge = judge_of(server, pause_share=0.2, retries=0)
+    assert judge.score(pairs(6))[:3] == [None] * 3
+    assert [server.seen[number] for number in range(6)] == [1, 1, 1, 2, 2, 2]
+    assert "no verdict on 6 of 6 pairs (http 400 3, http 500 3)" in caplog.records[0].getMessage()
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "1" * 400, '"\\ud800"', "[1e999]", "nul", ""])
+def test_whatever_a_server_says(server, text):
+    """As a whole answer, and in the place of a log-probability."""
+    answer = completion(0.5)
+    answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"][0]["logprob"] = "HERE"
+    texts = [text, json.dumps(answer).replace('"HERE"', text)]
+    server.text = lambda number: texts[number]
+    judge = judge_of(server, retries=0)
+    assert judge.score(pairs(2)) == [None] * 2 and judge.failures == {"malformed": 2}
+
+
+def test_half_a_character_cannot_be_sent(server):
+    judge = judge_of(server)
+    found = judge.score([("analysis number 1 \ud800", 1), ("analysis number 2 x", 1)])
+    assert found[0] is None and found[1] is not None and judge.failures == {"not text": 1}
 
 
 def test_a_dead_server_is_said_and_the_run_goes_on(caplog):
@@ -301,6 +369,30 @@ def test_pairs_are_asked_for_in_groups():
         ["dddd", "eeeee"],
     ]
     assert cached.score([("dddd", 1)]) == [0.04] and len(judge.asked) == 2
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_judge_that_fails_can_be_asked_again(late):
+    """While it is asked, or while its answers are waited for."""
+
+    class Failing(Counting):
+        def start(self, pairs):
+            wait = super().start(pairs)
+            if len(self.asked) > 1:
+                return wait
+            if not late:
+                raise RuntimeError("now")
+
+            def fail():
+                raise RuntimeError("later")
+
+            return fail
+
+    cached = CachedJudge(Failing(group=2))
+    with pytest.raises(RuntimeError):
+        cached.score([("a", 1), ("bb", 1)])
+    assert cached.score([("a", 1), ("bb", 1), ("ccc", 1)]) == [0.01, 0.02, 0.03]
+    assert [len(asked) for asked in cached.judge.asked] == [2, 2, 1]
 
 
 def test_answers_do_not_depend_on_who_waits_first():
