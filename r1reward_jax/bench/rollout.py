@@ -84,7 +84,7 @@ def against_generate(pair: Pair, s: Settings, found: dict[str, Any]) -> Row:
         raise InputError("bench rollout: the two do not write the same tokens")
     name = f"greedy, {s.batch} rows"
     row = compare(name, _complete(engine, pair, prompts), theirs, rounds=s.rounds)
-    found["greedy"] = _speed(engine, pair, rollout, row.ours_s)
+    found["greedy"] = _speed(pair, rollout, row.ours_s)
     return row
 
 
@@ -105,7 +105,7 @@ def refills(pair: Pair, s: Settings, found: dict[str, Any]) -> Row:
     if ours.completions != static.completions:
         raise InputError("bench rollout: refills change what is written")
     row = compare(f"refills, {s.slots} of {s.requests}", *calls, rounds=min(2, s.rounds))
-    found["refills"] = _speed(engine, pair, ours, row.ours_s) | {
+    found["refills"] = _speed(pair, ours, row.ours_s) | {
         "steps": ours.steps,
         "static_steps": static.steps,
         "occupancy": round(ours.occupancy, 4),
@@ -206,9 +206,9 @@ def _generate(
     return call
 
 
-def _speed(engine: Engine, pair: Pair, rollout: Rollout, seconds: float) -> dict[str, Any]:
-    """Tokens per second, and the share of the peak bandwidth that its decode steps read weights
-    at (an upper limit of the time that is left to gain), where the peak is known."""
+def _speed(pair: Pair, rollout: Rollout, seconds: float) -> dict[str, Any]:
+    """Tokens per second, and, where the device's peak is known, the share of its bandwidth that
+    reading the weights once for each decode step takes, prefill time included."""
     peak = BYTES_PER_S.get(jax.devices()[0].device_kind)
     weights = sum(x.nbytes for x in jax.tree.leaves(pair.params["text"]))
     share = rollout.steps * weights / seconds / peak if peak else None

@@ -6,10 +6,11 @@ prompt waits any more, the rows that still run move together. What is done next 
 counts and on which rows have ended, never on the clock.
 """
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -45,7 +46,8 @@ class Rollout:
     occupancy: float
     """Tokens sampled / tokens that these steps had room for."""
     host: list[tuple[float, float]]
-    """From when to when (`time.perf_counter`) the host was busy with text, `on_done` included."""
+    """From when to when (`time.perf_counter`) the host encoded prompts, or was busy with text,
+    `on_done` included."""
 
     @property
     def finish_reasons(self) -> Counter[str]:
@@ -117,17 +119,22 @@ class Engine:
           on_done: called with a prompt's place and its completions while others are decoded.
 
         Raises:
-          InputError: a prompt does not fit its bucket, or a limit is not in 1..max_new_tokens.
+          InputError: a prompt does not fit its bucket, a limit is not in 1..max_new_tokens, or a
+            setting makes no sense.
         """
+        if not 0 <= temperature < math.inf:
+            raise InputError(f"temperature {temperature}: expected 0 (greedy) or more")
         run = _Run(self, params, prompts, samples, temperature, seed, first_row, limits)
         return run.rollout(on_done or (lambda place, completions: None))
 
     def warm_up(self, params: Params, prompts: Sequence[Prompt], *, samples: int) -> None:
-        """Compile what calls with prompts like these need, in any mix and number.
+        """Compile what calls need whose refills are as large as one of these prompts, in any mix
+        and number.
 
         Args:
           params: of the policy, on the mesh of training.
-          prompts: one of each size (of tokens, images and patches) that is to be expected.
+          prompts: one for each combination of buckets (of tokens, images, patches and windows) that
+            a refill can have; the largest of its prompts counts in each.
           samples: completions per prompt.
         """
         params, encoded = self.programs.cast(params), [self.processor.encode(p) for p in prompts]
@@ -174,10 +181,13 @@ class _Run:
         self.limits = [capacity] * len(prompts) if limits is None else list(limits)
         if len(self.limits) != len(prompts) or not all(1 <= n <= capacity for n in self.limits):
             raise InputError(f"limits: expected one of 1 to {capacity} tokens for each prompt")
+        replace(engine.config, samples=samples)  # refuses what makes no sense
         self.engine, self.samples, self.first_row = engine, samples, first_row
+        began = time.perf_counter()
         self.encoded = [
             p if isinstance(p, EncodedPrompt) else engine.processor.encode(p) for p in prompts
         ]
+        self.host = [(began, time.perf_counter())]
         self.width = engine.processor.width(self.encoded) if self.encoded else 0
         self.params, self.jitted = engine.programs.cast(params), None
         self.key, self.temperature = jax.random.key(seed), jnp.float32(temperature)
@@ -194,13 +204,13 @@ class _Run:
             np.zeros(shape, np.float32),
         )
         self.completions: list[list[Completion]] = [[] for _ in prompts]
-        self.host: list[tuple[float, float]] = []
 
     def rollout(self, on_done: Callable[[int, list[Completion]], None]) -> Rollout:
         """Decode all prompts."""
         slots, ended, steps, room = None, [], 0, 0
         while self.waiting or self.owners:
-            while self.waiting and len(self.free) >= self._wanted():
+            # the first time all rows are filled, whether refills divide them or not
+            while self.waiting and self.free and (not steps or len(self.free) >= self._wanted()):
                 slots = self._fill(slots)
             assert slots is not None and self.jitted is not None  # something was filled
             slots = self._shrunk(slots)
@@ -230,7 +240,8 @@ class _Run:
     def _fill(self, slots: Slots | None) -> Slots:
         """Prefill the next prompts into free rows."""
         engine, size = self.engine, self.engine.refill
-        places = [self.waiting.popleft() for _ in range(self._wanted())]
+        count = min(self._wanted(), len(self.free))
+        places = [self.waiting.popleft() for _ in range(count)]
         rows = np.full(size, engine.rows, np.int32)  # behind the last row: goes nowhere
         seeds, limits = np.zeros(size, np.int32), np.ones(size, np.int32)
         for i, place in enumerate(places):

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from r1reward_jax.types import InputError
+
 
 @dataclass(frozen=True)
 class SamplerConfig:
@@ -27,7 +29,8 @@ class SamplerConfig:
     vocab_size: int
     """Ids from here on only pad the vocabulary; they are never sampled."""
     unroll: bool
-    """Unroll the decoder's layers in the loop: faster on CPU, slower to compile."""
+    """Unroll the decoder's layers in the loop: faster on CPU, slower to compile, and each layer's
+    prompt cache is copied once per refill."""
     compute_dtype: Any
     lanes: int = 0
     """M, samples of a prompt that are written at a time; 0: all of them."""
@@ -38,6 +41,22 @@ class SamplerConfig:
     repetition_penalty: float = 1.0
     """Tokens of the prompt or the completion so far: positive logits are divided by it, negative
     ones multiplied (arXiv 1909.05858, section 4.1)."""
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{name} {getattr(self, name)}: expected {expected}"
+            for name, right, expected in [
+                ("samples", self.samples >= 1, "at least 1"),
+                ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
+                ("lanes", self.lanes >= 0, "0 or more"),
+                ("top_k", self.top_k >= 0, "0 or more"),
+                ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+                ("repetition_penalty", 0 < self.repetition_penalty < np.inf, "above 0"),
+            ]
+            if not right
+        ]
+        if wrong:
+            raise InputError(f"rollout: {'; '.join(wrong)}")
 
     @property
     def at_once(self) -> int:

@@ -3,7 +3,7 @@
 A row holds the cache of one prompt, of which K samples are wanted, and M lanes that write them,
 each with a completion cache of its own; a lane that ends goes on with the next sample. All lanes
 write their new keys and values to the same place of a ring, whenever they began: what a sample may
-attend to is a matter of the mask, so that nothing is cleared or moved when a row is filled anew.
+attend to is a matter of the mask, so that nothing is moved when a row is filled anew.
 """
 
 from typing import Any, NamedTuple
@@ -148,8 +148,14 @@ def insert(
     def put(old: Any, value: Any) -> Any:
         return old.at[rows].set(value, mode="drop")
 
+    # masked keys and values weigh nothing unless they are NaN: nobody inherits those of a prompt
+    # that went wrong
     def put_cache(old: Any, value: Any) -> Any:
-        return old.at[:, rows, :, : value.shape[3]].set(value, mode="drop")
+        rest = ((0, 0), (0, 0), (0, 0), (0, old.shape[3] - value.shape[3]), (0, 0))
+        return old.at[:, rows].set(jnp.pad(value, rest), mode="drop")
+
+    def clear(old: Any) -> Any:
+        return old.at[:, rows].set(0, mode="drop")
 
     def lanes(value: Any) -> Any:
         return jnp.broadcast_to(value, (count, m, *value.shape[2:]))
@@ -158,6 +164,8 @@ def insert(
         prompt_k=put_cache(slots.cache.prompt_k, new.k),
         prompt_v=put_cache(slots.cache.prompt_v, new.v),
         prompt_lengths=put(slots.cache.prompt_lengths, new.lengths),
+        k=clear(slots.cache.k),
+        v=clear(slots.cache.v),
     )
     return Slots(
         step=slots.step,

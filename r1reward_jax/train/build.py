@@ -80,7 +80,12 @@ def policy_mesh(config: ConfigDict) -> Mesh:
 def rollout_mesh(config: ConfigDict) -> Mesh:
     """Of the sampler, over the policy's devices."""
     mesh, sizes = policy_mesh(config), config.rollout.mesh.to_dict()
-    return remesh(mesh, **sizes) if any(sizes.values()) else mesh
+    if not any(sizes.values()):
+        return mesh
+    try:
+        return remesh(mesh, **sizes)
+    except InputError as error:
+        raise InputError(f"rollout.{error}") from None
 
 
 def judge_mesh(config: ConfigDict) -> Mesh:
@@ -93,6 +98,8 @@ def _shared_out(config: ConfigDict) -> tuple[list[Any], list[Any]]:
     devices, own = jax.devices(), config.judge.devices
     if not own:
         return devices, devices
+    if not config.judge.path:
+        raise InputError(f"judge.devices {own}: only a judge here (judge.path) has devices")
     if not 0 < own < len(devices) or jax.process_count() > 1:
         raise InputError(
             f"judge.devices {own}: expected fewer than the {len(devices)} devices of one process; "

@@ -3,7 +3,8 @@
 records -> prompts -> rollout -> completions -> rewards -> advantages -> batch -> updates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grain
@@ -43,6 +44,7 @@ from r1reward_jax.train.updates import (
     update_order,
 )
 from r1reward_jax.types import (
+    EncodedPrompt,
     InputError,
     Judge,
     Params,
@@ -125,12 +127,14 @@ def run_rl(
     _check_parity(config, policy.processor, compiled, state.params, records, engine, mesh)
     guard = Guard(config.optimizer.max_skipped, log, checkpoints)
 
+    prompts = _prompts(config, policy.processor, records, first)
     for iteration in progress(range(first, c.iterations), "rl"):
         line, number = Timeline(), iteration + 1
         with profiled(config, number):
-            chosen = _records(config, records, iteration)
+            with line.phase("host"):
+                chosen, encoded = next(prompts)
             rollout, answers, rewards, judged = _sample(
-                config, engine, judge, state.params, chosen, iteration, line
+                config, engine, judge, state.params, chosen, encoded, iteration, line
             )
             with line.phase("logprobs"):
                 batch = rollout_batch(rollout, policy.processor, engine.config.max_new_tokens)
@@ -171,17 +175,18 @@ def _sample(
     judge: Judge | None,
     params: Params,
     chosen: Sequence[PreferenceRecord],
+    encoded: Sequence[EncodedPrompt],
     iteration: int,
     line: Timeline,
 ) -> tuple[Rollout, dict[int, float | None], list[RewardBreakdown], dict[str, float]]:
     """Completions of the chosen records, the judge's answers, rewards, and the judge's metrics. The
     judge reads what has ended while the rest is being written."""
-    c, template = config.rl, TEMPLATES[config.template]
+    c = config.rl
     judging = Judging(judge, [r.preferred for r in chosen], c.samples)
     with line.phase("rollout"):
         rollout = engine.generate(
             params,
-            [evaluator_prompt(r, template) for r in chosen],
+            encoded,
             samples=c.samples,
             temperature=c.temperature,
             seed=config.seed,
@@ -196,6 +201,26 @@ def _sample(
         settings, swapped = _scoring(config), _swapped(config)
         rewards, judged = score(flat(rollout), labels, answers, settings, swapped=swapped)
     return rollout, answers, rewards, judged
+
+
+def _prompts(
+    config: ConfigDict, processor: Processor, records: Sequence[PreferenceRecord], first: int
+) -> Iterator[tuple[list[PreferenceRecord], list[EncodedPrompt]]]:
+    """The records of each iteration from `first` on, and their prompts with images. Those of the
+    next iteration are encoded in a thread while this one is worked on."""
+    template = TEMPLATES[config.template]
+
+    def make(iteration: int):
+        chosen = _records(config, records, iteration)
+        return chosen, [processor.encode(evaluator_prompt(r, template)) for r in chosen]
+
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(make, first)
+        for iteration in range(first, config.rl.iterations):
+            ready = coming.result()
+            if iteration + 1 < config.rl.iterations:
+                coming = ahead.submit(make, iteration + 1)
+            yield ready
 
 
 def _records(config: ConfigDict, records: Sequence[PreferenceRecord], iteration: int) -> list:

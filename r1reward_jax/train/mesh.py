@@ -1,5 +1,6 @@
 """Device meshes and where arrays live on them. A mesh is made once and passed, never global."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -44,10 +45,13 @@ def _sizes(data: int, fsdp: int, tensor: int, count: int) -> list[int]:
     if sizes.count(-1) == 1:
         known = -data * fsdp * tensor
         sizes[sizes.index(-1)] = max(1, count // max(1, known))
-    if sizes[0] * sizes[1] * sizes[2] != count:
+    asked = f"mesh {dict(zip(AXES, (data, fsdp, tensor), strict=True))}"
+    if min(sizes) < 1:
+        raise InputError(f"{asked}: expected sizes of 1 or more, at most one of them -1")
+    if math.prod(sizes) != count:
         raise InputError(
-            f"mesh {dict(zip(AXES, sizes, strict=True))} needs {sizes[0] * sizes[1] * sizes[2]} "
-            f"devices, there are {count}; set mesh.data, mesh.fsdp, mesh.tensor"
+            f"{asked} needs {math.prod(sizes)} devices, there are {count}; set the mesh's data, "
+            "fsdp and tensor"
         )
     return sizes
 

@@ -1,4 +1,5 @@
-"""Where a run's numbers go: a jsonl line per step, and a running table to watch.
+"""Where a run's numbers go: a jsonl line per step, and a running table to watch. The first of
+several processes writes.
 
 `metrics.jsonl` has the metrics, `timeline.jsonl` the phases of a step with their beginnings and
 ends.
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import jax
 from etils import epath
 from tqdm import tqdm
 
@@ -55,7 +57,8 @@ METRICS = {
     "judge/calls": "pairs given to the judge",
     "judge/no_verdict": "pairs to which the judge gave no answer; their consistency is 0",
     "time/rollout_s": "seconds of sampling",
-    "time/host_s": "seconds of text, parsing and rewards; most of them while the devices sample",
+    "time/host_s": "seconds of prompts, text, parsing and rewards; part of them while the devices "
+    "sample",
     "time/judge_s": "seconds of waiting for the judge behind the sampling",
     "time/logprobs_s": "seconds of batches, log-probs and advantages",
     "time/update_s": "seconds of updates",
@@ -97,7 +100,7 @@ class MetricsLog:
 
     def rewind(self, phase: str, step: int) -> None:
         """Forget a phase's lines behind `step`: a resumed run writes them again."""
-        for path in (self.path, self.timeline):
+        for path in () if jax.process_index() else (self.path, self.timeline):
             rows = path.read_text().splitlines(keepends=True) if path.exists() else []
             kept = [
                 r for r in rows if r.endswith("\n") and not _is_later(json.loads(r), phase, step)
@@ -120,6 +123,8 @@ class MetricsLog:
 
 
 def _append(path: epath.Path, phase: str, step: int, values: Mapping[str, Any]) -> None:
+    if jax.process_index():
+        return
     row = {"phase": phase, "step": step, "at": round(time.time(), 3), **values}
     with open(path, "a") as file:
         file.write(json.dumps(row) + "\n")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
+import jax
 import numpy as np
 from etils import epath
 
@@ -111,6 +112,8 @@ def write_rollouts(
       answers: the judge's P(supports), by row; null in the file where it said nothing or was not
         asked (the result is 0).
     """
+    if jax.process_index():
+        return
     folder = epath.Path(log.path).parent / "rollouts"
     folder.mkdir(parents=True, exist_ok=True)
     rows = zip(chosen, flat(rollout), rewards, strict=True)

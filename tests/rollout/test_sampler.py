@@ -147,29 +147,56 @@ def test_rows_that_fill_a_batch_are_not_decoded(engine, loaded, prompts):
     assert (out.lengths[0] > 0).all() and (out.tokens[1:] == processor.pad_id).all()
 
 
-def test_samples_follow_the_softmax(engine, loaded, prompts):
-    """First tokens of many seeds against the model's distribution (chi-square, 1e-3 level)."""
+@pytest.mark.parametrize(
+    ("temperature", "changed"),
+    [(1.0, {}), (0.5, {}), (2.0, {"top_p": 0.8}), (1.0, {"top_k": 12, "repetition_penalty": 1.5})],
+)
+def test_samples_follow_the_softmax(loaded, prompts, temperature, changed):
+    """First and second tokens of many samples against the model's distribution, truncated by hand
+    (chi-square, 1e-3 level)."""
     model, params, processor = loaded
+    engine = make_engine(loaded, max_new_tokens=2, eos_ids=(), **changed)
     sampled = [
-        engine.generate(params, prompts[:1], samples=64, temperature=1.0, seed=s).batch.tokens
-        for s in range(12)
+        engine.generate(params, prompts[:1], samples=64, temperature=temperature, seed=s)
+        for s in range(24)
     ]
-    first = np.concatenate(sampled)[:, :, 0].ravel()
+    tokens = np.concatenate([r.batch.tokens[0] for r in sampled])
     encoded = processor.encode(prompts[0])
-    batch = jax.tree.map(jnp.asarray, processor.collate([encoded]))
-    hidden = model.hidden(params, batch)[0, len(encoded.token_ids) - 1]
-    logits = np.array(hidden @ model.head(params), np.float64)
-    logits[list(processor.banned_ids)] = -np.inf
-    logits[len(processor.tokenizer) :] = -np.inf
-    p = np.exp(logits - logits.max())
-    p /= p.sum()
-    counts = np.bincount(first, minlength=len(p))
-    assert counts[p == 0].sum() == 0
-    common = p * len(first) >= 5
-    expected = np.append(p[common], p[~common].sum()) * len(first)
+
+    def probabilities(before):
+        batch = jax.tree.map(
+            jnp.asarray, processor.collate([encoded], [before], completion_capacity=1)
+        )
+        hidden = model.hidden(params, batch)[0, len(encoded.token_ids) + len(before) - 1]
+        logits = np.array(hidden @ model.head(params), np.float64)
+        logits[list(processor.banned_ids)] = -np.inf
+        logits[len(processor.tokenizer) :] = -np.inf
+        if "repetition_penalty" in changed:
+            for token in {*encoded.token_ids.tolist(), *before}:
+                logits[token] *= 1 / 1.5 if logits[token] > 0 else 1.5
+        p = np.exp((logits - logits.max()) / temperature)
+        order = np.argsort(-p)
+        p[order[changed.get("top_k", len(p)) :]] = 0
+        p /= p.sum()
+        first_left_out = np.searchsorted(np.cumsum(p[order]), changed.get("top_p", 2.0)) + 1
+        p[order[first_left_out:]] = 0
+        return p / p.sum()
+
+    assert fits(tokens[:, 0], probabilities([]))
+    often = int(np.bincount(tokens[:, 0]).argmax())
+    assert fits(tokens[tokens[:, 0] == often, 1], probabilities([often]))
+    assert not fits(tokens[:, 0], np.roll(probabilities([]), 1))
+
+
+def fits(tokens, p) -> bool:
+    """Chi-square of tokens against their probabilities; rare ones count together."""
+    counts = np.bincount(tokens, minlength=len(p))
+    common = p * len(tokens) >= 5
+    expected = np.append(p[common], p[~common].sum()) * len(tokens)
     found = np.append(counts[common], counts[~common].sum())
-    statistic, freedom = ((found - expected) ** 2 / expected).sum(), len(found) - 1
-    assert statistic < freedom + 4 * (2 * freedom) ** 0.5
+    statistic = ((found - expected) ** 2 / np.maximum(expected, 1e-9)).sum()
+    freedom = max(1, len(found) - 1)
+    return counts[p == 0].sum() == 0 and statistic < freedom + 4 * (2 * freedom) ** 0.5
 
 
 def test_vision_tokens_are_never_sampled_and_eos_ends(engine, loaded, prompts):

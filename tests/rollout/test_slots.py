@@ -1,6 +1,6 @@
 """Continuous batching: rows are filled anew, and nobody notices."""
 
-import functools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,12 @@ import pytest
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.models.qwen2_5_vl import original
 from r1reward_jax.prompts import SYSTEM
+from r1reward_jax.rollout.engine import _Run
 from r1reward_jax.rollout.sampler import truncated
-from r1reward_jax.rollout.slots import advance, empty_slots, insert, prefill
+from r1reward_jax.rollout.slots import empty_slots, prefill
 from r1reward_jax.train.mesh import make_mesh, param_shardings, remesh, slot_shardings
 from r1reward_jax.types import InputError, Prompt
+from tests.conftest import random_params
 from tests.rollout.test_sampler import NEW, make_engine, on_eight_devices
 
 
@@ -124,38 +126,37 @@ def test_weights_go_to_the_samplers_layout_on_the_devices(loaded, many):
         remesh(training, 2, 2, 1)
 
 
-def slots_of(loaded, rows=3, width=128):
-    config = make_engine(loaded).config
-    return empty_slots(config, prefilled(loaded, config), rows=rows, width=width)
-
-
-def prefilled(loaded, config):
+def slots_of(loaded, rows):
     model, params, processor = loaded
+    config = make_engine(loaded).config
     inputs = jax.tree.map(jnp.asarray, processor.collate([processor.encode(text_prompt(4))]))
-    return jax.jit(functools.partial(prefill, model, config))(params, inputs)
+    return empty_slots(config, prefill(model, config, params, inputs), rows=rows, width=128)
 
 
 def text_prompt(words: int) -> Prompt:
     return Prompt(SYSTEM, (" circle" * words,))
 
 
-def test_refill_and_decoding_copy_no_cache(loaded):
-    """All that is donated is written in place."""
-    model, params, processor = loaded
-    config = make_engine(loaded).config
-    slots, new = slots_of(loaded, rows=8, width=1024), prefilled(loaded, config)
+@pytest.mark.parametrize("unroll", [False, True])
+def test_refill_and_decoding_copy_no_cache(loaded, unroll):
+    """All that is donated is written in place, by the programs that an engine runs."""
+    params = loaded[1]
+    engine = make_engine(loaded, rows=8, refill=1, unroll=unroll)
+    encoded = [engine.processor.encode(text_prompt(4))]
+    inputs = jax.tree.map(jnp.asarray, engine.processor.collate(encoded))
+    jitted = engine.programs.of(1, 1024, params, inputs)
+    slots, new = jitted.empty(rows=8), jitted.prefill(params, inputs)
     one = jnp.zeros(1, jnp.int32)
     donated = sum(x.nbytes for x in jax.tree.leaves(slots))
-    fill = jax.jit(functools.partial(insert, config), donate_argnums=0)
-    decode = jax.jit(functools.partial(advance, model, config), donate_argnums=1)
-    for lowered in (
-        fill.lower(slots, new, one, one, one),
-        decode.lower(params, slots, jax.random.key(0), jnp.float32(1.0), jnp.int32(1)),
-    ):
-        memory = lowered.compile().memory_analysis()
+    programs = [
+        jitted.insert.lower(slots, new, one, one, one),
+        jitted.advance.lower(params, slots, jax.random.key(0), jnp.float32(1.0), jnp.int32(1)),
+    ]
+    layer = sum(x.nbytes for x in slots.cache) / 3  # of which a program may look at one at a time
+    for program in programs:
+        memory = program.compile().memory_analysis()
         assert memory.alias_size_in_bytes == donated
-    layer = sum(x.nbytes for x in slots.cache) / 3  # of which advance may look at one at a time
-    assert memory.temp_size_in_bytes < 1.5 * layer
+        assert unroll or memory.temp_size_in_bytes < 1.5 * layer
 
 
 def lognormal(count: int, mean: float, sigma: float, cap: int) -> list[int]:
@@ -201,6 +202,83 @@ def test_what_has_ended_is_handed_over_while_the_rest_goes_on(loaded, many):
     assert all(completions == rollout.completions[place] for place, completions in told)
 
 
+def test_the_device_goes_on_while_the_host_reads(loaded, many, monkeypatch):
+    """What has ended becomes text behind the dispatch of the next steps, not before."""
+    prompts, limits = many
+    engine, order = make_engine(loaded, rows=3, refill=1), []
+    settings = {"samples": 1, "temperature": 1.0, "seed": 5, "limits": limits}
+    engine.generate(loaded[1], prompts, **settings)
+    ((key, jitted),) = engine.programs._made.items()
+
+    def watched(*arguments):
+        order.append("dispatch")
+        return jitted.advance(*arguments)
+
+    engine.programs._made[key] = jitted._replace(advance=watched)
+    read_out = _Run._read_out
+    monkeypatch.setattr(_Run, "_read_out", lambda *a: order.append("wait") or read_out(*a))
+    told = lambda place, completions: order.append("text")  # noqa: E731
+    engine.generate(loaded[1], prompts, on_done=told, **settings)
+    assert order.count("text") == 13
+    first_wait, last_dispatch = order.index("wait"), len(order) - order[::-1].index("dispatch")
+    between = order[first_wait:last_dispatch]
+    assert "text" in between
+    for before, now in zip(between, between[1:]):  # never between a wait and the next dispatch
+        assert now != "text" or before in ("dispatch", "text")
+
+
+def test_nobody_inherits_a_broken_prompt(loaded, prompts):
+    """NaN pixels spoil their own completions, not those of the row's next prompt."""
+    engine = make_engine(loaded, rows=1)
+    words = Prompt(SYSTEM, (*prompts[2].content, " circle" * 90))
+    wide, narrow = engine.processor.encode(words), engine.processor.encode(prompts[0])
+    assert engine.processor.width([wide]) > engine.processor.width([narrow])
+    images = tuple(replace(i, patches=i.patches * np.nan) for i in wide.images)
+    settings = {"samples": 2, "temperature": 1.0, "seed": 0}
+    good, bad = (
+        engine.generate(loaded[1], [first, narrow], **settings)
+        for first in (wide, replace(wide, images=images))
+    )
+    assert not np.isfinite(bad.batch.logp[0]).all()
+    assert bad.completions[1] == good.completions[1]
+    np.testing.assert_array_equal(bad.batch.logp[1], good.batch.logp[1])
+
+
+def test_a_refill_that_does_not_divide_the_rows(loaded):
+    """All rows are filled at first."""
+    engine = make_engine(loaded, rows=4, refill=3, max_new_tokens=6, eos_ids=())
+    settings = {"samples": 1, "temperature": 0.0, "seed": 0}
+    rollout = engine.generate(loaded[1], [text_prompt(3)] * 4, **settings)
+    assert rollout.steps == 6 and rollout.occupancy == 1.0
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"lanes": -1}, "lanes -1"),
+        ({"top_k": -1}, "top_k -1"),
+        ({"top_p": 0.0}, "top_p 0.0"),
+        ({"top_p": 1.5}, "top_p 1.5"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty 0.0"),
+        ({"max_new_tokens": 0}, "max_new_tokens 0"),
+    ],
+)
+def test_settings_that_make_no_sense(loaded, changed, named):
+    with pytest.raises(InputError, match=named):
+        make_engine(loaded, **changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"samples": 0}, "samples 0"), ({"temperature": -1.0}, "-1.0")]
+    + [({"temperature": float("nan")}, "nan")],
+)
+def test_calls_that_make_no_sense(loaded, prompts, changed, named):
+    settings = {"samples": 1, "temperature": 0.0, "seed": 0} | changed
+    with pytest.raises(InputError, match=named):
+        make_engine(loaded).generate(loaded[1], prompts, **settings)
+
+
 @pytest.mark.parametrize("limits", [[1] * 2, [0, 1, 1], [1, 1, NEW + 1]])
 def test_limits_that_make_no_sense(loaded, prompts, limits):
     with pytest.raises(InputError, match="limits"):
@@ -232,8 +310,8 @@ def test_truncation_by_hand():
     assert all(k[0] for k in kept)
 
 
-def test_truncation_and_penalty_are_those_of_transformers(loaded, prompts):
-    """Greedy texts under a penalty equal those of `generate`; kept tokens equal its warpers'."""
+def test_truncation_is_that_of_transformers():
+    """Kept tokens equal its warpers'."""
     torch = pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
     from transformers.generation import logits_process as hub
 
@@ -247,28 +325,39 @@ def test_truncation_and_penalty_are_those_of_transformers(loaded, prompts):
         np.testing.assert_array_equal(ours, np.isfinite(theirs.numpy()))
 
 
-@pytest.mark.parametrize("penalty", [1.0, 1.5])
-def test_greedy_equals_the_originals_generate(loaded, prompts, penalty):
-    """Token by token, one prompt at a time there, in refilled rows here."""
+@pytest.mark.parametrize(("penalty", "weights"), [(1.0, 1), (1.5, 2)])
+def test_greedy_equals_the_originals_generate(loaded, prompts, penalty, weights, tmp_path):
+    """Token by token, on two checkpoints, one prompt at a time there, in refilled rows here; to the
+    limit, and to a token that ends some of them."""
     pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
-    model, params, processor = loaded
-    engine = make_engine(
-        loaded, rows=2, refill=1, max_new_tokens=24, eos_ids=(), repetition_penalty=penalty
-    )
-    rollout = engine.generate(params, prompts, samples=1, temperature=0.0, seed=0)
-    hub = original.load(processor.folder, "float32")
+    model, _, processor = loaded
+    params = jax.tree.map(jnp.asarray, random_params(model.abstract_params(), weights))
+    qwen2_5_vl.save(str(tmp_path), model, params, like=processor.folder)
+    hub = original.load(str(tmp_path), "float32")
+
+    def both(eos_ids):
+        settings = {"rows": 2, "refill": 1, "max_new_tokens": 24, "eos_ids": eos_ids}
+        engine = make_engine(loaded, **settings, repetition_penalty=penalty)
+        rollout = engine.generate(params, prompts, samples=1, temperature=0.0, seed=0)
+        for place, prompt in enumerate(prompts):
+            encoded = rollout.prompts[place]
+            out = hub.generate(
+                **original.inputs(prompt, encoded, processor),
+                max_new_tokens=24,
+                do_sample=False,
+                eos_token_id=list(eos_ids) or None,
+                pad_token_id=processor.pad_id,
+                bad_words_ids=never,
+                repetition_penalty=penalty,
+            )
+            (ours,) = rollout.completions[place]
+            assert out[0, len(encoded.token_ids) :].tolist() == list(ours.token_ids)
+        return [c for (c,) in rollout.completions]
+
     never = [[i] for i in processor.banned_ids] + [
         [i] for i in range(len(processor.tokenizer), hub.config.text_config.vocab_size)
     ]
-    for prompt, encoded, (completion,) in zip(prompts, rollout.prompts, rollout.completions):
-        out = hub.generate(
-            **original.inputs(prompt, encoded, processor),
-            max_new_tokens=24,
-            min_new_tokens=24,
-            do_sample=False,
-            eos_token_id=None,
-            pad_token_id=processor.pad_id,
-            bad_words_ids=never,
-            repetition_penalty=penalty,
-        )
-        assert out[0, len(encoded.token_ids) :].tolist() == list(completion.token_ids)
+    whole = both(())
+    assert all(len(c.token_ids) == 24 for c in whole)
+    ended = both((whole[0].token_ids[5], whole[1].token_ids[9]))
+    assert {c.finish_reason for c in ended} >= {"eos"} and len(ended[0].token_ids) <= 6

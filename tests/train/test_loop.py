@@ -174,7 +174,7 @@ def test_the_judge_reads_while_the_rest_is_written(loaded, world, tmp_path, monk
     for line, row in zip(lines, timed(config), strict=True):
         begins = {name: begin for name, begin, _ in line["spans"][::-1]}
         assert line["spans"] == sorted(line["spans"], key=lambda span: span[1])
-        phases = ["rollout", "host", "judge", "logprobs", "update", "checkpoint"]
+        phases = ["host", "rollout", "judge", "logprobs", "update", "checkpoint"]
         assert sorted(begins, key=begins.__getitem__) == phases
         _, _, end = next(span for span in line["spans"] if span[0] == "rollout")
         assert sum(name == "host" and b < end for name, b, _ in line["spans"]) >= 4
