@@ -3,7 +3,7 @@
 Command:  r1reward quickstart
 Chips:    two CPU cores
 Time:     about 9 minutes (508 s), 16 with --controls (940 s, seed 1)
-Score:    rl_accuracy 0.93 to 0.99 after cold_start_accuracy 0.75 to 0.80; the README has the rest
+Score:    rl_accuracy 0.98 to 0.99 after cold_start_accuracy 0.76 to 0.78; the README has the rest
 """
 
 from ml_collections import ConfigDict
@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     c.step.remat = False
     c.step.chunk = 4096
 
-    c.sft.steps = 1500
+    c.sft.steps = 2500
     c.sft.batch = 32
     c.sft.lr = 2e-3
     c.sft.max_completion_tokens = 34
