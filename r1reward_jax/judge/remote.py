@@ -190,19 +190,25 @@ class _Batch:
         missing = np.flatnonzero(np.isnan(self.found))
         judge.recent.extend(np.isnan(self.found).tolist())
         if len(missing) and sum(judge.recent) > c.pause_share * len(judge.recent):
+            again = self._seconds_left() > c.pause_s
             log.warning(
-                "judge %s: no verdict on %d of %d pairs (%s); asking again in %g s",
-                *(c.url, len(missing), len(self.pairs), self._kinds(), c.pause_s),
+                "judge %s: no verdict on %d of %d pairs (%s); %s",
+                *(c.url, len(missing), len(self.pairs), self._kinds()),
+                f"asking again in {c.pause_s:g} s" if again else "no time is left to ask again",
             )
             judge.recent.clear()
-            await asyncio.sleep(c.pause_s)
-            rows = [int(row) for row in missing if int(row) not in self.hopeless]
-            await self._ask(client, rows)
-            left = int(np.isnan(self.found).sum())
-            if left > c.pause_share * len(self.pairs):
-                log.warning("judge: still %d without verdict, which earn no consistency", left)
+            if again:
+                await self._again(client, missing)
         judge.failures.update(self.failures)
         return self.found
+
+    async def _again(self, client: httpx2.AsyncClient, missing: np.ndarray) -> None:
+        """Wait, and ask for what another attempt may help."""
+        await asyncio.sleep(self.config.pause_s)
+        await self._ask(client, [int(row) for row in missing if int(row) not in self.hopeless])
+        left = int(np.isnan(self.found).sum())
+        if left > self.config.pause_share * len(self.pairs):
+            log.warning("judge: still %d without verdict, which earn no consistency", left)
 
     def _kinds(self) -> str:
         return ", ".join(f"{kind} {count}" for kind, count in sorted(self.failures.items()))

@@ -231,13 +231,15 @@ def test_a_budget_begins_with_the_first_request(server):
     assert None not in first() and None not in second()
 
 
-def test_a_budget_holds_over_the_pause(server):
+def test_a_budget_holds_over_the_pause(server, caplog):
     server.latency = 0.1
     server.fault = lambda number, attempt: 500
     judge = judge_of(server, budget_s=0.6, pause_share=0.5, pause_s=0.3, retries=50)
     started = time.perf_counter()
     assert judge.score(pairs(4)) == [None] * 4
     assert time.perf_counter() - started < 1.5
+    said = [record.getMessage() for record in caplog.records if "judge" in record.getMessage()]
+    assert "no time is left to ask again" in said[0]
 
 
 def test_one_failure_in_the_last_batch_is_no_reason_to_pause(server, caplog):
