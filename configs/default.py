@@ -11,6 +11,7 @@ def get_config() -> ConfigDict:
     c = ConfigDict()
     c.seed = 0  # of weights, order of data and samples
     c.workdir = ""  # run directory: configs, metrics, checkpoints, rollouts, results
+    c.wandb = "r1reward"  # project in Weights & Biases, if that is installed; empty: none
     c.profile_step = 0  # update (sft) or iteration (rl) traced by JAX's profiler; 0: none
     c.template = "full"  # wording of the prompts: full or brief (see prompts.TEMPLATES)
 
@@ -138,8 +139,10 @@ def get_config() -> ConfigDict:
     c.eval = ConfigDict()
     c.eval.samples = 5  # votes per judgement
     c.eval.temperature = 1.0  # of the votes
+    c.eval.records = 128  # of data.heldout judged with every save of rl, if there are any; 0: none
 
     c.checkpoint = ConfigDict()
-    c.checkpoint.every = 50  # updates (sft) or iterations (rl) between saves; 0: only at the end
-    c.checkpoint.keep = 2  # newest saves that are kept
+    c.checkpoint.updates = 50  # of sft and scalar between saves; 0: only at the end
+    c.checkpoint.iterations = 10  # of rl between saves; 0: only at the end
+    c.checkpoint.keep = 2  # newest saves that are kept, beside the best one by accuracy
     return c

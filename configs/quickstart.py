@@ -40,7 +40,9 @@ def get_config() -> ConfigDict:
     c.rollout.unroll = True
     c.judge.rows = 64
     c.judge.max_tokens = 64
-    c.checkpoint.every = 0
+    c.eval.records = 64
+    c.checkpoint.updates = 250
+    c.checkpoint.iterations = 5
 
     c.world = ConfigDict()  # the embedded world, see data.synthetic
     c.world.skills = ("color", "count")  # also: shape, position

@@ -21,6 +21,8 @@ class Template:
     judge: str
     supports: str
     contradicts: str
+    judge_lines: int = 0
+    """Last lines of an analysis that the judge sees (the release: 3); 0 for all."""
 
 
 TEMPLATES = {
@@ -97,8 +99,17 @@ def response_prompt(record: PreferenceRecord) -> Prompt:
 
 
 def judge_prompt(analysis: str, verdict: Verdict, template: Template) -> Prompt:
-    """The question to the judge; it sees the whole analysis and the verdict, nothing else."""
+    """The question to the judge; it sees the analysis and the verdict, nothing else."""
+    analysis = last_lines(analysis, template.judge_lines)
     return Prompt(SYSTEM, (template.judge.format(analysis=analysis, verdict=verdict),))
+
+
+def last_lines(text: str, count: int) -> str:
+    """The last lines of a text that are not blank; all of it for a count of 0."""
+    if not count:
+        return text
+    lines = [line for line in text.splitlines() if line.strip()]
+    return "\n".join(lines[-count:])
 
 
 def answer_text(analysis: str, verdict: Verdict) -> str:

@@ -9,18 +9,19 @@ import json
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from etils import epath
 from ml_collections import ConfigDict
 
 from r1reward_jax.annotate.simulated import SimulatedTeacher
 from r1reward_jax.annotate.teacher import annotate, hard
+from r1reward_jax.console import say
 from r1reward_jax.data import synthetic
 from r1reward_jax.data.preferences import Annotation, write_annotations, write_records
 from r1reward_jax.evals import evaluate
 from r1reward_jax.evals.text_only import text_only_accuracy
+from r1reward_jax.files import write_whole
 from r1reward_jax.models.qwen2_5_vl.tiny import make_checkpoint
 from r1reward_jax.prompts import (
     SYSTEM,
@@ -38,42 +39,51 @@ from r1reward_jax.train.build import (
     load_policy,
     make_checkpoints,
     make_engine,
+    make_evaluation,
+    make_log,
 )
-from r1reward_jax.train.loop import run_rl
-from r1reward_jax.train.metrics import MetricsLog, say
-from r1reward_jax.train.run import refuse_another_run, write_run_json
+from r1reward_jax.train.loop import run_rl, scoring_of
+from r1reward_jax.train.metrics import MetricsLog
+from r1reward_jax.train.run import Stages, claim_data, run_folder
+from r1reward_jax.train.scoring import score
 from r1reward_jax.train.sft import cold_start, run_sft
 from r1reward_jax.types import Judge, Params, PreferenceRecord, Verdict, other
 
 
 def run(config: ConfigDict, *, controls: bool) -> dict[str, Any]:
-    """Run everything into `config.workdir`; returns what goes into summary.json.
+    """Run everything into `config.workdir`; returns what goes into summary.json. A run that was
+    interrupted goes on where it stood.
 
     Args:
       config: like configs/quickstart.py.
       controls: also train a policy that sees shuffled images, and a longer cold start.
     """
-    started = time.perf_counter()
-    workdir = config.workdir
     config = ConfigDict(config.to_dict())
-    config.judge.path = f"{workdir}/judge"
-    refuse_another_run(workdir, config.to_dict(), verb="quickstart")
-    world, annotated = _make_data(config)
-    write_run_json(
-        workdir,
-        config.to_dict(),
-        verb="quickstart",
-        data_hash=synthetic.world_hash([r for records in world.values() for r in records]),
-    )
-    log = MetricsLog(f"{workdir}/metrics.jsonl")
-    _make_base_models(config, annotated["sft"])
+    config.judge.path = f"{config.workdir}/judge"
+    with run_folder(config.workdir, config.to_dict(), verb="quickstart"), make_log(config) as log:
+        return _run(config, log, controls)
+
+
+def _run(config: ConfigDict, log: MetricsLog, controls: bool) -> dict[str, Any]:
+    started, workdir = time.perf_counter(), config.workdir
+    stages = Stages(workdir)
+    world, annotated = _make_data(config)  # the same bytes every time
+    everything = [r for records in world.values() for r in records]
+    claim_data(workdir, synthetic.world_hash(everything))
+    stages.once("base_models", lambda: _make_base_models(config, annotated["sft"]))
     say(f"world and base models: {time.perf_counter() - started:.0f} s")
 
     policy = load_policy(config, f"{workdir}/base")
     engine = make_engine(config, policy)
     cold = cold_start(config, policy, annotated["sft"], phase="cold_start", log=log)
-    judge, summary = _make_judge(config, annotated, log)
-    summary |= _measure_before(config, engine, cold, world["heldout"])
+    stages.once("judge", lambda: _train_judge(config, annotated["sft"], log))
+    judge = load_judge(config)
+    assert judge is not None
+    heldout = world["heldout"]
+    measured = [
+        stages.once("measured_judge", lambda: _measure_judge(judge, annotated["heldout"])),
+        stages.once("measured_before", lambda: _measure_before(config, engine, cold, heldout)),
+    ]
 
     with make_checkpoints(config, "rl") as checkpoints:
         trained = run_rl(
@@ -84,13 +94,17 @@ def run(config: ConfigDict, *, controls: bool) -> dict[str, Any]:
             judge,
             log=log,
             checkpoints=checkpoints,
+            evaluate=make_evaluation(config, engine, heldout),
         )
-    summary |= _measure_after(config, engine, trained, world, judge)
+    after = lambda: _measure_after(config, engine, trained, world, judge)  # noqa: E731
+    measured.append(stages.once("measured_after", after))
     policy.save(f"{workdir}/exported", trained)
     if controls:
-        summary |= _controls(config, policy, engine, cold, world, annotated, log)
+        work = lambda: _controls(config, policy, engine, cold, world, annotated, log)  # noqa: E731
+        measured.append(stages.once("controls", work))
+    summary = {name: value for found in measured for name, value in found.items()}
     summary["seconds"] = round(time.perf_counter() - started, 1)
-    (epath.Path(workdir) / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_whole(f"{workdir}/summary.json", json.dumps(summary, indent=2))
     _show(summary, workdir)
     return summary
 
@@ -121,7 +135,7 @@ def _make_data(config: ConfigDict):
     return world, annotated
 
 
-def _make_base_models(config: ConfigDict, annotations: Sequence[Annotation]) -> None:
+def _make_base_models(config: ConfigDict, annotations: Sequence[Annotation]) -> dict[str, Any]:
     """Random policy and judge as Hugging Face folders; they share a tokenizer."""
     template = TEMPLATES[config.template]
     texts = [f"system\n{SYSTEM}", "user\n", "assistant\n", template.supports, template.contradicts]
@@ -135,44 +149,51 @@ def _make_base_models(config: ConfigDict, annotations: Sequence[Annotation]) -> 
     make_checkpoint(f"{config.workdir}/base", texts, seed=config.seed, sizes=sizes, **shared)
     j = config.tiny_judge
     sizes |= {k: j[k] for k in ("hidden_size", "layers", "heads", "kv_heads", "mlp")}
-    make_checkpoint(f"{config.workdir}/judge", texts, seed=config.seed + 1, sizes=sizes, **shared)
+    folder = f"{config.workdir}/judge_base"
+    make_checkpoint(folder, texts, seed=config.seed + 1, sizes=sizes, **shared)
+    return {}
 
 
-def _make_judge(
-    config: ConfigDict, annotated: dict[str, list[Annotation]], log: MetricsLog
-) -> tuple[Judge, dict[str, float]]:
-    """Train the tiny judge, save it, load it as any judge, and test it on held-out pairs."""
+def _train_judge(
+    config: ConfigDict, annotations: Sequence[Annotation], log: MetricsLog
+) -> dict[str, Any]:
+    """Train the tiny judge and save it where any judge would lie."""
     template, j = TEMPLATES[config.template], config.tiny_judge
     settings = ConfigDict(config.to_dict())
     settings.buckets.tokens = (config.judge.max_tokens,)
-    policy = load_policy(settings, config.judge.path)
+    policy = load_policy(settings, f"{config.workdir}/judge_base")
     examples = [
         Example(judge_prompt(analysis, verdict, template), word)
-        for analysis, verdict, fits in _judge_pairs(annotated["sft"])
+        for analysis, verdict, fits in _judge_pairs(annotations)
         for word in [template.supports if fits else template.contradicts]
     ]
-    params = run_sft(
-        settings,
-        policy,
-        examples,
-        phase="judge",
-        steps=j.steps,
-        batch=j.batch,
-        lr=j.lr,
-        capacity=2,
-        log=log,
-    )
+    with make_checkpoints(config, "judge") as checkpoints:
+        params = run_sft(
+            settings,
+            policy,
+            examples,
+            phase="judge",
+            steps=j.steps,
+            batch=j.batch,
+            lr=j.lr,
+            capacity=2,
+            log=log,
+            checkpoints=checkpoints,
+        )
     policy.save(config.judge.path, params)
-    judge = load_judge(config)
-    assert judge is not None
-    pairs = _judge_pairs(annotated["heldout"])
+    return {}
+
+
+def _measure_judge(judge: Judge, annotations: Sequence[Annotation]) -> dict[str, float]:
+    """The judge on held-out pairs."""
+    pairs = _judge_pairs(annotations)
     scores = judge.score([(analysis, verdict) for analysis, verdict, _ in pairs])
     right = {True: [], False: []}
     for (_, _, fits), probability in zip(pairs, scores, strict=True):
         right[fits].append(probability is not None and (probability >= 0.5) == fits)
     balanced = sum(sum(r) / len(r) for r in right.values()) / 2
     say(f"judge: balanced accuracy {balanced:.3f} on {len(pairs)} held-out pairs")
-    return judge, {"judge_balanced_accuracy": balanced}
+    return {"judge_balanced_accuracy": balanced}
 
 
 def _judge_pairs(annotations: Sequence[Annotation]) -> list[tuple]:
@@ -239,13 +260,10 @@ def _measure_after(
     greedy = _judged(config, engine, params, heldout, 0)
     votes = _judged(config, engine, params, heldout, config.eval.samples)
     blank = _judged(config, engine, params, evaluate.without_images(heldout), 0)
-    _write_judgements(config.workdir, greedy, votes)
+    _write_judgements(config, judge, greedy, votes)
     described = evaluate.describe(greedy)
     texts = [c.text for j in votes for c in j.completions]
-    scored: list[tuple[str, Verdict]] = [
-        (parse_analysis(t), v) for t in texts if (v := parse_verdict(t)) is not None
-    ]
-    agreed = sum(p is not None and p >= 0.5 for p in judge.score(scored))
+    agreed = sum(p is not None and p >= 0.5 for p in _supported(judge, texts))
     return {
         "rl_accuracy": described["accuracy"],
         "rl_strict_accuracy": described["strict_accuracy"],
@@ -259,6 +277,16 @@ def _measure_after(
         "format_share": described["format_share"],
         "mean_response_tokens_after": evaluate.describe(votes)["mean_response_tokens"],
     }
+
+
+def _supported(judge: Judge, texts: Sequence[str]) -> list[float | None]:
+    """What the judge says of each text; None where there is no verdict to judge."""
+    verdicts = [parse_verdict(text) for text in texts]
+    pairs: list[tuple[str, Verdict]] = [
+        (parse_analysis(t), v) for t, v in zip(texts, verdicts, strict=True) if v is not None
+    ]
+    answers = iter(judge.score(pairs))
+    return [None if v is None else next(answers) for v in verdicts]
 
 
 def _controls(
@@ -290,13 +318,19 @@ def _controls(
     }
 
 
-def _write_judgements(workdir: str, greedy, votes) -> None:
-    path = epath.Path(workdir) / "judgements.jsonl"
+def _write_judgements(config: ConfigDict, judge: Judge, greedy, votes) -> None:
+    """judgements.jsonl: the greedy texts with their rewards, and the verdicts of the votes."""
+    texts = [c for j in greedy for c in j.completions]
+    answers = _supported(judge, [c.text for c in texts])
+    labels = [j.record.preferred for j in greedy]
+    asked = {i: p for i, p in enumerate(answers) if p is not None}
+    rewards, _ = score(texts, labels, asked, scoring_of(config))
     rows = [
-        evaluate.judgement_row(g) | {"votes": v.verdicts}
-        for g, v in zip(greedy, votes, strict=True)
+        evaluate.judgement_row(g) | {"votes": v.verdicts, "rewards": [asdict(r)], "judge": [p]}
+        for g, v, r, p in zip(greedy, votes, rewards, answers, strict=True)
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    write_whole(f"{config.workdir}/judgements.jsonl", text)
 
 
 def _show(summary: dict[str, Any], workdir: str) -> None:

@@ -17,7 +17,7 @@ LAYERS = [
     {"rollout", "judge"},
     {"rl", "models", "data"},
     {"prompts"},
-    {"types", "testing"},
+    {"types", "testing", "console", "files"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 

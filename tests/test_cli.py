@@ -10,7 +10,7 @@ from r1reward_jax.annotate.teacher import annotate
 from r1reward_jax.cli import configs
 from r1reward_jax.cli.main import main
 from r1reward_jax.data.preferences import write_annotations, write_records
-from r1reward_jax.train.run import write_run_json
+from r1reward_jax.train.run import run_folder
 from tests.train.test_step import one_device
 
 SMALL = [
@@ -151,10 +151,11 @@ def test_a_refused_quickstart_leaves_the_old_run_alone(tmp_path, capsys):
     config = configs.load("quickstart")
     config.workdir = str(tmp_path)
     config.judge.path = f"{tmp_path}/judge"
-    write_run_json(str(tmp_path), config.to_dict(), verb="sft", data_hash="a")
+    with run_folder(str(tmp_path), config.to_dict(), verb="sft"):
+        pass
     assert main(["quickstart", "--workdir", str(tmp_path), "--seed", "1"]) == 2
     assert "seed: 0 -> 1" in capsys.readouterr().err
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "run.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "config.json", "run.json"]
 
 
 def test_other_model_types_are_refused(files, tmp_path, capsys):

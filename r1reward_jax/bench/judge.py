@@ -19,11 +19,11 @@ import numpy as np
 from r1reward_jax.bench.model import Pair, make_pair
 from r1reward_jax.bench.model import Settings as ModelSettings
 from r1reward_jax.bench.timing import Row, compare, refuse_sizes
+from r1reward_jax.console import say
 from r1reward_jax.judge.local import LocalJudge
 from r1reward_jax.judge.remote import RemoteConfig, RemoteJudge
 from r1reward_jax.models.qwen2_5_vl import Buckets, Processor, original
 from r1reward_jax.prompts import Template, judge_prompt
-from r1reward_jax.train.metrics import say
 from r1reward_jax.types import InputError, Verdict
 
 TEMPLATE = Template("", "{analysis} {verdict}", "Y", "N")

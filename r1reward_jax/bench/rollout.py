@@ -12,10 +12,10 @@ import numpy as np
 from r1reward_jax.bench.model import Pair, make_pair
 from r1reward_jax.bench.model import Settings as ModelSettings
 from r1reward_jax.bench.timing import Row, compare, refuse_sizes
+from r1reward_jax.console import say
 from r1reward_jax.models.qwen2_5_vl import Buckets, Processor, original
 from r1reward_jax.rollout.engine import Engine, Rollout
 from r1reward_jax.rollout.sampler import SamplerConfig
-from r1reward_jax.train.metrics import say
 from r1reward_jax.types import EncodedPrompt, InputError
 
 MEAN, SIGMA = 65, 0.4

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from etils import epath
 
-from r1reward_jax.train.metrics import say
+from r1reward_jax.console import say
 from r1reward_jax.train.run import about
 from r1reward_jax.types import InputError
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from r1reward_jax.bench import judge, model, rollout, timing, train
-from r1reward_jax.train.metrics import say
+from r1reward_jax.console import say
 
 SIZES = {
     "layers": (4, "decoder layers"),

@@ -3,8 +3,8 @@
 from argparse import ArgumentParser, Namespace
 
 from r1reward_jax.cli import configs
+from r1reward_jax.console import say
 from r1reward_jax.train.build import load_policy
-from r1reward_jax.train.metrics import say
 from r1reward_jax.train.parity import LIMITS, check_policy, require_parity
 
 UNCHECKED = {

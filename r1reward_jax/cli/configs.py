@@ -24,8 +24,9 @@ CHOICES = {
     "model.video_rule": ("max", "side"),
 }
 MAY_BE_ZERO = (
-    *("seed", "profile_step", "data.threads", "checkpoint.every", "step.micro_tokens"),
+    *("seed", "profile_step", "data.threads", "checkpoint.updates", "step.micro_tokens"),
     *("rollout.mesh.data", "rollout.mesh.fsdp", "rollout.mesh.tensor"),
+    *("checkpoint.iterations", "eval.records"),
     *("rollout.top_k", "rollout.lanes", "judge.lines", "judge.retries", "judge.devices"),
 )
 

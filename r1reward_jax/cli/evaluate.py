@@ -8,14 +8,15 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from r1reward_jax.cli import configs
-from r1reward_jax.cli.run import start
+from r1reward_jax.cli.run import started
+from r1reward_jax.console import say
 from r1reward_jax.data.preferences import read_records
 from r1reward_jax.evals import evaluate, scalar
 from r1reward_jax.evals.evaluate import Judgement
+from r1reward_jax.files import write_whole
 from r1reward_jax.models.reward_head import has_head
 from r1reward_jax.prompts import TEMPLATES
 from r1reward_jax.train.build import Policy, make_engine, make_scalar_model
-from r1reward_jax.train.metrics import say
 from r1reward_jax.types import PreferenceRecord
 
 
@@ -24,15 +25,19 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    config, records, policy = start(args, "heldout", read_records)
+    with started(args, "heldout", read_records) as (config, records, policy):
+        _evaluate(config, records, policy)
+
+
+def _evaluate(config: ConfigDict, records: Sequence[PreferenceRecord], policy: Policy) -> None:
     judged = _scalar if has_head(policy.path) else _reasoning
     results, folder = {}, epath.Path(config.workdir)
     for name, judgements in judged(config, policy, records).items():
         samples = len(judgements[0].verdicts)
         results[name] = evaluate.describe(judgements) | {"pairs": len(records), "samples": samples}
         lines = [json.dumps(evaluate.judgement_row(j)) for j in judgements]
-        (folder / f"judgements_{name}.jsonl").write_text("\n".join(lines) + "\n")
-    (folder / "evaluation.json").write_text(json.dumps(results, indent=2))
+        write_whole(folder / f"judgements_{name}.jsonl", "\n".join(lines) + "\n")
+    write_whole(folder / "evaluation.json", json.dumps(results, indent=2))
     for key in next(iter(results.values())):
         say(f"{key:>24}" + "".join(f"  {n} {found[key]:8.4g}" for n, found in results.items()))
 

@@ -1,7 +1,8 @@
-"""How the verbs that need records and a policy begin."""
+"""How the verbs that need records and a policy begin, and how a run ends."""
 
+import contextlib
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from ml_collections import ConfigDict
@@ -9,15 +10,17 @@ from ml_collections import ConfigDict
 from r1reward_jax.cli import configs
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.train.build import Policy, load_policy
-from r1reward_jax.train.run import file_hash, write_run_json
+from r1reward_jax.train.run import claim_data, file_hash, run_folder
 
 T = TypeVar("T")
 
 
-def start(
+@contextlib.contextmanager
+def started(
     args: Namespace, split: str, read: Callable[[str, Sampling], list[T]]
-) -> tuple[ConfigDict, list[T], Policy]:
-    """Resolve the config, read its data, load its policy, claim its run directory.
+) -> Iterator[tuple[ConfigDict, list[T], Policy]]:
+    """Resolve the config, read its data, load its policy, claim its run directory until the end of
+    the block.
 
     Args:
       args: parsed arguments of the verb.
@@ -30,7 +33,13 @@ def start(
     config = configs.config_from(args)
     configs.require(config, "workdir", "model.path", f"data.{split}")
     path = {"train": config.data.train, "heldout": config.data.heldout}[split]
-    items = read(path, Sampling(config.data.video_fps, config.data.video_frames))
+    items = read(path, frames(config))
     policy = load_policy(config, config.model.path)
-    write_run_json(config.workdir, config.to_dict(), verb=args.verb, data_hash=file_hash(path))
-    return config, items, policy
+    with run_folder(config.workdir, config.to_dict(), verb=args.verb):
+        claim_data(config.workdir, file_hash(path))
+        yield config, items, policy
+
+
+def frames(config: ConfigDict) -> Sampling:
+    """How videos of the config's data are looked at."""
+    return Sampling(config.data.video_fps, config.data.video_frames)

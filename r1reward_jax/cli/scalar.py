@@ -3,10 +3,9 @@
 from argparse import ArgumentParser, Namespace
 
 from r1reward_jax.cli import configs
-from r1reward_jax.cli.run import start
+from r1reward_jax.cli.run import started
 from r1reward_jax.data.preferences import read_records
-from r1reward_jax.train.build import make_checkpoints
-from r1reward_jax.train.metrics import MetricsLog
+from r1reward_jax.train.build import make_checkpoints, make_log
 from r1reward_jax.train.scalar import train_scalar
 
 
@@ -15,8 +14,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    config, records, policy = start(args, "train", read_records)
-    log = MetricsLog(f"{config.workdir}/metrics.jsonl")
-    with make_checkpoints(config, "scalar") as checkpoints:
-        params = train_scalar(config, policy, records, log=log, checkpoints=checkpoints)
-    policy.save(f"{config.workdir}/exported", params)
+    with started(args, "train", read_records) as (config, records, policy):
+        with make_log(config) as log, make_checkpoints(config, "scalar") as checkpoints:
+            params = train_scalar(config, policy, records, log=log, checkpoints=checkpoints)
+        policy.save(f"{config.workdir}/exported", params)

@@ -3,9 +3,9 @@
 from argparse import ArgumentParser, Namespace
 
 from r1reward_jax.cli import configs
-from r1reward_jax.cli.run import start
+from r1reward_jax.cli.run import started
 from r1reward_jax.data.preferences import read_annotations
-from r1reward_jax.train.metrics import MetricsLog
+from r1reward_jax.train.build import make_log
 from r1reward_jax.train.sft import cold_start
 
 
@@ -14,7 +14,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    config, annotations, policy = start(args, "train", read_annotations)
-    log = MetricsLog(f"{config.workdir}/metrics.jsonl")
-    params = cold_start(config, policy, annotations, phase="sft", log=log)
-    policy.save(f"{config.workdir}/exported", params)
+    with started(args, "train", read_annotations) as (config, annotations, policy):
+        with make_log(config) as log:
+            params = cold_start(config, policy, annotations, phase="sft", log=log)
+        policy.save(f"{config.workdir}/exported", params)

@@ -3,11 +3,16 @@
 from argparse import ArgumentParser, Namespace
 
 from r1reward_jax.cli import configs
-from r1reward_jax.cli.run import start
+from r1reward_jax.cli.run import frames, started
 from r1reward_jax.data.preferences import read_records
-from r1reward_jax.train.build import load_judge, make_checkpoints, make_engine
+from r1reward_jax.train.build import (
+    load_judge,
+    make_checkpoints,
+    make_engine,
+    make_evaluation,
+    make_log,
+)
 from r1reward_jax.train.loop import run_rl
-from r1reward_jax.train.metrics import MetricsLog
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -15,15 +20,18 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    config, records, policy = start(args, "train", read_records)
-    with make_checkpoints(config, "rl") as checkpoints:
-        params = run_rl(
-            config,
-            policy,
-            records,
-            make_engine(config, policy),
-            load_judge(config),
-            log=MetricsLog(f"{config.workdir}/metrics.jsonl"),
-            checkpoints=checkpoints,
-        )
-    policy.save(f"{config.workdir}/exported", params)
+    with started(args, "train", read_records) as (config, records, policy):
+        heldout = read_records(config.data.heldout, frames(config)) if config.data.heldout else []
+        engine, judge = make_engine(config, policy), load_judge(config)
+        with make_log(config) as log, make_checkpoints(config, "rl") as checkpoints:
+            params = run_rl(
+                config,
+                policy,
+                records,
+                engine,
+                judge,
+                log=log,
+                checkpoints=checkpoints,
+                evaluate=make_evaluation(config, engine, heldout),
+            )
+        policy.save(f"{config.workdir}/exported", params)

@@ -152,14 +152,19 @@ def without_images(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord
 
 def judgement_row(judgement: Judgement) -> dict[str, Any]:
     """A judgement as a line of judgements.jsonl."""
-    record = judgement.record
+    return record_row(judgement.record) | {
+        "verdicts": judgement.verdicts,
+        "texts": [c.text for c in judgement.completions],
+        "scores": judgement.scores,
+    }
+
+
+def record_row(record: PreferenceRecord) -> dict[str, Any]:
+    """A record, as it was shown to the model, in a line about what the model said."""
     return {
         "id": record.id,
         "question": record.question,
         "responses": record.responses,
         "preferred": record.preferred,
         "images": [i if isinstance(i, str) else "embedded" for i in record.images],
-        "verdicts": judgement.verdicts,
-        "texts": [c.text for c in judgement.completions],
-        "scores": judgement.scores,
     }

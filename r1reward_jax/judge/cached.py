@@ -1,6 +1,6 @@
-"""What every judge stands behind: each pair is judged once per run, in groups that are worth it."""
+"""What a judge stands behind for an iteration: each pair is judged once, in groups that are worth
+it. Not longer: an iteration must not depend on earlier ones, which a resumed run has not seen."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -17,22 +17,16 @@ class CachedJudge:
     there are go out at once.
     """
 
-    def __init__(self, judge: Judge, *, lines: int = 0, size: int = 100_000):
-        """
-        Args:
-          judge: is asked for what is not known.
-          lines: show it only so many last lines of an analysis (the release: 3); 0 for all.
-          size: answers that are kept, the latest ones.
-        """
-        self.judge, self.lines, self.size, self.group = judge, lines, size, judge.group
-        self._known: OrderedDict[Pair, float] = OrderedDict()
+    def __init__(self, judge: Judge):
+        self.judge, self.group = judge, judge.group
+        self._known: dict[Pair, float] = {}
         self._filling = _Group(judge)
         self._open: dict[Pair, _Group] = {}
         """Where pairs without answer are."""
 
     def start(self, pairs: Sequence[Pair]) -> Callable[[], list[float | None]]:
         """As `types.Judge`; pairs without verdict are asked again the next time."""
-        shown: list[Pair] = [(last_lines(a, self.lines), v) for a, v in pairs]
+        shown = list(pairs)
         known = {pair: self._known[pair] for pair in shown if pair in self._known}
         for pair in dict.fromkeys(shown):
             if pair not in known and pair not in self._open:
@@ -79,9 +73,6 @@ class CachedJudge:
     def _remember(self, pair: Pair, answer: float | None) -> None:
         if answer is not None:
             self._known[pair] = answer
-            self._known.move_to_end(pair)
-        if len(self._known) > self.size:
-            self._known.popitem(last=False)
 
 
 class _Group:
@@ -102,11 +93,3 @@ class _Group:
         if self._answers is None:
             self._answers = dict(zip(self.pairs, self.ask()(), strict=True))
         return self._answers
-
-
-def last_lines(text: str, count: int) -> str:
-    """The last lines of a text that are not blank; all of it for a count of 0."""
-    if not count:
-        return text
-    lines = [line for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[-count:])

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,14 +11,15 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
+from r1reward_jax.evals import evaluate
 from r1reward_jax.evals.scalar import ScalarModel
-from r1reward_jax.judge.cached import CachedJudge
 from r1reward_jax.judge.local import LocalJudge
 from r1reward_jax.judge.remote import RemoteConfig, RemoteJudge
 from r1reward_jax.models import port_of, reward_head
-from r1reward_jax.prompts import TEMPLATES
+from r1reward_jax.prompts import TEMPLATES, Template
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.rollout.sampler import SamplerConfig
+from r1reward_jax.train.boards import make_boards
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.forward import StepConfig
 from r1reward_jax.train.mesh import (
@@ -29,8 +31,10 @@ from r1reward_jax.train.mesh import (
     replicated,
     slot_shardings,
 )
+from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.optimizer import make_optimizer, make_schedule
-from r1reward_jax.types import InputError, Judge, LanguageModel, Params
+from r1reward_jax.train.run import began_at
+from r1reward_jax.types import InputError, Judge, LanguageModel, Params, PreferenceRecord
 
 FROZEN = ("visual",)
 """Top-level name of the vision tower's parameters."""
@@ -179,11 +183,11 @@ def load_judge(config: ConfigDict) -> Judge | None:
         raise InputError("judge.path and judge.url: set one of them")
     if not c.path and not c.url:
         return None
-    judge = _remote_judge(config) if c.url else _local_judge(config)
-    return CachedJudge(judge, lines=c.lines)
+    template = replace(TEMPLATES[config.template], judge_lines=c.lines)
+    return _remote_judge(config, template) if c.url else _local_judge(config, template)
 
 
-def _remote_judge(config: ConfigDict) -> RemoteJudge:
+def _remote_judge(config: ConfigDict, template: Template) -> RemoteJudge:
     c = config.judge
     settings = RemoteConfig(
         url=c.url,
@@ -197,10 +201,10 @@ def _remote_judge(config: ConfigDict) -> RemoteJudge:
         pause_share=c.pause_share,
         pause_s=c.pause_s,
     )
-    return RemoteJudge(TEMPLATES[config.template], settings)
+    return RemoteJudge(template, settings)
 
 
-def _local_judge(config: ConfigDict) -> LocalJudge:
+def _local_judge(config: ConfigDict, template: Template) -> LocalJudge:
     """The decoder alone, on a mesh of its own; prompts in the policy's buckets, as far as they
     go."""
     port, mesh = port_of(config.judge.path), judge_mesh(config)
@@ -218,7 +222,7 @@ def _local_judge(config: ConfigDict) -> LocalJudge:
         _on(model, mesh),
         params,
         processor,
-        TEMPLATES[config.template],
+        template,
         rows=config.judge.rows,
         compute_dtype=dtype,
         put_batch=functools.partial(put_batch, mesh=mesh),
@@ -229,7 +233,31 @@ def _local_judge(config: ConfigDict) -> LocalJudge:
 def make_checkpoints(config: ConfigDict, phase: str) -> Checkpoints:
     """The checkpoints of a phase of the config's run."""
     c = config.checkpoint
-    return Checkpoints(f"{config.workdir}/checkpoints/{phase}", every=c.every, keep=c.keep)
+    every = c.iterations if phase == "rl" else c.updates
+    return Checkpoints(f"{config.workdir}/checkpoints/{phase}", every=every, keep=c.keep)
+
+
+def make_log(config: ConfigDict) -> MetricsLog:
+    """Where the metrics of the config's run go."""
+    began = began_at(config.workdir)
+    boards = make_boards(config.workdir, config.wandb, config.to_dict(), began)
+    return MetricsLog(f"{config.workdir}/metrics.jsonl", boards)
+
+
+def make_evaluation(
+    config: ConfigDict, engine: Engine, records: Sequence[PreferenceRecord]
+) -> Callable[[Params], float] | None:
+    """From parameters to the greedy accuracy, in both orders, on the first `eval.records` of some
+    held-out records; None if that is none."""
+    chosen, template = records[: config.eval.records], TEMPLATES[config.template]
+    if not chosen:
+        return None
+
+    def measure(params: Params) -> float:
+        settings = {"samples": 1, "temperature": 0.0, "seed": config.seed}
+        return evaluate.accuracy(evaluate.judge(engine, params, chosen, template, **settings))
+
+    return measure
 
 
 def step_config(config: ConfigDict) -> StepConfig:

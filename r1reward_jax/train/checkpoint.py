@@ -1,45 +1,124 @@
-"""Orbax checkpoints of a train state; the step number says where the data stands."""
+"""Orbax checkpoints of a train state; the step number says where the data stands.
 
+A checkpoint appears under its number only when all of it is written. With it goes a number for
+every array that changes with any of its bits; a checkpoint that does not fit its numbers any more,
+or cannot be read, is passed over for the one before.
+"""
+
+import contextlib
+import gc
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from etils import epath
+from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from r1reward_jax.console import say
 from r1reward_jax.types import InputError, Params, TrainState
+
+DELETED = "deleted"
+"""Folder for checkpoints on their way out: a run that is killed while one of them is being deleted
+leaves no half of it under its number."""
 
 
 class Checkpoints:
-    """Saves every so many steps, keeps the newest, restores the last."""
+    """Saves every so many steps, keeps the newest and the best, restores the last good one."""
 
     def __init__(self, folder: str, *, every: int, keep: int):
         """
         Args:
-          folder: made if needed.
+          folder: made if needed; what an interrupted save left there is removed.
           every: steps between saves; 0 saves only when told to.
-          keep: newest saves that are kept.
+          keep: newest saves that are kept; the best one by score stays beside them.
         """
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-        self._manager = ocp.CheckpointManager(epath.Path(folder).absolute(), options=options)
-        self._every = every
+        self._folder, self._every = epath.Path(folder).absolute(), every
+        policy = preservation_policy
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policy.AnyPreservationPolicy(
+                [
+                    policy.LatestN(keep),
+                    policy.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
+                ]
+            ),
+            best_fn=_score,
+            cleanup_tmp_directories=True,
+            todelete_subdir=None if "://" in folder else DELETED,
+        )
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        self._empty()
 
     def due(self, step: int) -> bool:
         """Whether a save is due after `step` steps."""
         return self._every > 0 and step % self._every == 0
 
-    def save(self, state: TrainState) -> None:
-        """Save in the background; a save of the same step is left alone."""
+    def save(self, state: TrainState, score: float | None = None) -> None:
+        """Save in the background; a save of the same step is left alone.
+
+        Args:
+          state: may be donated as soon as this returns.
+          score: of the state, larger is better; the checkpoint with the best one is kept.
+        """
         step = int(state.step)
-        if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.StandardSave(state))  # pyright: ignore
+        if step in self._manager.all_steps():
+            return
+        self._empty()
+        items = {"state": ocp.args.StandardSave(state), "digest": ocp.args.JsonSave(digest(state))}  # pyright: ignore
+        metrics = None if score is None else {"score": float(score)}
+        self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
 
     def restore(self, like: TrainState) -> TrainState | None:
-        """The newest saved state, placed like `like`; None if there is none."""
-        step = self._manager.latest_step()
-        if step is None:
-            return None
-        abstract: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))  # pyright: ignore
+        """The newest saved state that is whole, placed like `like`; None if nothing was saved.
+        Newer ones that are not whole are set aside under another name.
+
+        Raises:
+          InputError: something was saved, and none of it is whole.
+        """
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        damaged: dict[int, str] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                with _quietly():
+                    state = self._read(step, abstract)
+            except Exception as error:  # what a damaged file raises depends on where it broke
+                damaged[step] = str(error).strip().split("\n")[0].split(". See full")[0]
+                continue
+            for bad, problem in damaged.items():
+                self._set_aside(bad, problem, step)
+            return state
+        if damaged:
+            problems = "; ".join(f"{step}: {problem}" for step, problem in damaged.items())
+            raise InputError(
+                f"{self._folder}: no checkpoint can be read ({problems}); delete this folder to "
+                "begin this phase anew"
+            )
+        return None
+
+    def _read(self, step: int, abstract: Any) -> TrainState:
+        items = {"state": ocp.args.StandardRestore(abstract), "digest": ocp.args.JsonRestore()}  # pyright: ignore
+        found = self._manager.restore(step, args=ocp.args.Composite(**items))
+        now, then = digest(found["state"]), found["digest"]
+        if wrong := [name for name in then if now.get(name) != then[name]]:
+            raise ValueError(f"{', '.join(wrong[:3])} changed since it was saved")
+        return found["state"]
+
+    def _set_aside(self, step: int, problem: str, instead: int) -> None:
+        place = self._folder / f"damaged_{step}"
+        say(f"checkpoint {self._folder / str(step)} is damaged ({problem}); now {place.name}")
+        say(f"going on from checkpoint {instead}")
+        if jax.process_index() == 0:
+            if place.exists():
+                place.rmtree()
+            (self._folder / str(step)).rename(place)
+        self._manager.reload()
+
+    def _empty(self) -> None:
+        if jax.process_index() == 0 and "://" not in str(self._folder):
+            shutil.rmtree(self._folder / DELETED, ignore_errors=True)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -50,22 +129,65 @@ class Checkpoints:
         self._manager.close()
 
 
-def load_params(folder: str, abstract: Params) -> Params:
-    """The parameters of the newest checkpoint in a folder, and the reward head of a scalar model.
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Readings that orbax has begun beside the one that failed do not print their own traceback."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        yield
+    finally:
+        gc.collect()
+        sys.unraisablehook = hook
+
+
+def _score(metrics: Mapping[str, float]) -> float:
+    return metrics["score"]
+
+
+def digest(state: Any) -> dict[str, int]:
+    """A number of 32 bits for every array, which changes if any of its bits does; the same on
+    every mesh."""
+    named = jax.tree_util.tree_flatten_with_path(state)[0]
+    numbers = jax.device_get(_digests([leaf for _, leaf in named]))
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in named]
+    return {name: int(number) for name, number in zip(names, numbers, strict=True)}
+
+
+@jax.jit
+def _digests(leaves: list[jax.Array]) -> list[jax.Array]:
+    return [_digest(leaf) for leaf in leaves]
+
+
+def _digest(x: jax.Array) -> jax.Array:
+    """Every element's bits are mixed with its place (the finaliser of MurmurHash3), then added up
+    modulo 2^32, which is exact in any order."""
+    if x.dtype == jnp.bool_:
+        x = x.astype(jnp.uint8)
+    width = jnp.dtype(f"uint{8 * x.dtype.itemsize}")
+    bits = jax.lax.bitcast_convert_type(x, width).astype(jnp.uint32)
+    place = jnp.zeros(x.shape, jnp.uint32)
+    for axis, size in enumerate(x.shape):  # without reshaping: that would gather what is sharded
+        place = place * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+    mixed = bits ^ (place * jnp.uint32(0x9E3779B1))
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        mixed = (mixed ^ (mixed >> shift)) * jnp.uint32(factor)
+    return jnp.sum(mixed, dtype=jnp.uint32)
+
+
+def load_params(folder: str, abstract: Params, *, step: int | str = "newest") -> Params:
+    """The parameters of a checkpoint in a folder, and the reward head of a scalar model.
 
     Args:
       folder: as given to `Checkpoints`.
       abstract: shapes and dtypes, see the model's `abstract_params`.
+      step: of the checkpoint; or "newest", or "best" by score.
 
     Raises:
-      InputError: the folder has no checkpoint, or one of a model with other shapes.
+      InputError: the folder has no such checkpoint, or one of a model with other shapes, or it is
+        damaged.
     """
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    with ocp.CheckpointManager(epath.Path(folder).absolute()) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise InputError(f"{folder}: no checkpoint")
-        path = manager.directory / str(step) / "default"
+    path = _choose(folder, step) / "state"
     stored = _shapes(path)
     if "reward_head" in stored:
         shape = stored["reward_head"]["weight"]
@@ -86,6 +208,19 @@ def load_params(folder: str, abstract: Params) -> Params:
             ),
         )
     return restored["params"]
+
+
+def _choose(folder: str, step: int | str) -> epath.Path:
+    """The folder of a checkpoint."""
+    with ocp.CheckpointManager(epath.Path(folder).absolute()) as manager:
+        steps = sorted(manager.all_steps())
+        scores = {n: m["score"] for n in steps if (m := manager.metrics(n))}
+        best = max(scores, key=lambda n: (scores[n], n), default=None)
+        chosen = {"newest": max(steps, default=None), "best": best}.get(str(step), step)
+        if chosen not in steps:
+            known = f"there are {', '.join(map(str, steps))}" if steps else "there is none"
+            raise InputError(f"{folder}: no checkpoint {step}; {known}")
+        return manager.directory / str(chosen)
 
 
 def _shapes(path: epath.Path) -> Any:

@@ -7,11 +7,12 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from r1reward_jax.console import progress
 from r1reward_jax.train.build import Policy, optimizer_for, policy_mesh, step_config
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.guard import Guard
 from r1reward_jax.train.mesh import put_batch
-from r1reward_jax.train.metrics import MetricsLog, progress
+from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.objectives import Objective
 from r1reward_jax.train.state import init_state
 from r1reward_jax.train.step import jit_step
@@ -58,10 +59,10 @@ def fit(
     state = (checkpoints and checkpoints.restore(state)) or state
     step = jit_step(policy.model, optimizer, objective, step_config(config), state)
     first = int(state.step)
-    log.rewind(phase, first)
+    log.begin(phase, first)
     guard, last, batches = Guard(config.optimizer.max_skipped, log, checkpoints), None, data(first)
     reported, at = first, time.perf_counter()
-    for number in progress(range(first + 1, steps + 1), phase):
+    for number in progress(range(first + 1, steps + 1), phase, steps, first):
         rows = next(batches)
         with profiled(config, number):
             state, metrics = step(state, put_batch(rows, mesh))
@@ -76,7 +77,7 @@ def fit(
             metrics["time/step_s"] = (now - at) / (number - reported)
             reported, at = number, now
             log.write(phase, number, metrics)
-            log.show(phase, number, metrics, columns)
+            log.show(phase, number, steps, metrics, columns)
         if checkpoints and (checkpoints.due(number) or number == steps):
             checkpoints.save(state)
     if last:

@@ -8,8 +8,9 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
+from r1reward_jax.console import say
 from r1reward_jax.train.checkpoint import Checkpoints
-from r1reward_jax.train.metrics import MetricsLog, say
+from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.types import (
     DivergedError,
     PairBatch,

@@ -3,7 +3,7 @@
 records -> prompts -> rollout -> completions -> rewards -> advantages -> batch -> updates.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from r1reward_jax.console import progress, say
 from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
 from r1reward_jax.rl.advantages import BASELINES, KL
 from r1reward_jax.rl.losses import AGGREGATES, LOSSES
@@ -22,7 +23,7 @@ from r1reward_jax.train.build import Policy, optimizer_for, policy_mesh
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.guard import Guard
 from r1reward_jax.train.mesh import put_batch
-from r1reward_jax.train.metrics import MetricsLog, progress, say
+from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.parity import LIMITS, require_parity, sampler_gaps
 from r1reward_jax.train.rollouts import (
     flat,
@@ -96,8 +97,10 @@ def run_rl(
     *,
     log: MetricsLog,
     checkpoints: Checkpoints | None = None,
+    evaluate: Callable[[Params], float] | None = None,
 ) -> Params:
-    """StableReinforce; continues from the last checkpoint if there is one.
+    """StableReinforce; continues from the last checkpoint if there is one, to the same end bit for
+    bit: an iteration depends on its state, its number and the seed only.
 
     Args:
       config: a whole config.
@@ -107,6 +110,7 @@ def run_rl(
       judge: scores consistency; None leaves it at 0.
       log: where metrics and rollouts go.
       checkpoints: where to save and resume; None for neither.
+      evaluate: the accuracy of parameters, measured with every save; the best save is kept.
 
     Returns:
       The trained parameters.
@@ -122,13 +126,15 @@ def run_rl(
     state = init_state(policy.params, optimizer, policy.rules, mesh)
     state = (checkpoints and checkpoints.restore(state)) or state
     first = int(state.step) // updates
-    log.rewind("rl", first)
+    log.begin("rl", first)
+    if first == c.iterations:
+        return state.params
     compiled = compile_updates(config, policy.model, optimizer, state)
     _check_parity(config, policy.processor, compiled, state.params, records, engine, mesh)
     guard = Guard(config.optimizer.max_skipped, log, checkpoints)
 
     prompts = _prompts(config, policy.processor, records, first)
-    for iteration in progress(range(first, c.iterations), "rl"):
+    for iteration in progress(range(first, c.iterations), "rl", c.iterations, first):
         line, number = Timeline(), iteration + 1
         with profiled(config, number):
             with line.phase("host"):
@@ -153,15 +159,20 @@ def run_rl(
         values = updated | prepared | judged | rollout_metrics(rollout, rewards)
         values["loss/sampler_gap_max"] = float(gap)
         values |= times(line, int(batch.mask.sum()))
+        due = checkpoints and (checkpoints.due(number) or number == c.iterations)
+        score = None
+        if due and evaluate:
+            with line.phase("evaluate"):
+                score = values["eval/accuracy"] = evaluate(state.params)
         log.write("rl", number, values)
-        log.show("rl", number, values, COLUMNS)
+        log.show("rl", number, c.iterations, values, COLUMNS)
         _warn_of_gap(number, values["loss/sampler_gap_max"], _gap_limit(config))
         write_rollouts(log, number, repeat(chosen, c.samples), rollout, rewards, answers)
         for nth, (k, bad) in enumerate(zip(order, skipped, strict=True), 1):
             guard.watch(iteration * updates + nth, bad, parts[k], state)
         with line.phase("checkpoint"):
-            if checkpoints and (checkpoints.due(number) or number == c.iterations):
-                checkpoints.save(state)
+            if checkpoints and due:
+                checkpoints.save(state, score)
         log.write_timeline("rl", number, line.rows())
     return state.params
 
@@ -198,7 +209,7 @@ def _sample(
         answers = judging.answers()
     with line.phase("host"):
         labels: list[Verdict | None] = [r.preferred for r in repeat(chosen, c.samples)]
-        settings, swapped = _scoring(config), _swapped(config)
+        settings, swapped = scoring_of(config), _swapped(config)
         rewards, judged = score(flat(rollout), labels, answers, settings, swapped=swapped)
     return rollout, answers, rewards, judged
 
@@ -238,7 +249,8 @@ def _swapped(config: ConfigDict) -> list[int] | None:
     return rows[:, ::-1].ravel().tolist()
 
 
-def _scoring(config: ConfigDict) -> Scoring:
+def scoring_of(config: ConfigDict) -> Scoring:
+    """The settings of the rewards."""
     c, limit = config.rl, config.rollout.max_new_tokens
     weights = RewardWeights(
         c.format_weight, c.consistency_weight, c.swap_weight, c.repetition_weight, c.length_weight

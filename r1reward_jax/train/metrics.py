@@ -7,16 +7,16 @@ ends.
 
 import json
 import math
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 from etils import epath
-from tqdm import tqdm
 
-T = TypeVar("T")
+from r1reward_jax.console import say
+from r1reward_jax.files import write_whole
+from r1reward_jax.train.boards import Board
 
 METRICS = {
     "loss/total": "the objective that is minimised",
@@ -53,6 +53,7 @@ METRICS = {
     "rollout/truncated": "share of completions cut at the length limit",
     "rollout/self_corrected": "share of analyses that revise an earlier statement, by their words",
     "rollout/padding_share": "share of completion positions behind the end of a completion",
+    "eval/accuracy": "share of right greedy verdicts on eval.records held-out records, both orders",
     "judge/agreement": "share of the judge's answers that say: supports",
     "judge/calls": "pairs given to the judge",
     "judge/no_verdict": "pairs to which the judge gave no answer; their consistency is 0",
@@ -70,23 +71,40 @@ METRICS = {
 
 
 class MetricsLog:
-    """Appends to `metrics.jsonl` and prints one row per report."""
+    """Appends to `metrics.jsonl` and to boards, and prints one row per report."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, boards: Sequence[Board] = ()):
+        """
+        Args:
+          path: of `metrics.jsonl`.
+          boards: get every metric, too.
+        """
         self.path = epath.Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.timeline = self.path.with_name("timeline.jsonl")
+        self.boards = boards if jax.process_index() == 0 else ()
         self._columns: tuple[str, ...] = ()
+        self._began, self._first = time.perf_counter(), 0
+
+    def begin(self, phase: str, step: int) -> None:
+        """A phase begins, or a resumed run goes on with it behind `step`: what was written about
+        later steps is forgotten, they come again."""
+        for path in () if jax.process_index() else (self.path, self.timeline):
+            _rewind(path, phase, step)
+        for board in self.boards:
+            board.begin(phase, step)
+        self._began, self._first = time.perf_counter(), step
 
     def write(self, phase: str, step: int, values: Mapping[str, Any]) -> None:
         """One line. Raises KeyError for a name that is not in METRICS."""
-        row = {}
-        for name, value in values.items():
+        numbers = {name: float(value) for name, value in values.items()}
+        for name in numbers:
             METRICS[name]
-            row[name] = float(value)
-            if not math.isfinite(row[name]):
-                row[name] = str(row[name])  # json has no word for it
+        # json has no word for what is not finite
+        row = {name: x if math.isfinite(x) else str(x) for name, x in numbers.items()}
         _append(self.path, phase, step, row)
+        for board in self.boards:
+            board.write(phase, step, numbers)
 
     def write_timeline(self, phase: str, step: int, spans: Sequence[Sequence[Any]]) -> None:
         """One line of `timeline.jsonl`.
@@ -98,28 +116,46 @@ class MetricsLog:
         """
         _append(self.timeline, phase, step, {"spans": spans})
 
-    def rewind(self, phase: str, step: int) -> None:
-        """Forget a phase's lines behind `step`: a resumed run writes them again."""
-        for path in () if jax.process_index() else (self.path, self.timeline):
-            rows = path.read_text().splitlines(keepends=True) if path.exists() else []
-            kept = [
-                r for r in rows if r.endswith("\n") and not _is_later(json.loads(r), phase, step)
-            ]
-            if len(kept) < len(rows):
-                part = path.with_name(path.name + ".part")
-                part.write_text("".join(kept))
-                part.replace(path)
-
     def show(
-        self, phase: str, step: int, values: Mapping[str, Any], columns: Iterable[str]
+        self, phase: str, step: int, of: int, values: Mapping[str, Any], columns: Iterable[str]
     ) -> None:
-        """One row of the running table; a header whenever the columns change."""
+        """One row of the running table, with the time that is left of the phase; a header whenever
+        the columns change."""
         columns = tuple(columns)
         if columns != self._columns:
             self._columns = columns
-            say(f"{'phase':>12} {'step':>6} " + " ".join(f"{c.split('/')[1]:>12}" for c in columns))
-        cells = " ".join(f"{float(values[c]):12.4f}" for c in columns)
-        say(f"{phase:>12} {step:>6} {cells}")
+            names = "".join(f"{c.split('/')[1]:>14}" for c in columns)
+            say(f"{'phase':>12}{'step':>12}{names}{'left':>9}")
+        cells = "".join(f"{float(values[c]):14.4f}" for c in columns)
+        done = max(1, step - self._first)
+        left = (time.perf_counter() - self._began) / done * (of - step)
+        say(f"{phase:>12}{f'{step}/{of}':>12}{cells}{_clock(left):>9}")
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+        for board in self.boards:
+            board.close()
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _clock(seconds: float) -> str:
+    """12.3 hours as 12:18:00, a minute as 1:00."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _rewind(path: epath.Path, phase: str, step: int) -> None:
+    """Leave out a phase's lines behind `step`, and half a line at the end."""
+    rows = path.read_text().splitlines(keepends=True) if path.exists() else []
+    kept = [r for r in rows if r.endswith("\n") and not _is_later(json.loads(r), phase, step)]
+    if len(kept) < len(rows):
+        write_whole(path, "".join(kept))
 
 
 def _append(path: epath.Path, phase: str, step: int, values: Mapping[str, Any]) -> None:
@@ -132,14 +168,3 @@ def _append(path: epath.Path, phase: str, step: int, values: Mapping[str, Any]) 
 
 def _is_later(row: Mapping[str, Any], phase: str, step: int) -> bool:
     return row["phase"] == phase and row["step"] > step
-
-
-def say(text: str) -> None:
-    """Print a line without breaking a progress bar."""
-    tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
-
-
-def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
-    """A progress bar with rate and time left; silent when not on a terminal."""
-    return tqdm(items, desc=what, total=total, disable=not sys.stderr.isatty(), leave=False)

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from etils import epath
 
+from r1reward_jax.evals.evaluate import record_row
+from r1reward_jax.files import write_whole
 from r1reward_jax.prompts import parse_analysis, parse_verdict
 from r1reward_jax.rl.rewards import self_corrects
 from r1reward_jax.rollout.engine import Rollout
@@ -119,10 +121,8 @@ def write_rollouts(
     rows = zip(chosen, flat(rollout), rewards, strict=True)
     lines = [
         json.dumps(
-            {
-                "id": record.id,
-                "responses": record.responses,
-                "preferred": record.preferred,
+            record_row(record)
+            | {
                 "text": completion.text,
                 "finish_reason": completion.finish_reason,
                 "reward": asdict(reward),
@@ -131,4 +131,4 @@ def write_rollouts(
         )
         for i, (record, completion, reward) in enumerate(rows)
     ]
-    (folder / f"{iteration:05d}.jsonl").write_text("\n".join(lines) + "\n")
+    write_whole(folder / f"{iteration:05d}.jsonl", "\n".join(lines) + "\n")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from r1reward_jax.judge.cached import CachedJudge
 from r1reward_jax.prompts import parse_analysis, parse_verdict
 from r1reward_jax.rl.rewards import (
     RewardWeights,
@@ -52,7 +53,8 @@ class Judging:
         """
         if None in preferred:
             raise InputError(f"prompt {preferred.index(None)} has no label; rewards need one")
-        self.judge, self.preferred, self.samples = judge, preferred, samples
+        self.judge = CachedJudge(judge) if judge else None
+        self.preferred, self.samples = preferred, samples
         self._started: list[tuple[list[int], Callable[[], Sequence[float | None]]]] = []
 
     def add(self, place: int, completions: Sequence[Completion]) -> None:

@@ -8,18 +8,19 @@ import random
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from r1reward_jax.judge.cached import CachedJudge, last_lines
+from r1reward_jax.judge.cached import CachedJudge
 from r1reward_jax.judge.remote import (
     RemoteConfig,
     RemoteJudge,
     retry_after,
     support_probability,
 )
-from r1reward_jax.prompts import TEMPLATES
+from r1reward_jax.prompts import TEMPLATES, judge_prompt, last_lines
 from r1reward_jax.types import InputError
 
 TEMPLATE = TEMPLATES["full"]
@@ -401,28 +402,19 @@ def test_answers_do_not_depend_on_who_waits_first():
     """Each of many overlapping lots, waited for in every order, mutes among them."""
     rng = random.Random(0)
     for trial in range(50):
-        cached = CachedJudge(Counting(group=rng.randint(1, 5)), size=rng.randint(1, 9))
+        cached = CachedJudge(Counting(group=rng.randint(1, 5)))
         lots = [[(rng.choice("abcdefg") * 3, 1) for _ in range(4)] for _ in range(6)]
         lots[trial % 6].append(("mute", 2))
         started = [(lot, cached.start(lot)) for lot in lots]
         rng.shuffle(started)
         for lot, wait in started:
             assert wait() == [None if a == "mute" else 0.03 for a, _ in lot]
-        assert len(cached._known) <= cached.size and not cached._open
-
-
-def test_the_cache_forgets_the_oldest():
-    judge = Counting()
-    cached = CachedJudge(judge, size=2)
-    for text in ("a", "b", "a", "c", "a", "b"):
-        cached.score([(text, 1)])
-    assert [asked[0][0] for asked in judge.asked] == ["a", "b", "c", "b"]
+        assert not cached._open
 
 
 def test_last_lines():
     text = "one\n\ntwo\n three \n\nfour\n"
     assert last_lines(text, 3) == "two\n three \nfour"
     assert last_lines(text, 0) == text and last_lines("one", 3) == "one"
-    judge = Counting()
-    CachedJudge(judge, lines=1).score([(text, 1), ("zero\nfour", 1)])
-    assert judge.asked == [[("four", 1)]]
+    template = replace(TEMPLATES["full"], judge_lines=1)
+    assert judge_prompt(text, 1, template) == judge_prompt("four", 1, TEMPLATES["full"])

@@ -36,7 +36,7 @@ def small_config(folder, **mesh):
         "rl.lr=1e-3",
         "rollout.rows=16",
         "rollout.max_new_tokens=8",
-        "checkpoint.every=2",
+        "checkpoint.iterations=2",
         *(f"mesh.{axis}={size}" for axis, size in mesh.items()),
     ]
     configs.override(config, overrides)
@@ -212,14 +212,14 @@ def test_a_judge_on_devices_of_its_own_changes_nothing(loaded, world, tmp_path, 
     configs.override(apart, [*mine, "judge.devices=4"])
     configs.override(shared, mine)
     own = load_judge(apart)
-    homes = {d for x in jax.tree.leaves(own.judge.params) for d in x.devices()}
+    homes = {d for x in jax.tree.leaves(own.params) for d in x.devices()}
     assert homes == set(jax.devices()[4:])
     few = train(apart, loaded, world, own)
     four = jax.devices()[:4]
     monkeypatch.setattr(jax, "devices", lambda *a: four)
     judge = load_judge(shared)
     jax.tree.map(np.testing.assert_array_equal, few, train(shared, loaded, world, judge))
-    assert metrics(apart) == metrics(shared) and own.judge.calls == judge.judge.calls > 0
+    assert metrics(apart) == metrics(shared) and own.calls == judge.calls > 0
     configs.override(shared, ["judge.devices=4"])
     with pytest.raises(InputError, match=r"judge\.devices 4: expected fewer than the 4"):
         load_judge(shared)
@@ -265,7 +265,7 @@ def test_config_becomes_scoring():
     overrides += ["repetition_weight=4.0", "length_weight=5.0", "consistency_mode=signed"]
     overrides += ["repetition_n=7", "length_start=0.5", "samples=2", "rollout_batch=8"]
     configs.override(config, [f"rl.{x}" for x in overrides] + ["rollout.max_new_tokens=20"])
-    assert loop._scoring(config) == Scoring(
+    assert loop.scoring_of(config) == Scoring(
         RewardWeights(format=1.0, consistency=2.0, swap=3.0, repetition=4.0, length=5.0),
         "signed",
         repetition_n=7,
@@ -357,7 +357,7 @@ def test_a_run_that_diverges_stops_and_keeps_what_is_good(loaded, world, tmp_pat
     """From the second iteration on all rewards are NaN: three updates are skipped, then it ends."""
     one_device(monkeypatch)
     config = small_config(tmp_path)
-    configs.override(config, ["optimizer.max_skipped=3", "checkpoint.every=0"])
+    configs.override(config, ["optimizer.max_skipped=3", "checkpoint.iterations=0"])
     calls = []
 
     def score(completions, *_, **__):

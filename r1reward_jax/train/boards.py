@@ -1,0 +1,113 @@
+"""The same metrics for TensorBoard and Weights & Biases."""
+
+import hashlib
+import importlib.util
+import netrc
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from r1reward_jax.console import say
+
+
+class Board(Protocol):
+    """Where metrics go beside `metrics.jsonl`."""
+
+    def begin(self, phase: str, step: int) -> None:
+        """A phase begins, or goes on behind `step`."""
+        ...
+
+    def write(self, phase: str, step: int, values: Mapping[str, float]) -> None:
+        """Metrics of a step."""
+        ...
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+        ...
+
+
+class TensorBoard:
+    """Event files in `folder/PHASE`; `tensorboard --logdir folder` shows a phase as a run."""
+
+    def __init__(self, folder: str):
+        self.folder, self._writer = folder, None
+
+    def begin(self, phase: str, step: int) -> None:
+        """What stands behind `step` from before an interruption is not shown any more."""
+        from tensorboardX import SummaryWriter  # a second of imports
+
+        self.close()
+        self._writer = SummaryWriter(  # its own name has seconds only
+            f"{self.folder}/{phase}", purge_step=step + 1, filename_suffix=f".{time.time_ns()}"
+        )
+
+    def write(self, phase: str, step: int, values: Mapping[str, float]) -> None:
+        assert self._writer is not None
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run of a project, continued by the next start in the same folder. Steps that an
+    interruption has undone are sent again, under the same number."""
+
+    def __init__(self, project: str, workdir: str, config: Mapping[str, Any], began: str):
+        """
+        Args:
+          project: in Weights & Biases.
+          workdir: of the run.
+          config: of the run.
+          began: when the run was first started; with the folder, this is what it is known by.
+        """
+        import wandb
+
+        mode: Any = None
+        if not (_has_key() or os.environ.get("WANDB_MODE")):
+            mode = "offline"  # else `init` would ask for a key, and wait
+            say(f"wandb: no key; curves go to {workdir}/wandb (`wandb sync` sends them)")
+        name = hashlib.sha256(f"{began} {os.path.abspath(workdir)}".encode()).hexdigest()[:16]
+        self._run: Any = wandb.init(
+            project=project, id=name, resume="allow", config=dict(config), dir=workdir, mode=mode
+        )
+
+    def begin(self, phase: str, step: int) -> None:
+        self._run.define_metric(f"{phase}/step", hidden=True)
+        self._run.define_metric(f"{phase}/*", step_metric=f"{phase}/step")
+
+    def write(self, phase: str, step: int, values: Mapping[str, float]) -> None:
+        named = {f"{phase}/{name}": value for name, value in values.items()}
+        self._run.log(named | {f"{phase}/step": step})
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def _has_key() -> bool:
+    """Whether `wandb login` was done, or the environment has a key."""
+    try:
+        hosts = netrc.netrc().hosts
+    except (OSError, netrc.NetrcParseError):
+        hosts = {}
+    return bool(os.environ.get("WANDB_API_KEY")) or any("wandb" in host for host in hosts)
+
+
+def make_boards(workdir: str, project: str, config: Mapping[str, Any], began: str) -> list[Board]:
+    """TensorBoard always, Weights & Biases if it is installed and has not been turned off.
+
+    Args:
+      workdir: of the run.
+      project: in Weights & Biases; empty for none.
+      config: of the run.
+      began: when the run was first started.
+    """
+    boards: list[Board] = [TensorBoard(f"{workdir}/tensorboard")]
+    turned_off = os.environ.get("WANDB_MODE") == "disabled"
+    if project and not turned_off and importlib.util.find_spec("wandb"):
+        boards.append(WeightsAndBiases(project, workdir, config, began))
+    return boards

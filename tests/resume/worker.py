@@ -1,0 +1,57 @@
+"""A quickstart that kills itself: `python -m tests.resume.worker PLACE COUNT DELAY ARGUMENTS…`.
+
+At the COUNT-th time that the run comes to PLACE, a thread waits DELAY seconds and sends SIGKILL to
+the process, which goes on meanwhile. PLACE "never" lets it run.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+from r1reward_jax import quickstart
+from r1reward_jax.cli.main import main
+from r1reward_jax.rollout.engine import Engine
+from r1reward_jax.train import fit, loop, scoring
+from r1reward_jax.train.build import Policy
+from r1reward_jax.train.checkpoint import Checkpoints
+
+PLACES = {
+    "making": (quickstart, "_make_data"),
+    "base_models": (quickstart, "make_checkpoint"),
+    "supervised": (fit, "put_batch"),  # cold start and judge, before each update
+    "rollout": (Engine, "generate"),
+    "judge": (scoring.Judging, "answers"),
+    "update": (loop, "update"),
+    "save": (Checkpoints, "save"),
+    "export": (Policy, "save"),
+    "report": (quickstart, "_show"),
+}
+
+
+def arm(place: str, count: int, delay: float) -> None:
+    owner, name = PLACES[place]
+    real, seen = getattr(owner, name), 0
+
+    def wrapped(*args, **kwargs):
+        nonlocal seen
+        seen += 1
+        if seen == count:
+            print(f"killed in {place}, time {count}, {delay:.3f} s later", flush=True)
+            threading.Thread(target=kill, args=(delay,), daemon=True).start()
+        return real(*args, **kwargs)
+
+    setattr(owner, name, wrapped)
+
+
+def kill(delay: float) -> None:
+    time.sleep(delay)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    place, count, delay, *arguments = sys.argv[1:]
+    if place != "never":
+        arm(place, int(count), float(delay))
+    sys.exit(main(arguments))
