@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "r1reward_jax"
 LAYERS = [
     {"cli"},
-    {"quickstart", "bench"},
+    {"quickstart", "bench", "reward_model", "doctor"},
     {"train", "annotate"},
     {"evals"},
     {"rollout", "judge"},

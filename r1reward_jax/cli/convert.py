@@ -1,5 +1,6 @@
 """`r1reward convert`: the newest checkpoint of a run as a Hugging Face folder."""
 
+import json
 from argparse import ArgumentParser, Namespace
 
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from r1reward_jax.cli import configs
 from r1reward_jax.models import port_of
 from r1reward_jax.train.build import export
 from r1reward_jax.train.checkpoint import load_params
+from r1reward_jax.train.settings import ModelSettings
 from r1reward_jax.types import InputError
 
 
@@ -24,7 +26,22 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     if not epath.Path(args.checkpoints).is_dir():
         raise InputError(f"{args.checkpoints}: not found; expected a folder of checkpoints")
+    settings = _settings(args.checkpoints, args.like)
     port = port_of(args.like)
     model = port.Model(port.Config.load(args.like))
     params = load_params(args.checkpoints, model.abstract_params())
-    export(args.target, model, params, like=args.like, dtype=jnp.dtype(args.dtype))
+    dtype = jnp.dtype(args.dtype)
+    export(args.target, model, params, like=args.like, dtype=dtype, settings=settings)
+
+
+def _settings(checkpoints: str, like: str) -> ModelSettings | None:
+    """Those of the run that the checkpoints (RUN/checkpoints/PHASE) are of; where they lie
+    elsewhere, those of the model that it started from."""
+    folder = epath.Path(checkpoints).resolve().parent
+    path = folder.parent / "config.json"
+    if folder.name != "checkpoints" or not path.exists():
+        return ModelSettings.load(like)
+    try:
+        return ModelSettings.of(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: not a config written by a run ({error!r})") from None

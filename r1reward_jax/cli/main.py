@@ -16,9 +16,11 @@ VERBS = {
     "train": "StableReinforce on preference records",
     "scalar": "the baseline: a Bradley-Terry reward head on preference records",
     "evaluate": "judge preference records in both answer orders",
+    "score": "which of two answers to a question is better",
     "check": "compare the paths of a model: training forward, prefill, decode, the original",
     "bench": "measure this machine: our code against what it replaces",
     "convert": "a checkpoint of a run to a Hugging Face folder",
+    "doctor": "what this machine has and what is missing",
 }
 
 
@@ -45,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.overrides += rest
     _enable_compilation_cache()
     try:
-        args.run(args)
+        return args.run(args) or 0
     except InputError as error:
         if args.debug:
             raise
@@ -57,7 +59,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"r1reward {args.verb}: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def _enable_compilation_cache() -> None:

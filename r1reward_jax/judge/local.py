@@ -11,37 +11,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from r1reward_jax.prompts import Template, judge_prompt
+from r1reward_jax.rollout.answers import first_probability
 from r1reward_jax.types import (
     Array,
     EncodedPrompt,
     LanguageModel,
     Params,
-    PromptBatch,
     Verdict,
     check,
 )
-
-
-def support_probability(
-    model: LanguageModel, params: Params, inputs: PromptBatch, answers: Int[Array, "2"], dtype: Any
-) -> Float[Array, " B"]:
-    """P(supports) / (P(supports) + P(contradicts)) behind each prompt, float32.
-
-    Args:
-      model: the judge.
-      params: its parameters.
-      inputs: judge prompts, right-padded.
-      answers: ids of the two answer tokens, "supports" first.
-      dtype: of the forward pass.
-    """
-    params = jax.tree.map(lambda p: p.astype(dtype), params)
-    hidden = model.hidden(params, inputs, remat=False)
-    last = jnp.take_along_axis(hidden, (inputs.lengths - 1)[:, None, None], axis=1)[:, 0]
-    logits = (last @ model.head(params)[:, answers]).astype(jnp.float32)
-    return jax.nn.softmax(logits, axis=-1)[:, 0]
 
 
 class LocalJudge:
@@ -78,7 +59,7 @@ class LocalJudge:
         words = (template.supports, template.contradicts)
         answers = np.asarray([processor.token_id(w) for w in words], np.int32)
         self._step: Any = jax.jit(
-            lambda params, inputs: support_probability(
+            lambda params, inputs: first_probability(
                 model, params, inputs, answers, jnp.dtype(compute_dtype)
             ),
             out_shardings=everywhere,

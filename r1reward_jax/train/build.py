@@ -34,6 +34,7 @@ from r1reward_jax.train.mesh import (
 from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.optimizer import make_optimizer, make_schedule
 from r1reward_jax.train.run import began_at
+from r1reward_jax.train.settings import ModelSettings, write_settings
 from r1reward_jax.types import InputError, Judge, LanguageModel, Params, PreferenceRecord
 
 FROZEN = ("visual",)
@@ -49,17 +50,26 @@ class Policy:
     processor: Any
     rules: Any
     path: str
+    settings: ModelSettings | None = None
+    """How the model is asked; what is exported says so."""
 
     def save(self, folder: str, params: Params) -> None:
         """Write `params` as a Hugging Face folder, with this policy's tokenizer and settings; a
         reward head beside it if they have one."""
-        export(folder, self.model, params, like=self.path)
+        export(folder, self.model, params, like=self.path, settings=self.settings)
 
 
 def export(
-    folder: str, model: LanguageModel, params: Params, *, like: str, dtype: Any = None
+    folder: str,
+    model: LanguageModel,
+    params: Params,
+    *,
+    like: str,
+    dtype: Any = None,
+    settings: ModelSettings | None,
 ) -> None:
-    """Write a Hugging Face folder, with a reward head beside it if the parameters have one.
+    """Write a Hugging Face folder; beside it how the model is asked, and a reward head if the
+    parameters have one.
 
     Args:
       folder: made if needed.
@@ -67,6 +77,7 @@ def export(
       params: on any mesh.
       like: folder of the model that they come from.
       dtype: of the weights; None keeps theirs.
+      settings: of the run; None where they are not known.
     """
     backbone = reward_head.without_head(params)
     scalar = backbone.keys() != params.keys()
@@ -74,6 +85,7 @@ def export(
     port_of(like).save(folder, model, backbone, like=like, dtype=dtype, about=about)
     if scalar:
         reward_head.save_head(folder, params)
+    write_settings(folder, settings, like=like)
 
 
 def policy_mesh(config: ConfigDict) -> Mesh:
@@ -120,7 +132,7 @@ def load_policy(config: ConfigDict, path: str) -> Policy:
     sizes = port.Buckets(tuple(buckets.tokens), tuple(buckets.images), tuple(buckets.patches))
     m = config.model
     processor = port.Processor(path, sizes, max_pixels=m.max_pixels, video_rule=m.video_rule)
-    return Policy(_on(model, mesh), params, processor, port.RULES, path)
+    return Policy(_on(model, mesh), params, processor, port.RULES, path, ModelSettings.of(config))
 
 
 def _on(model: Any, mesh: Mesh) -> Any:

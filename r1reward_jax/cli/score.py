@@ -1,0 +1,62 @@
+"""`r1reward score`: which of two answers is better, in both orders."""
+
+import json
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+
+from etils import epath
+
+from r1reward_jax.console import say
+from r1reward_jax.prompts import TEMPLATES
+from r1reward_jax.reward_model import RewardModel, read_images
+from r1reward_jax.types import InputError
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    text = "; @FILE reads a file, @@… is a text that begins with @"
+    parser.add_argument("--model", required=True, metavar="FOLDER", help="Hugging Face folder")
+    parser.add_argument("--question", required=True, metavar="TEXT", help=f"the question{text}")
+    parser.add_argument("--a", required=True, metavar="TEXT", help="a response, read alike")
+    parser.add_argument("--b", required=True, metavar="TEXT", help="the other one")
+    parser.add_argument(
+        "--image",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="what is asked about",
+    )
+    parser.add_argument(
+        "--template", choices=TEMPLATES, help="wording of the prompts (default: the model's own)"
+    )
+    parser.add_argument(
+        "--max-new-tokens", type=int, metavar="N", help="longest text (default: the model's own)"
+    )
+    parser.add_argument(
+        "--max-prompt-tokens", type=int, metavar="N", help="longest prompt, images included"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(args: Namespace) -> None:
+    # mistakes are told before a large model is loaded
+    question, a, b = (_text(given) for given in (args.question, args.a, args.b))
+    images = read_images(args.image)
+    model = RewardModel.from_pretrained(
+        args.model,
+        template=args.template,
+        max_new_tokens=args.max_new_tokens,
+        max_prompt_tokens=args.max_prompt_tokens,
+    )
+    found = model.compare(question, images, a, b)
+    say(json.dumps(asdict(found)) if args.json else str(found))
+
+
+def _text(given: str) -> str:
+    """The text itself, or that of the file behind an @."""
+    if not given.startswith("@") or given.startswith("@@"):
+        return given[given.startswith("@") :]
+    try:
+        return epath.Path(given[1:]).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{given}: {error}; expected a text file behind the @") from None
