@@ -163,7 +163,7 @@ def _train_judge(
     settings.buckets.tokens = (config.judge.max_tokens,)
     policy = load_policy(settings, f"{config.workdir}/judge_base")
     examples = [
-        Example(judge_prompt(analysis, verdict, template), word)
+        Example(judge_prompt(analysis, verdict, template), word, "pair")
         for analysis, verdict, fits in _judge_pairs(annotations)
         for word in [template.supports if fits else template.contradicts]
     ]
@@ -281,12 +281,11 @@ def _measure_after(
 
 def _supported(judge: Judge, texts: Sequence[str]) -> list[float | None]:
     """What the judge says of each text; None where there is no verdict to judge."""
-    verdicts = [parse_verdict(text) for text in texts]
     pairs: list[tuple[str, Verdict]] = [
-        (parse_analysis(t), v) for t, v in zip(texts, verdicts, strict=True) if v is not None
+        (parse_analysis(text), v) for text in texts if (v := parse_verdict(text)) is not None
     ]
     answers = iter(judge.score(pairs))
-    return [None if v is None else next(answers) for v in verdicts]
+    return [None if parse_verdict(text) is None else next(answers) for text in texts]
 
 
 def _controls(

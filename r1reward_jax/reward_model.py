@@ -20,7 +20,7 @@ from PIL import Image
 from r1reward_jax.configs import default  # pyright: ignore[reportMissingImports] (see setup.py)
 from r1reward_jax.evals.compare import Comparison, Opinion, Reasoner, Scorer
 from r1reward_jax.models import port_of, reward_head
-from r1reward_jax.models.images import image_name, open_image
+from r1reward_jax.models.images import open_image
 from r1reward_jax.prompts import TEMPLATES
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.rollout.sampler import SamplerConfig
@@ -142,12 +142,7 @@ def _load(
     patches = 4 * max(1, settings.max_pixels // cell)
     sizes = port.Buckets(_ladder(longest, 2), IMAGES, _ladder(patches, 4))
     asked = {"max_pixels": settings.max_pixels, "video_rule": settings.video_rule}
-    try:
-        processor = port.Processor(folder, sizes, **asked)
-    except InputError:
-        raise
-    except Exception as error:  # tokenizers raises no narrower type
-        raise InputError(f"{folder}: tokenizer or image settings cannot be read: {error}") from None
+    processor = port.Processor(folder, sizes, **asked)
     model, params = port.load(folder, dtype, place)
     model, put = (
         replace(model, rows=NamedSharding(mesh, BATCH)),
@@ -217,16 +212,7 @@ def read_images(images: Any) -> tuple[Image.Image, ...]:
         )
     if len(found) > max(IMAGES):
         raise InputError(f"{len(found)} images: expected at most {max(IMAGES)}")
-    return tuple(_opened(image) for image in found)
-
-
-def _opened(image: Any) -> Image.Image:
-    try:
-        return open_image(image)
-    except InputError:
-        raise
-    except (ValueError, SyntaxError) as error:  # of some broken headers
-        raise InputError(f"image {image_name(image)}: {error}; is the file complete?") from None
+    return tuple(open_image(image) for image in found)
 
 
 def _require_text(name: str, text: Any) -> None:

@@ -19,6 +19,9 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from r1reward_jax.errors import DivergedError as DivergedError
+from r1reward_jax.errors import InputError as InputError
+
 Verdict = Literal[1, 2]
 """Position, 1 or 2, of the response that is judged the better one."""
 
@@ -29,14 +32,6 @@ else:
 
 Params = dict[str, Any]
 """A nested dict of arrays, the parameters of one model."""
-
-
-class InputError(ValueError):
-    """Something that the user gave is wrong; the message says what, where and what to do."""
-
-
-class DivergedError(RuntimeError):
-    """Training cannot go on; the message says where the last good state and the batch are."""
 
 
 # ---------------------------------------------------------------- host side
@@ -275,6 +270,10 @@ class Processor(Protocol):
     """Tokens that must never be sampled (vision placeholders)."""
 
     def encode(self, prompt: Prompt) -> EncodedPrompt: ...
+
+    def misfit(self, prompt: Prompt) -> str | None:
+        """Why a prompt is larger than any batch, None if it is not; images are not decoded."""
+        ...
 
     def encode_completion(self, text: str) -> list[int]: ...
 

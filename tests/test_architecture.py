@@ -17,7 +17,8 @@ LAYERS = [
     {"rollout", "judge"},
     {"rl", "models", "data"},
     {"prompts"},
-    {"types", "testing", "console", "files"},
+    {"types", "testing"},
+    {"console", "errors", "files"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from r1reward_jax import __version__
-from r1reward_jax.types import DivergedError, InputError
+from r1reward_jax.errors import DivergedError, InputError, disk_problem
 
 VERBS = {
     "quickstart": "the whole path on an embedded world: cold start, RL, evaluation, export",
@@ -22,6 +22,8 @@ VERBS = {
     "convert": "a checkpoint of a run to a Hugging Face folder",
     "doctor": "what this machine has and what is missing",
 }
+RUNS = ("quickstart", "sft", "train", "scalar")
+"""Verbs that resume."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,20 +47,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser.parse_args(argv)  # says what it does not know
     else:  # overrides may stand on both sides of an option
         args.overrides += rest
-    _enable_compilation_cache()
     try:
+        if args.verb != "doctor":  # it tells whether JAX can be imported
+            _enable_compilation_cache()
         return args.run(args) or 0
-    except InputError as error:
-        if args.debug:
+    except Exception as error:
+        code, message = _explained(error)
+        if code is None or args.debug:
             raise
-        print(f"r1reward {args.verb}: {error}", file=sys.stderr)
-        return 2
-    except DivergedError as error:
-        print(f"r1reward {args.verb}: {error}", file=sys.stderr)
-        return 3
+        print(f"r1reward {args.verb}: {message}", file=sys.stderr)
+        return code
     except KeyboardInterrupt:
-        print(f"r1reward {args.verb}: interrupted", file=sys.stderr)
+        more = "; the same command goes on from the last checkpoint" if args.verb in RUNS else ""
+        print(f"r1reward {args.verb}: interrupted{more}", file=sys.stderr)
         return 130
+
+
+def _explained(error: Exception) -> tuple[int | None, str | None]:
+    """Exit code and message of an error that is not one of ours; None for one that is."""
+    if isinstance(error, InputError):
+        return 2, str(error)
+    if isinstance(error, DivergedError):
+        return 3, str(error)
+    problem = disk_problem(error)
+    return (2, problem) if problem else (None, None)
 
 
 def _enable_compilation_cache() -> None:

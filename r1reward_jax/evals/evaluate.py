@@ -10,12 +10,15 @@ from typing import Any
 
 from PIL import Image
 
+from r1reward_jax.console import counter
+from r1reward_jax.errors import about
 from r1reward_jax.evals.voting import majority
 from r1reward_jax.models.images import open_image
 from r1reward_jax.prompts import Template, evaluator_prompt, parse_verdict, well_formed
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.types import (
     Completion,
+    EncodedPrompt,
     InputError,
     Params,
     PreferenceRecord,
@@ -37,6 +40,8 @@ class Judgement:
     """What was written, one text per verdict; none by a scalar reward model."""
     scores: tuple[float, float] | None = None
     """What a scalar reward model gave the two responses."""
+    skipped: bool = False
+    """Whether its prompt is too long for the model to be asked; no verdict is a wrong one."""
 
 
 def judge(
@@ -49,7 +54,8 @@ def judge(
     temperature: float,
     seed: int,
 ) -> list[Judgement]:
-    """Judge each record as it is and swapped: judgements 2i and 2i + 1 are of record i.
+    """Judge each record as it is and swapped: judgements 2i and 2i + 1 are of record i. Prompts
+    that are too long are skipped, and counted as wrong.
 
     Raises:
       InputError: a record has no label, or there are no records.
@@ -58,22 +64,37 @@ def judge(
     shown = [r for record in records for r in (record, record.swapped())]
     judgements = []
     size = BATCHES * engine.rows
-    for start in range(0, len(shown), size):
-        part = shown[start : start + size]
-        rollout = engine.generate(
-            params,
-            [evaluator_prompt(r, template) for r in part],
-            samples=samples,
-            temperature=temperature,
-            seed=seed,
-            first_row=start,
-        )
-        rows = zip(part, rollout.completions, strict=True)
-        judgements += [
-            Judgement(record, tuple(parse_verdict(c.text) for c in completions), tuple(completions))
-            for record, completions in rows
-        ]
+    with counter("judging", len(shown)) as one_more:
+        for start in range(0, len(shown), size):
+            part = shown[start : start + size]
+            fits = {i: p for i, r in enumerate(part) if (p := _encode(engine, r, template))}
+            rollout = engine.generate(
+                params,
+                list(fits.values()),
+                samples=samples,
+                temperature=temperature,
+                seed=seed,
+                first_row=start,
+                on_done=one_more,
+            )
+            written = dict(zip(fits, rollout.completions, strict=True))
+            judgements += [_judgement(r, written.get(i), samples) for i, r in enumerate(part)]
     return judgements
+
+
+def _encode(engine: Engine, record: PreferenceRecord, template: Template) -> EncodedPrompt | None:
+    """The tokenised prompt; None if it is larger than any batch."""
+    prompt = evaluator_prompt(record, template)
+    with about(f"record {record.id}"):
+        return None if engine.processor.misfit(prompt) else engine.processor.encode(prompt)
+
+
+def _judgement(
+    record: PreferenceRecord, completions: Sequence[Completion] | None, samples: int
+) -> Judgement:
+    if completions is None:
+        return Judgement(record, (None,) * samples, skipped=True)
+    return Judgement(record, tuple(parse_verdict(c.text) for c in completions), tuple(completions))
 
 
 def require_labels(records: Sequence[PreferenceRecord]) -> None:
@@ -126,6 +147,7 @@ def describe(judgements: Sequence[Judgement]) -> dict[str, float]:
         "flip_rate": sum(flipped) / len(flipped),
         "verdict_1_share": verdicts.count(1) / len(verdicts),
         "unparsable_share": verdicts.count(None) / len(verdicts),
+        "skipped": sum(j.skipped for j in judgements),
     }
     if not completions:
         return found

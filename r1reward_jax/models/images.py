@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from r1reward_jax.types import InputError
 
@@ -38,7 +38,7 @@ def open_image(image: Any) -> Image.Image:
       InputError: the file is missing, empty, not an image, or of a depth that has no meaning as
         colour; the message names it.
     """
-    name = image_name(image)
+    given = image
     try:
         if isinstance(image, bytes):
             image = Image.open(io.BytesIO(image))
@@ -50,5 +50,28 @@ def open_image(image: Any) -> Image.Image:
             white = Image.new("RGBA", image.size, "white")
             image = Image.alpha_composite(white, image)
         return image.convert("RGB")
-    except (OSError, InputError, Image.DecompressionBombError) as error:
-        raise InputError(f"image {name}: {error}; expected a readable PNG, JPEG or WebP") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unreadable(given, error) from None
+
+
+def image_size(image: Any) -> tuple[int, int]:
+    """Width and height of an image as it is stored; of a file, only the head is looked at.
+
+    Raises:
+      InputError: as `open_image`, as far as the head tells.
+    """
+    if isinstance(image, Image.Image):
+        return image.size
+    try:
+        file = io.BytesIO(image) if isinstance(image, bytes) else epath.Path(image).open("rb")
+        with file, Image.open(file) as head:
+            return head.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unreadable(image, error) from None
+
+
+def _unreadable(image: Any, error: Exception) -> InputError:
+    expected = "expected a readable PNG, JPEG or WebP"
+    if isinstance(error, UnidentifiedImageError):
+        error = OSError("not an image")
+    return InputError(f"image {image_name(image)}: {error}; {expected}")

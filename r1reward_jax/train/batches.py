@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from r1reward_jax.data.preferences import Annotation
+from r1reward_jax.errors import about
 from r1reward_jax.prompts import Template, evaluator_prompt
 from r1reward_jax.types import EncodedPrompt, InputError, Processor, Prompt, TrainBatch
 
@@ -16,16 +17,28 @@ class Example:
 
     prompt: Prompt
     completion: str
+    name: str
+    """What errors call it."""
 
 
 def cold_start_example(annotation: Annotation, template: Template) -> Example:
     """What the cold start imitates: the teacher's text behind the evaluator prompt."""
-    return Example(evaluator_prompt(annotation.record, template), annotation.completion)
+    prompt, name = evaluator_prompt(annotation.record, template), f"record {annotation.record.id}"
+    return Example(prompt, annotation.completion, name)
 
 
 def encode_example(example: Example, processor: Processor) -> tuple[EncodedPrompt, list[int]]:
     """Tokenise both parts of an example."""
-    return processor.encode(example.prompt), processor.encode_completion(example.completion)
+    with about(example.name):
+        return processor.encode(example.prompt), processor.encode_completion(example.completion)
+
+
+def example_misfit(example: Example, processor: Processor, capacity: int) -> str | None:
+    """Why an example is too large for a batch; None if it is not."""
+    length = len(processor.encode_completion(example.completion))
+    if length > capacity:
+        return f"{length} tokens to imitate, max_completion_tokens is {capacity}"
+    return processor.misfit(example.prompt)
 
 
 def make_train_batch(

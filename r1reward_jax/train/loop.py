@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from r1reward_jax.console import progress, say
+from r1reward_jax.errors import about
 from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
 from r1reward_jax.rl.advantages import BASELINES, KL
 from r1reward_jax.rl.losses import AGGREGATES, LOSSES
@@ -21,8 +22,9 @@ from r1reward_jax.rl.rewards import RewardWeights
 from r1reward_jax.rollout.engine import Engine, Rollout
 from r1reward_jax.train.build import Policy, optimizer_for, policy_mesh
 from r1reward_jax.train.checkpoint import Checkpoints
+from r1reward_jax.train.fitting import fitting_records
 from r1reward_jax.train.guard import Guard
-from r1reward_jax.train.mesh import put_batch
+from r1reward_jax.train.mesh import put_batch, require_rows
 from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.parity import LIMITS, require_parity, sampler_gaps
 from r1reward_jax.train.rollouts import (
@@ -105,7 +107,7 @@ def run_rl(
     Args:
       config: a whole config.
       policy: where to start from; with `rl.kl_coef` > 0 also the reference.
-      records: labelled; the hard ones.
+      records: labelled; the hard ones. Those that are too long are counted and skipped.
       engine: samples from the policy.
       judge: scores consistency; None leaves it at 0.
       log: where metrics and rollouts go.
@@ -120,7 +122,11 @@ def run_rl(
       DivergedError: the gradients stay non-finite.
     """
     c, mesh = config.rl, policy_mesh(config)
-    _check(config, records)
+    _check(config)
+    require_rows(mesh, {"rl.train_batch": c.train_batch})
+    template = TEMPLATES[config.template]
+    where = {"phase": "rl", "workdir": config.workdir, "threads": config.data.threads}
+    records = fitting_records(records, template, policy.processor, **where)
     updates = c.epochs * (c.rollout_batch // c.train_batch)
     optimizer = optimizer_for(config, c.lr, c.iterations * updates)
     state = init_state(policy.params, optimizer, policy.rules, mesh)
@@ -223,7 +229,11 @@ def _prompts(
 
     def make(iteration: int):
         chosen = _records(config, records, iteration)
-        return chosen, [processor.encode(evaluator_prompt(r, template)) for r in chosen]
+        return chosen, [_encode(r) for r in chosen]
+
+    def _encode(record: PreferenceRecord) -> EncodedPrompt:
+        with about(f"record {record.id}"):
+            return processor.encode(evaluator_prompt(record, template))
 
     with ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(make, first)
@@ -293,11 +303,9 @@ def _check_parity(
         raise InputError(f"{error}; `r1reward check` looks closer") from None
 
 
-def _check(config: ConfigDict, records: Sequence[PreferenceRecord]) -> None:
+def _check(config: ConfigDict) -> None:
     """Raise InputError for settings that do not go together."""
     c = config.rl
-    if not records:
-        raise InputError("no records to train on; is the RL set empty after filtering?")
     if c.rollout_batch % c.train_batch:
         raise InputError(
             f"rl.rollout_batch {c.rollout_batch}: not a multiple of rl.train_batch {c.train_batch}"

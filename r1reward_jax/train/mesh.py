@@ -84,6 +84,17 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
+def require_rows(mesh: Mesh, sizes: dict[str, int]) -> None:
+    """Raise InputError unless batches of these sizes, by the names of their knobs, can be split."""
+    ways = mesh.shape["data"] * mesh.shape["fsdp"]
+    wrong = [f"{name}={size}" for name, size in sizes.items() if size % ways]
+    if wrong:
+        raise InputError(
+            f"{', '.join(wrong)}: expected multiples of {ways}, the devices that rows are split "
+            "over (mesh.data x mesh.fsdp)"
+        )
+
+
 def put_batch(batch: Any, mesh: Mesh) -> Any:
     """Host arrays to the devices, rows split over the data-parallel axes.
 

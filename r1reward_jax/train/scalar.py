@@ -7,13 +7,16 @@ from dataclasses import replace
 from ml_collections import ConfigDict
 
 from r1reward_jax.data.pipeline import batches
+from r1reward_jax.errors import about
 from r1reward_jax.evals.evaluate import require_labels
 from r1reward_jax.evals.scalar import encode_responses
 from r1reward_jax.models import reward_head
 from r1reward_jax.prompts import response_prompt
-from r1reward_jax.train.build import Policy
+from r1reward_jax.train.build import Policy, policy_mesh
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.fit import fit
+from r1reward_jax.train.fitting import fitting
+from r1reward_jax.train.mesh import require_rows
 from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.objectives import BRADLEY_TERRY
 from r1reward_jax.types import (
@@ -34,7 +37,16 @@ def encode_pair(record: PreferenceRecord, processor: Processor, capacity: int) -
     """Tokenise a labelled record. Raises InputError for a response that is too long."""
     better = 0 if record.preferred == 1 else 1
     ids = encode_responses(record, processor, capacity)
-    return processor.encode(response_prompt(record)), ids[better], ids[1 - better]
+    with about(f"record {record.id}"):
+        return processor.encode(response_prompt(record)), ids[better], ids[1 - better]
+
+
+def pair_misfit(record: PreferenceRecord, processor: Processor, capacity: int) -> str | None:
+    """Why a record is too large for a batch; None if it is not."""
+    length = max(len(processor.encode_completion(text)) for text in record.responses)
+    if length > capacity:
+        return f"{length} tokens of a response, scalar.max_response_tokens is {capacity}"
+    return processor.misfit(response_prompt(record))
 
 
 def make_pair_batch(pairs: Sequence[Pair], processor: Processor, *, capacity: int) -> PairBatch:
@@ -78,11 +90,21 @@ def train_scalar(
       The parameters of the backbone and of the head (`models.reward_head`).
 
     Raises:
-      InputError: a record has no label or is too long, or there are none.
+      InputError: a record has no label, or none is left; those that are too long are counted and
+        skipped.
       DivergedError: the gradients stay non-finite.
     """
-    require_labels(records)
     c, processor = config.scalar, policy.processor
+    require_rows(policy_mesh(config), {"scalar.batch": c.batch})
+    records = fitting(
+        records,
+        lambda record: pair_misfit(record, processor, c.max_response_tokens),
+        lambda record: f"record {record.id}",
+        phase="scalar",
+        workdir=config.workdir,
+        threads=config.data.threads,
+    )
+    require_labels(records)
     if reward_head.has_head(policy.path):
         params = reward_head.load_head(policy.path, policy.model, policy.params)
     else:

@@ -15,11 +15,14 @@ from r1reward_jax.train.batches import (
     Example,
     cold_start_example,
     encode_example,
+    example_misfit,
     make_train_batch,
 )
-from r1reward_jax.train.build import Policy, make_checkpoints
+from r1reward_jax.train.build import Policy, make_checkpoints, policy_mesh
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.fit import fit
+from r1reward_jax.train.fitting import fitting
+from r1reward_jax.train.mesh import require_rows
 from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.objectives import NLL
 from r1reward_jax.types import InputError, Params, TrainBatch
@@ -36,14 +39,24 @@ def cold_start(
     log: MetricsLog,
     **changed: Any,
 ) -> Params:
-    """`run_sft` on a teacher's analyses with the settings of `config.sft`, or `changed` ones."""
+    """`run_sft` on a teacher's analyses with the settings of `config.sft`, or `changed` ones. Those
+    that are too long are counted and skipped (`train.fitting`)."""
     c, template = config.sft, TEMPLATES[config.template]
     settings = {"steps": c.steps, "batch": c.batch, "lr": c.lr} | changed
+    require_rows(policy_mesh(config), {"sft.batch": settings["batch"]})
+    examples = fitting(
+        [cold_start_example(a, template) for a in annotations],
+        lambda example: example_misfit(example, policy.processor, c.max_completion_tokens),
+        lambda example: example.name,
+        phase=phase,
+        workdir=config.workdir,
+        threads=config.data.threads,
+    )
     with make_checkpoints(config, phase) as checkpoints:
         return run_sft(
             config,
             policy,
-            [cold_start_example(a, template) for a in annotations],
+            examples,
             phase=phase,
             capacity=c.max_completion_tokens,
             log=log,

@@ -17,7 +17,7 @@ from etils import epath
 from jaxtyping import Int
 from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
 
-from r1reward_jax.models.images import image_name, open_image
+from r1reward_jax.models.images import image_name, image_size, open_image
 from r1reward_jax.models.qwen2_5_vl.config import Config, VisionConfig
 from r1reward_jax.models.qwen2_5_vl.rope import mrope_positions, window_order
 from r1reward_jax.types import (
@@ -105,7 +105,7 @@ class Processor:
         if video_rule not in ("max", "side"):
             raise InputError(f"video_rule is {video_rule!r}, expected max or side")
         self.folder, self.buckets, self.config = folder, buckets, Config.load(folder)
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer = _tokenizer(folder)
         self._backend = self.tokenizer.backend_tokenizer
         self._backend.encode_special_tokens = True  # record text is not markup
         self._images = _image_processor(folder, "image_processor", max_pixels)
@@ -136,21 +136,10 @@ class Processor:
 
     def encode(self, prompt: Prompt) -> EncodedPrompt:
         """Tokenise a prompt in the family's chat layout, ready for the assistant's turn."""
-        ids = [self._im_start, *self._text(f"system\n{prompt.system}"), self._im_end]
-        ids += [*self._text("\n"), self._im_start]
-        media, text, c = [], "user\n", self.config
-        for part in prompt.content:
-            if isinstance(part, str):
-                text += part
-                continue
-            media.append(self._encode_media(part))
-            count = sum(len(frame.home) for frame in media[-1].frames)
-            ids += [*self._text(text), c.vision_start_token_id]
-            ids += [media[-1].token_id] * count + [c.vision_end_token_id]
-            text = ""
-        ids += [*self._text(text), self._im_end, *self._text("\n"), self._im_start]
-        ids += self._text("assistant\n")
-        token_ids = np.asarray(ids, np.int32)
+        parts = [part for part in prompt.content if not isinstance(part, str)]
+        media, c = [self._encode_media(part) for part in parts], self.config
+        counts = [sum(len(frame.home) for frame in m.frames) for m in media]
+        token_ids = np.asarray(self._layout(prompt, counts), np.int32)
         is_vision = np.isin(token_ids, (c.image_token_id, c.video_token_id))
         positions, delta = mrope_positions(
             is_vision,
@@ -161,6 +150,57 @@ class Processor:
         )
         frames = tuple(frame for m in media for frame in m.frames)
         return EncodedPrompt(token_ids, positions, delta, is_vision, frames)
+
+    def _layout(self, prompt: Prompt, counts: Sequence[int]) -> list[int]:
+        """The chat's tokens, with so many placeholders for each image or video."""
+        ids = [self._im_start, *self._text(f"system\n{prompt.system}"), self._im_end]
+        ids += [*self._text("\n"), self._im_start]
+        text, c, left = "user\n", self.config, iter(counts)
+        for part in prompt.content:
+            if isinstance(part, str):
+                text += part
+                continue
+            token = c.image_token_id if isinstance(part, ImagePart) else c.video_token_id
+            ids += [*self._text(text), c.vision_start_token_id]
+            ids += [token] * next(left) + [c.vision_end_token_id]
+            text = ""
+        ids += [*self._text(text), self._im_end, *self._text("\n"), self._im_start]
+        return ids + self._text("assistant\n")
+
+    def misfit(self, prompt: Prompt) -> str | None:
+        """Why a prompt is larger than the largest bucket of its tokens, images or patches; None if
+        it is not. Of images only the head is read.
+
+        Raises:
+          InputError: an image cannot be read.
+        """
+        counts, patches, images = [], [], 0
+        for part in prompt.content:
+            if isinstance(part, str):
+                continue
+            still = isinstance(part, ImagePart)
+            frames = 1 if still else -(-len(part.frames) // 2)
+            width, height = image_size(part.image if still else next(iter(part.frames)))
+            try:
+                size = (self._images if still else self._frames).get_number_of_image_patches(
+                    height, width
+                )
+            except ValueError as error:  # a strip that the family refuses
+                return f"image {image_name(part.image) if still else 'of a video'}: {error}"
+            patches.append(size)
+            counts.append(frames * size // self.config.vision.spatial_merge_size**2)
+            images += frames
+        sizes = {
+            "tokens": len(self._layout(prompt, counts)),
+            "images": images,
+            "patches": max(patches, default=0),
+        }
+        for name, size in sizes.items():
+            largest = max(getattr(self.buckets, name))
+            if size > largest:
+                of = {"tokens": "", "images": " (pairs of frames too)", "patches": " of an image"}
+                return f"{size} {name}{of[name]}, the largest of buckets.{name} is {largest}"
+        return None
 
     def _encode_media(self, part: ImagePart | VideoPart) -> EncodedMedia:
         if isinstance(part, ImagePart):
@@ -353,6 +393,22 @@ def _bucket(what: str, sizes: tuple[int, ...], needed: Sequence[int]) -> int:
     return min(fitting)
 
 
+def _tokenizer(folder: str) -> Any:
+    if not (epath.Path(folder) / "tokenizer.json").exists():
+        raise InputError(f"{folder}/tokenizer.json: not found; expected a Hugging Face folder")
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # tokenizers raises no narrower type
+        raise InputError(f"{folder}: the tokenizer cannot be read ({error})") from None
+
+
+def _read_json(path: epath.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error})") from None
+
+
 def _image_processor(folder: str, kind: str, max_pixels: int | None) -> Qwen2VLImageProcessorPil:
     """With the settings of the folder; videos fall back on those of images.
 
@@ -377,7 +433,7 @@ def _processor_settings(folder: str, kind: str) -> dict[str, Any]:
     """Of the folder's own files: `transformers` 5 writes one for all, older releases one each."""
     root = epath.Path(folder)
     both = root / "processor_config.json"
-    parts = json.loads(both.read_text()) if both.exists() else {}
+    parts = _read_json(both) if both.exists() else {}
     files = {
         "image_processor": root / "preprocessor_config.json",
         "video_processor": root / "video_preprocessor_config.json",
@@ -386,7 +442,7 @@ def _processor_settings(folder: str, kind: str) -> dict[str, Any]:
         if name in parts:
             return parts[name]
         if files[name].exists():
-            return json.loads(files[name].read_text())
+            return _read_json(files[name])
     raise InputError(
         f"{files['image_processor']}: not found, and no processor_config.json either; expected a "
         "Hugging Face Qwen2.5-VL folder"
