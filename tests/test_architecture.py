@@ -12,6 +12,7 @@ PACKAGE = ROOT / "r1reward_jax"
 LAYERS = [
     {"cli"},
     {"quickstart", "bench"},
+    {"report"},
     {"train", "annotate"},
     {"evals"},
     {"rollout", "judge"},

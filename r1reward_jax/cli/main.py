@@ -18,6 +18,7 @@ VERBS = {
     "evaluate": "judge preference records in both answer orders",
     "check": "compare the paths of a model: training forward, prefill, decode, the original",
     "bench": "measure this machine: our code against what it replaces",
+    "report": "curves, results and samples of runs as one page",
     "convert": "a checkpoint of a run to a Hugging Face folder",
 }
 
