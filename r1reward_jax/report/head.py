@@ -28,23 +28,45 @@ def notes(lines: Sequence[str]) -> str:
     return f'<aside class="notes"><h2>Not everything could be read</h2><ul>{rows}</ul></aside>'
 
 
-def configs(runs: Sequence[Run]) -> str:
-    """What differs between the configs of several runs, and the config of the first."""
+def differences(runs: Sequence[Run]) -> str:
+    """A table of the settings that are not the same in all of several runs."""
+    if len(runs) < 2:
+        return ""
     flat = [_flat(run) for run in runs]
     names = list(dict.fromkeys(name for config in flat for name in config))
-    found = "" if len(runs) == 1 else _differences(runs, flat, names)
-    if flat[0]:
-        rows = "".join(
-            f"<tr><th scope=row>{escape(n)}</th><td>{_value(v)}</td></tr>"
-            for n, v in flat[0].items()
-        )
-        of = f" of {runs[0].name}" if len(runs) > 1 else ""
-        found += (
-            f"<details><summary>All {len(flat[0])} settings{escape(of)}</summary>"
-            f'<div class="scroll"><table class="config"><tbody>{rows}</tbody></table></div>'
-            "</details>"
-        )
-    return f'<section id="config"><h2>Config</h2>{found}</section>' if found else ""
+    rows = ""
+    for name in names:
+        values = [config.get(name, MISSING) for config in flat]
+        if any(value != values[0] for value in values):
+            cells = "".join(f"<td>{_value(value)}</td>" for value in values)
+            rows += f"<tr><th scope=row>{escape(name)}</th>{cells}</tr>"
+    if not rows:
+        return '<p id="differences">Their configs are the same, but for the folders.</p>'
+    columns = "".join(f'<th scope="col">{escape(run.name)}</th>' for run in runs)
+    return (
+        '<div class="scroll" id="differences"><table>'
+        "<caption>What differs in their configs</caption>"
+        f'<thead><tr><th scope="col">setting</th>{columns}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def settings(runs: Sequence[Run]) -> str:
+    """The config of the first run, folded."""
+    flat = _flat(runs[0])
+    if not flat:
+        return ""
+    rows = "".join(
+        f"<tr><th scope=row>{escape(name)}</th><td>{_value(value)}</td></tr>"
+        for name, value in flat.items()
+    )
+    of = f" of {runs[0].name}" if len(runs) > 1 else ""
+    return (
+        '<section id="config"><h2>Config</h2><details>'
+        f"<summary>All {len(flat)} settings{escape(of)}</summary>"
+        f'<div class="scroll"><table class="config"><tbody>{rows}</tbody></table></div>'
+        "</details></section>"
+    )
 
 
 def status(run: Run) -> str:
@@ -143,26 +165,6 @@ def _more(run: Run) -> str:
     rows += [("folder", str(run.folder))]
     body = "".join(f"<div><dt>{escape(n)}</dt><dd>{escape(v)}</dd></div>" for n, v in rows)
     return f'<details><summary>Versions and hashes</summary><dl class="fine">{body}</dl></details>'
-
-
-def _differences(
-    runs: Sequence[Run], flat: Sequence[Mapping[str, Any]], names: Sequence[str]
-) -> str:
-    """A table of the settings that are not the same in all runs."""
-    rows = ""
-    for name in names:
-        values = [config.get(name, MISSING) for config in flat]
-        if any(value != values[0] for value in values):
-            cells = "".join(f"<td>{_value(value)}</td>" for value in values)
-            rows += f"<tr><th scope=row>{escape(name)}</th>{cells}</tr>"
-    if not rows:
-        return "<p>The configs of these runs are the same, but for their folders.</p>"
-    columns = "".join(f'<th scope="col">{escape(run.name)}</th>' for run in runs)
-    return (
-        '<div class="scroll"><table><caption>What differs between the runs</caption>'
-        f'<thead><tr><th scope="col">setting</th>{columns}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
 
 
 def _flat(run: Run) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from etils import epath
 from r1reward_jax.report.cards import Cards
 from r1reward_jax.report.choice import Entry, choose, count, read_entries
 from r1reward_jax.report.curves import curves
-from r1reward_jax.report.head import configs, head, notes
+from r1reward_jax.report.head import differences, head, notes, settings
 from r1reward_jax.report.pictures import Pictures
 from r1reward_jax.report.read import Run, read_runs
 from r1reward_jax.report.samples import Sample, Source, read_samples, sources
@@ -78,7 +78,7 @@ def page(runs: Sequence[Run]) -> str:
     shown = _samples(runs, problems)  # adds what it cannot read
     charts = curves(runs)
     charts = f'<section id="curves"><h2>Curves</h2>{charts}</section>' if charts else ""
-    parts = {"Results": summary(runs), "Curves": charts, "Samples": shown, "Config": configs(runs)}
+    parts = {"Results": summary(runs), "Curves": charts, "Samples": shown, "Config": settings(runs)}
     anchors = {"Results": "summary", "Curves": "curves", "Samples": "samples", "Config": "config"}
     links = "".join(f'<a href="#{anchors[n]}">{n}</a>' for n, part in parts.items() if part)
     names = ", ".join(run.name for run in runs)
@@ -94,7 +94,7 @@ def page(runs: Sequence[Run]) -> str:
         f'<header><div class="bar"><nav aria-label="Sections">{links}</nav>'
         '<button type="button" id="theme" class="controls">Theme: auto</button></div>'
         f'<p class="eyebrow">Report</p><h1>{escape(names)}</h1>'
-        f"{head(runs)}{notes(problems)}</header>"
+        f"{head(runs)}{differences(runs)}{notes(problems)}</header>"
         f"<main>{''.join(parts.values())}</main><script>{script}</script></body></html>\n"
     )
 

@@ -242,7 +242,7 @@ def test_runs_are_laid_over_one_another(visit, run, tmp_path):
     assert ratio.locator(".canvas path.line").count() == 4
     assert ratio.locator(".canvas path.d1").count() == 2
     assert page.locator("h4", has_text="Time: ").count() == 2
-    config = page.locator("#config table").first.inner_text()
+    config = page.inner_text("#differences")
     assert "rl.lr" in config and "0.2" in config and "judge.path" not in config
     assert page.locator("#summary thead th").all_inner_texts() == [
         *("number", "first", "second", "meaning")
