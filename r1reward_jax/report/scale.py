@@ -20,7 +20,8 @@ class Axis:
     def place(self, value: float) -> float:
         """Where a value stands: 0 at `low`, 1 at `high`."""
         if self.log:
-            return math.log(value / self.low) / math.log(self.high / self.low)
+            low, high = math.log(self.low), math.log(self.high)
+            return (math.log(value) - low) / (high - low)
         return (value - self.low) / (self.high - self.low)
 
 
@@ -34,7 +35,7 @@ def value_axis(values: Sequence[float], *, whole: bool = False) -> Axis:
     """
     low, high = min(values), max(values)
     middle = sorted(values)[len(values) // 2]
-    if not whole and low > 0 and high / low > 30 and high / middle > 5:
+    if not whole and low > 1e-300 and high / low > 30 and high / middle > 5:
         return _log_axis(low, high)
     share = low >= 0 and high <= 1  # does not go on behind 1
     if whole or (low >= 0 and low < 0.55 * high):

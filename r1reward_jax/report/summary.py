@@ -23,9 +23,9 @@ MEANINGS = {
     "text_only_classifier_accuracy": "control: a bag of words, without images",
     "judge_balanced_accuracy": "of the consistency judge, on held-out pairs of both kinds",
     "consistent_share": "share of analyses that support their verdict, by the judge",
-    "truth_consistent_share_before": "analyses that argue for their verdict, by the world's parser: "
+    "truth_consistent_share_before": "analyses that argue for their verdict, by its own parser: "
     "before RL",
-    "truth_consistent_share_after": "analyses that argue for their verdict, by the world's parser: "
+    "truth_consistent_share_after": "analyses that argue for their verdict, by its own parser: "
     "after RL",
     "verdict_1_share": "share of verdicts that name the first response; 0.5 is no position bias",
     "format_share": "share of well-formed completions",
