@@ -50,6 +50,7 @@ setup(
         "r1reward_jax.configs.ablations",
     ],
     package_dir={"r1reward_jax.configs": "configs"},
+    package_data={"r1reward_jax.report": ["page.css", "page.js"]},
     entry_points={"console_scripts": ["r1reward = r1reward_jax.cli.main:main"]},
     install_requires=[
         "etils[epath]",

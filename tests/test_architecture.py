@@ -12,6 +12,7 @@ PACKAGE = ROOT / "r1reward_jax"
 LAYERS = [
     {"cli"},
     {"quickstart", "bench", "reward_model", "doctor"},
+    {"report"},
     {"train", "annotate"},
     {"evals"},
     {"rollout", "judge"},

@@ -19,6 +19,7 @@ VERBS = {
     "score": "which of two answers to a question is better",
     "check": "compare the paths of a model: training forward, prefill, decode, the original",
     "bench": "measure this machine: our code against what it replaces",
+    "report": "curves, results and samples of runs as one page",
     "convert": "a checkpoint of a run to a Hugging Face folder",
     "doctor": "what this machine has and what is missing",
 }

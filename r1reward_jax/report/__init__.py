@@ -1,0 +1,5 @@
+"""What runs left behind, as one HTML page that needs nothing else."""
+
+from r1reward_jax.report.page import write
+
+__all__ = ["write"]

@@ -1,0 +1,214 @@
+"""A run's folder as plain values.
+
+Runs that are going on, or were killed, are read as far as they got: missing files are absent, and a
+last line that is half written is left out. Other lines that cannot be read are counted in the
+run's notes, which the page shows. Runs of earlier versions are read, too.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from etils import epath
+
+from r1reward_jax.types import InputError
+
+Curve = tuple[tuple[int, float | None], ...]
+"""(step, value) in order; None where the value is not finite."""
+
+UNITS = {"rl": "iteration"}
+"""What a step of a phase is called; others count updates."""
+_LENGTHS = {
+    "rl": ("rl", "iterations"),
+    "cold_start": ("sft", "steps"),
+    "blind": ("sft", "steps"),
+    "sft": ("sft", "steps"),
+    "judge": ("tiny_judge", "steps"),
+    "scalar": ("scalar", "steps"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What there is of a run."""
+
+    folder: epath.Path
+    name: str
+    about: Mapping[str, Any]
+    """Its run.json."""
+    summary: Mapping[str, Any]
+    """Its summary.json; empty if there is none."""
+    evaluation: Mapping[str, Mapping[str, Any]]
+    """Its evaluation.json: kind of judgements -> number; empty if there is none."""
+    curves: Mapping[str, Mapping[str, Curve]]
+    """Phase -> metric -> curve, in the order of their appearance."""
+    last: tuple[str, int, float] | None
+    """Phase, step and time (seconds since 1970) of the last metrics."""
+    finished: bool
+    notes: tuple[str, ...]
+    """What could not be read."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The resolved config; empty in a run.json that has none."""
+        return mapping(self.about.get("config"))
+
+    @property
+    def workdir(self) -> str:
+        """Where the run was when it was written."""
+        return str(self.config.get("workdir") or "").rstrip("/")
+
+    def curve(self, phase: str, metric: str) -> Curve:
+        """One of its curves; empty if it has none."""
+        return self.curves.get(phase, {}).get(metric, ())
+
+    def length(self, phase: str) -> int | None:
+        """The steps that a phase was to have, by the config; None if it does not say."""
+        section, field = _LENGTHS.get(phase, ("", ""))
+        steps = mapping(self.config.get(section)).get(field)
+        return steps if isinstance(steps, int) else None
+
+
+def read_runs(folders: Sequence[str]) -> list[Run]:
+    """All of them, with names that tell them apart.
+
+    Raises:
+      InputError: no folders, or one that holds no run.
+    """
+    if not folders:
+        raise InputError("no runs to report on; give the folder of at least one")
+    names = _names([epath.Path(f).resolve().parts for f in folders])
+    return [_read_run(folder, name) for folder, name in zip(folders, names, strict=True)]
+
+
+def _read_run(given: str, name: str) -> Run:
+    folder = epath.Path(given)
+    about = _object(folder / "run.json")
+    if about is None:
+        raise InputError(
+            f"{given}: holds no run (no run.json); give a run's workdir, such as runs/quickstart"
+        )
+    notes: list[str] = []
+    lines = read_rows(folder / "metrics.jsonl", notes)
+    steps = [row for row in lines if is_step(row)]
+    if len(steps) < len(lines):
+        notes.append(f"metrics.jsonl: {len(lines) - len(steps)} lines without phase and step")
+    evaluation = mapping(_object(folder / "evaluation.json", notes))
+    endings = ("summary.json", "evaluation.json", "exported")
+    return Run(
+        folder=folder,
+        name=name,
+        about=about,
+        summary=mapping(_object(folder / "summary.json", notes)),
+        evaluation={kind: mapping(found) for kind, found in evaluation.items()},
+        curves=_curves(steps),
+        last=_last(steps),
+        finished=any((folder / ending).exists() for ending in endings),
+        notes=tuple(notes),
+    )
+
+
+def read_rows(path: epath.Path, notes: list[str]) -> list[dict[str, Any]]:
+    """The objects of a jsonl file, none if there is no file; adds to the notes what else is in it,
+    but for a last line without an end, which somebody is writing or was killed in."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
+    rows, broken = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        elif number < len(lines):
+            broken.append(number)
+    if broken:
+        first = ", ".join(map(str, broken[:5])) + (", …" if len(broken) > 5 else "")
+        notes.append(f"{path.name}: {len(broken)} lines cannot be read (line {first})")
+    return rows
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A JSON object; an empty one for anything else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def finite(value: Any) -> float | None:
+    """A number; None for anything else, strings such as "nan" among them."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def is_step(row: Mapping[str, Any]) -> bool:
+    """Whether a line has the form that MetricsLog writes."""
+    step = row.get("step")
+    return (
+        isinstance(row.get("phase"), str) and isinstance(step, int) and not isinstance(step, bool)
+    )
+
+
+def moved(path: str, run: Run) -> str:
+    """A recorded path below the run's workdir as one below the folder in which the run is now; a
+    relative path is one below that folder."""
+    if run.workdir and path.startswith(run.workdir + "/"):
+        path = path[len(run.workdir) + 1 :]
+    return str(run.folder / path)
+
+
+def _object(path: epath.Path, notes: list[str] | None = None) -> dict[str, Any] | None:
+    """A JSON file's object, None if there is no file. A file with anything else is noted; without
+    notes it raises InputError."""
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text())
+        problem = "" if isinstance(found, dict) else "not a JSON object"
+    except ValueError as error:
+        found, problem = None, f"not JSON ({error})"
+    if problem and notes is None:
+        raise InputError(f"{path}: {problem}; is it a file that r1reward wrote?")
+    if problem and notes is not None:
+        notes.append(f"{path.name}: {problem}")
+    return None if problem else found
+
+
+def _curves(steps: Sequence[dict[str, Any]]) -> dict[str, dict[str, Curve]]:
+    found: dict[str, dict[str, dict[int, float | None]]] = {}
+    for row in steps:
+        metrics = found.setdefault(row["phase"], {})
+        for name, value in row.items():
+            if name not in ("phase", "step", "at"):
+                metrics.setdefault(name, {})[row["step"]] = finite(value)
+    return {
+        phase: {name: tuple(sorted(values.items())) for name, values in metrics.items()}
+        for phase, metrics in found.items()
+    }
+
+
+def _last(steps: Sequence[dict[str, Any]]) -> tuple[str, int, float] | None:
+    if not steps:
+        return None
+    row = steps[-1]
+    return row["phase"], row["step"], finite(row.get("at")) or 0.0
+
+
+def _names(paths: Sequence[Sequence[str]]) -> list[str]:
+    """The ends of paths, each as short as tells it from the others; a folder given twice gets a
+    number."""
+    names = []
+    for i, path in enumerate(paths):
+        others = [p for p in paths if tuple(p) != tuple(path)]
+        length = next(
+            (n for n in range(1, len(path)) if all(p[-n:] != path[-n:] for p in others)), len(path)
+        )
+        name = "/".join(path[-length:]).lstrip("/") or "run"
+        again = sum(tuple(p) == tuple(path) for p in paths[:i])
+        names.append(f"{name} ({again + 1})" if again else name)
+    return names

@@ -1,0 +1,229 @@
+"""What is read of a run, which samples are chosen, where images are found."""
+
+import base64
+import io
+import json
+import shutil
+from collections import Counter
+
+import pytest
+from etils import epath
+from PIL import Image
+
+from r1reward_jax import report
+from r1reward_jax.cli.main import main
+from r1reward_jax.data.preferences import write_records
+from r1reward_jax.report.choice import Entry, choose, read_entries, spread
+from r1reward_jax.report.pictures import LONGEST, Pictures
+from r1reward_jax.report.read import read_rows, read_runs
+from r1reward_jax.report.samples import Source, read_samples, sources
+from r1reward_jax.types import InputError, PreferenceRecord
+from tests.report.conftest import make_run, text
+
+
+def samples_of(folder, name="judgements.jsonl"):
+    runs = read_runs([str(folder)])
+    (source,) = (s for s in sources(runs) if s.path.name == name)
+    return read_samples(source, [])
+
+
+def test_kinds_of_judgements_and_rollouts(run):
+    judged = samples_of(run)
+    wrong, flipped = ({i // 2 for i, s in enumerate(judged) if k in s.kinds} for k in KINDS[:2])
+    assert flipped == {2, 7, 12, 17}
+    assert wrong == {1, 6, 11, 16} | flipped  # of a flipped record one order is wrong
+    assert sum("wrong" in s.kinds for s in judged) == 2 * 4 + 4
+    training = [s.kinds for s in samples_of(run, "00001.jsonl")]
+    assert training[3] == training[8] == {"inconsistent"}
+    assert training[9] == {"wrong", "unparsable"} and training[0] == set()
+
+
+KINDS = ("wrong", "flipped", "inconsistent", "unparsable")
+
+
+def line(**changed):
+    row = {"id": "a", "responses": ["x", "y"], "preferred": 1, "verdicts": [1], "texts": [text(1)]}
+    return {**row, **changed}
+
+
+@pytest.mark.parametrize(
+    ("row", "kinds"),
+    [
+        (line(), set()),
+        (line(judge=[0.4], rewards=[{"result": 1.0, "consistency": 1.0}]), {"inconsistent"}),
+        (line(judge=[None], rewards=[{"result": 1.0, "consistency": 0.0}]), {"inconsistent"}),
+        (line(judge=[0.6], rewards=[{"result": 1.0, "consistency": 0.0}]), set()),
+        (line(rewards=[{"result": 1.0, "consistency": -1.0}]), {"inconsistent"}),
+        (line(rewards=[{"result": 0.0, "consistency": 0.0}], verdicts=[2]), {"wrong"}),
+        (line(verdicts=[None]), {"wrong", "unparsable"}),
+        (line(verdicts=[1, 1, 2], texts=[text(1)] * 3, judge=[0.9, 0.2, 0.9]), {"inconsistent"}),
+        (line(verdicts=[2, 2, 1], texts=[text(1)] * 3), {"wrong"}),
+        (line(verdicts=[1], texts=[], scores=[2.0, 1.0]), set()),
+        (line(preferred=None, verdicts=[2]), set()),
+        (line(judge="?", rewards=7, votes=5, images=3, scores=["a", "b"]), set()),
+    ],
+)
+def test_kinds_of_a_line(tmp_path, row, kinds):
+    folder = make_run(tmp_path / "run", records=0, iterations=0)
+    (folder / "judgements.jsonl").write_text(json.dumps(row) + "\n")
+    (sample,) = samples_of(folder)
+    assert sample.kinds == kinds
+
+
+def test_orders_belong_together_by_their_words_not_their_place(tmp_path):
+    """A line that is lost in the middle does not shift the pairs behind it."""
+    folder = make_run(tmp_path / "run", records=10, iterations=0)
+    file = folder / "judgements.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    del lines[1]
+    file.write_text("".join(lines))
+    flipped = {s.id for s in samples_of(folder) if s.flipped}
+    assert flipped == {"held-2", "held-7"}
+
+
+def entries(count, kinds=frozenset(), training=False, run=0, pairs=False):
+    source = Source(run, epath.Path("x"), "y" if training else "z", "", training)
+    return [Entry(source, i, kinds, i // 2 if pairs else None) for i in range(count)]
+
+
+def test_rare_kinds_come_first_and_orders_stay_together():
+    many = entries(1000, training=True)
+    rare = entries(3, frozenset({"unparsable"}), training=True)
+    flips = entries(100, frozenset({"flipped", "wrong"}), pairs=True)
+    chosen = choose([*flips, *many, *rare], limit=60, cap=20)
+    assert len(chosen) == 60
+    kinds = Counter(kind for e in chosen for kind in e.kinds)
+    assert kinds["unparsable"] == 3
+    both = Counter(e.pair for e in chosen if "flipped" in e.kinds)
+    assert sum(both.values()) >= 20 and sorted(both.values())[-10:] == [2] * 10
+    rest = [e.row for e in chosen if not e.kinds]
+    assert min(rest) == 0 and max(rest) == 999
+
+
+def test_judgements_rollouts_and_runs_share_alike():
+    found = [*entries(50), *entries(9000, training=True), *entries(800, run=1)]
+    chosen = Counter((e.source.run, e.source.training) for e in choose(found, limit=240, cap=40))
+    assert chosen == {(0, False): 50, (0, True): 95, (1, False): 95}
+    assert choose([], limit=240, cap=40) == []
+
+
+def test_a_spread_has_both_ends():
+    assert spread(range(101), 3) == [0, 50, 100]
+    assert spread(range(3), 9) == [0, 1, 2] and spread(range(9), 0) == []
+
+
+# ------------------------------------------------------------------ images
+
+
+def pictures_of(folder, samples):
+    (run,) = read_runs([str(folder)])
+    notes = []
+    pictures = Pictures(run, samples, notes)
+    return [pictures.of(sample) for sample in samples], notes
+
+
+def test_images_are_found_after_a_run_has_moved(tmp_path):
+    folder = make_run(tmp_path / "here", records=3, iterations=0)
+    shutil.move(folder, tmp_path / "there")
+    samples = samples_of(tmp_path / "there")
+    found, notes = pictures_of(tmp_path / "there", samples)
+    assert all(p.uri.startswith("data:image/png") for _, (p,) in found) and not notes
+    assert found[0][1][0] is found[1][1][0]  # both orders, one picture
+
+
+def test_questions_and_embedded_images_come_from_the_data(tmp_path):
+    folder = make_run(tmp_path / "run", records=1, iterations=0)
+    buffer = io.BytesIO()
+    Image.new("RGB", (900, 300), "red").save(buffer, "PNG")
+    record = PreferenceRecord("held-9", "Which?", ("a b", "c d"), 1, (buffer.getvalue(),))
+    write_records(str(folder / "data" / "heldout.jsonl"), [record])
+    rows = [
+        line(id="held-9", responses=["c d", "a b"]),
+        line(id="held-9", question="Which?", responses=["a b", "c d"], images=["embedded"]),
+        line(id="held-9", question="Another?", responses=["a b", "c d"], images=["embedded"]),
+        line(id="held-9", question="Which?", responses=["a b", "c d"], images=["gone.png"]),
+    ]
+    (folder / "judgements.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    found, notes = pictures_of(folder, samples_of(folder))
+    (question, (first,)), (_, (second,)), (_, (third,)), (_, (fourth,)) = found
+    assert question == "Which?" and first.key == second.key == fourth.key and first.uri
+    data = base64.b64decode(first.uri.split(",")[1])
+    assert max(Image.open(io.BytesIO(data)).size) == LONGEST and first.size == (900, 300)
+    assert "not found" in third.problem and not third.uri and not notes
+
+
+def test_images_that_cannot_be_read_say_so(tmp_path):
+    folder = make_run(tmp_path / "run", records=2, iterations=0)
+    (folder / "data" / "images" / "0.png").write_bytes(b"")
+    (folder / "data" / "heldout.jsonl").write_text("nothing\n")
+    (folder / "data" / "images" / "1.png").unlink()
+    found, notes = pictures_of(folder, samples_of(folder))
+    assert "0.png" in found[0][1][0].problem and "1.png: not found" in found[2][1][0].problem
+    assert len(notes) == 1 and "heldout.jsonl:1" in notes[0]
+
+
+# ------------------------------------------------------------ broken input
+
+
+def test_a_half_written_last_line_is_left_out_and_others_are_told(tmp_path):
+    path = epath.Path(tmp_path / "x.jsonl")
+    path.write_text('{"a": 1}\n{"a": 2}\n{"a": ')
+    notes = []
+    assert [r["a"] for r in read_rows(path, notes)] == [1, 2] and notes == []
+    path.write_bytes(b'{"a": 1}\n[3]\n{"a" 2}\n\xff\n{"a": 4}\n')
+    assert [r["a"] for r in read_rows(path, notes)] == [1, 4]
+    assert notes == ["x.jsonl: 3 lines cannot be read (line 2, 3, 4)"]
+
+
+def test_runs_that_are_going_on_are_read_as_far_as_they_got(tmp_path):
+    folder = make_run(tmp_path / "run", finished=False)
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write('{"phase": "rl", "st')
+    (run,) = read_runs([str(folder)])
+    assert run.last is not None and run.last[:2] == ("rl", 3) and run.length("rl") == 5
+    assert run.curves["rl"]["loss/entropy"] == ((1, None), (2, None), (3, None)) and not run.notes
+    assert "Reinforcement learning, iteration 3 of 5" in page_of(folder)
+    for name in ("metrics.jsonl", "judgements.jsonl"):
+        (folder / name).unlink()
+    shutil.rmtree(folder / "rollouts")
+    assert "no metrics yet" in page_of(folder)
+
+
+def page_of(folder):
+    with open(report.write([str(folder)])) as file:
+        return file.read()
+
+
+def test_mistakes_are_told(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["report", str(tmp_path / "empty")]) == 2
+    error = capsys.readouterr().err
+    assert "holds no run" in error and len(error.strip().splitlines()) == 1
+    with pytest.raises(InputError, match="no runs"):
+        report.write([])
+    folder = make_run(tmp_path / "run", records=1, iterations=1)
+    with pytest.raises(InputError, match="cannot be written"):
+        report.write([str(folder)], str(tmp_path))
+    (folder / "summary.json").write_text("{")
+    assert "summary.json: not JSON" in page_of(folder)
+    (folder / "run.json").write_text("[1]")
+    with pytest.raises(InputError, match=r"run\.json: not a JSON object"):
+        report.write([str(folder)])
+
+
+def test_where_pages_go(tmp_path, monkeypatch, capsys):
+    a, b = (make_run(tmp_path / n / "run", records=1, iterations=1) for n in "ab")
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", str(a)]) == 0 and (a / "report.html").exists()
+    assert str(a / "report.html") in capsys.readouterr().out
+    assert report.write([str(a), str(b)]) == "report.html" and (tmp_path / "report.html").exists()
+    assert report.write([str(a)], f"{tmp_path}/new/x.html") == f"{tmp_path}/new/x.html"
+    assert [r.name for r in read_runs(["a/run", "b/run", "a/run"])] == [
+        *("a/run", "b/run", "a/run (2)")
+    ]
+
+
+def test_every_sample_is_counted(run):
+    found = sources(read_runs([str(run)]))
+    counted = Counter(kind for e in read_entries(found, []) for kind in ("all", *e.kinds))
+    assert counted == {"all": 70, "wrong": 15, "flipped": 8, "inconsistent": 6, "unparsable": 3}
