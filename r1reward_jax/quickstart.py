@@ -336,4 +336,4 @@ def _show(summary: dict[str, Any], workdir: str) -> None:
     say("")
     for name, value in summary.items():
         say(f"{name:>32}  {value:.4g}" if isinstance(value, float) else f"{name:>32}  {value}")
-    say(f"\nrun: {workdir}   model: {workdir}/exported   numbers: {workdir}/summary.json")
+    say(f"\nmodel: {workdir}/exported   numbers: {workdir}/summary.json")

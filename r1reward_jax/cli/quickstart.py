@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 
 from r1reward_jax import quickstart
 from r1reward_jax.cli import configs
+from r1reward_jax.cli.run import reported
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -18,4 +19,5 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     config = configs.config_from(args)
     configs.require(config, "workdir")
-    quickstart.run(config, controls=args.controls)
+    with reported(config.workdir):
+        quickstart.run(config, controls=args.controls)

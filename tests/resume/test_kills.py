@@ -117,24 +117,22 @@ def test_killed_in_a_save_and_in_a_rollout(uninterrupted, tmp_path):
 
 @pytest.mark.slow
 def test_twenty_random_kills(uninterrupted, tmp_path):
-    rng, kills, checked = random.Random(0), 0, 0
+    rng, kills, checked, chain = random.Random(0), 0, 0, 0
     places = [place for place in SECONDS for _ in range(3)]
     rng.shuffle(places)
-    for chain in range(5):
-        folder, struck = tmp_path / str(chain), 0
-        while struck < 4:
+    while kills < 20:
+        folder, chain = tmp_path / str(chain), chain + 1
+        for struck in range(4):
             place = places.pop() if places else rng.choice(list(SECONDS))
             lasts, times = SECONDS[place]
             # a resumed run comes to fewer places
             count, delay = rng.randint(1, max(1, times // (struck + 1))), rng.uniform(0, lasts)
             hit = killed(folder, place, count, delay)
-            struck += hit
-            checked += readable(folder)
-            print(f"chain {chain}: {place} {count} {delay:.3f}: {'killed' if hit else 'ended'}")
+            kills, checked = kills + hit, checked + readable(folder)
+            end = "killed" if hit else "ended first"
+            print(f"run {chain}: {place}, time {count}, {delay:.3f} s later: {end}")
             if not hit:
                 break
-        kills += struck
         finished(folder)
         same(kept(folder), uninterrupted)
-    print(f"{kills} kills; {checked} times a checkpoint was read back; all ends are the same")
-    assert kills >= 15
+    print(f"{kills} kills in {chain} runs; {checked} checkpoints read back; all ends are the same")
