@@ -31,6 +31,7 @@ from r1reward_jax.prompts import (
     parse_analysis,
     parse_verdict,
 )
+from r1reward_jax.report import reported
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.train.batches import Example
 from r1reward_jax.train.build import (
@@ -60,7 +61,8 @@ def run(config: ConfigDict, *, controls: bool) -> dict[str, Any]:
     """
     config = ConfigDict(config.to_dict())
     config.judge.path = f"{config.workdir}/judge"
-    with run_folder(config.workdir, config.to_dict(), verb="quickstart"), make_log(config) as log:
+    folder = run_folder(config.workdir, config.to_dict(), verb="quickstart")
+    with folder, reported(config.workdir), make_log(config) as log:
         return _run(config, log, controls)
 
 

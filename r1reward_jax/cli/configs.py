@@ -7,7 +7,7 @@ import importlib.util
 import json
 import math
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ def add_arguments(parser: ArgumentParser, default: str) -> None:
 def config_from(args: Namespace) -> ConfigDict:
     """The config that the arguments describe. Raises InputError for what does not exist."""
     config = load(args.config)
+    _check_fields(config, args.config)
     if args.seed is not None:
         config.seed = args.seed
     if args.workdir is not None:
@@ -68,6 +69,8 @@ def load(name: str) -> ConfigDict:
         try:
             spec.loader.exec_module(module)
             return module.get_config()
+        except (TypeError, KeyError) as error:  # a field of another type, or in no section
+            raise InputError(f"config {name}: {error}") from None
         except (SyntaxError, AttributeError, ImportError) as error:
             raise InputError(f"config {name}: {error}; expected a get_config()") from None
     try:
@@ -112,13 +115,29 @@ def override(config: ConfigDict, assignments: Sequence[str]) -> None:
             raise InputError(f"{assignment!r}: expected section.field=value")
         known = [path for path, _ in _items(config)]
         if path not in known:
-            near = difflib.get_close_matches(path, known, n=1, cutoff=0.0)[0]
-            raise InputError(f"config has no field {path!r}; did you mean {near!r}?")
+            raise InputError(f"config has no field {path!r}; {_near(path, known)}")
         *parents, field = path.split(".")
         section = config
         for parent in parents:
             section = section[parent]
         section[field] = _value(path, text, section[field])
+
+
+def _near(path: str, known: Iterable[str]) -> str:
+    return f"did you mean {difflib.get_close_matches(path, known, n=1, cutoff=0.0)[0]!r}?"
+
+
+def _check_fields(config: ConfigDict, name: str) -> None:
+    """Raise InputError for fields that are none of ours or have values of another type."""
+    known = dict(_items(load("quickstart"))) | dict(_items(load("default")))
+    problems = []
+    for path, value in _items(config):
+        if path not in known:
+            problems.append(f"there is no field {path!r}; {_near(path, known)}")
+        elif type(value) is not type(known[path]):
+            problems.append(f"{path}={value!r}: expected {type(known[path]).__name__}")
+    if problems:
+        raise InputError(f"config {name}: {'; '.join(problems)}")
 
 
 def check(config: ConfigDict) -> None:

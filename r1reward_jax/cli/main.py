@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser.parse_args(argv)  # says what it does not know
     else:  # overrides may stand on both sides of an option
         args.overrides += rest
+    if not args.debug:  # libraries log the tracebacks of errors that reach us anyway
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         if args.verb != "doctor":  # it tells whether JAX can be imported
             _enable_compilation_cache()

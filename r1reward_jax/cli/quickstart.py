@@ -4,7 +4,6 @@ from argparse import ArgumentParser, Namespace
 
 from r1reward_jax import quickstart
 from r1reward_jax.cli import configs
-from r1reward_jax.cli.run import reported
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -19,5 +18,4 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     config = configs.config_from(args)
     configs.require(config, "workdir")
-    with reported(config.workdir):
-        quickstart.run(config, controls=args.controls)
+    quickstart.run(config, controls=args.controls)

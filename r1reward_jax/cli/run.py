@@ -5,13 +5,11 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-import jax
 from ml_collections import ConfigDict
 
 from r1reward_jax.cli import configs
-from r1reward_jax.console import say
 from r1reward_jax.data.video import Sampling
-from r1reward_jax.report import write
+from r1reward_jax.report import reported
 from r1reward_jax.train.build import Policy, load_policy
 from r1reward_jax.train.run import claim_data, file_hash, run_folder
 
@@ -41,24 +39,6 @@ def started(
     with run_folder(config.workdir, config.to_dict(), verb=args.verb), reported(config.workdir):
         claim_data(config.workdir, file_hash(path))
         yield config, items, policy
-
-
-@contextlib.contextmanager
-def reported(workdir: str) -> Iterator[None]:
-    """Write the report of a run when the block ends, however it ends. A report that fails takes
-    nothing else with it."""
-    try:
-        yield
-    finally:
-        if jax.process_index() == 0:
-            _write_report(workdir)
-
-
-def _write_report(workdir: str) -> None:
-    try:
-        say(f"report: {write([workdir])}")
-    except Exception as error:
-        say(f"no report: {error!r}; `r1reward report {workdir}` tries again")
 
 
 def frames(config: ConfigDict) -> Sampling:

@@ -1,5 +1,6 @@
 """What runs left behind, as one HTML page that needs nothing else."""
 
+from r1reward_jax.report.ending import reported
 from r1reward_jax.report.page import write
 
-__all__ = ["write"]
+__all__ = ["reported", "write"]

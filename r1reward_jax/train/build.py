@@ -29,6 +29,7 @@ from r1reward_jax.train.mesh import (
     put_batch,
     remesh,
     replicated,
+    require_heads,
     slot_shardings,
 )
 from r1reward_jax.train.metrics import MetricsLog
@@ -128,6 +129,7 @@ def load_policy(config: ConfigDict, path: str) -> Policy:
     """Load a Hugging Face folder onto the config's mesh."""
     port, buckets = port_of(path), config.buckets
     mesh, dtype = policy_mesh(config), jnp.dtype(config.model.param_dtype)
+    require_heads(mesh, port.Model(port.Config.load(path)).heads)
     model, params = port.load(path, dtype, lambda tree: param_shardings(tree, port.RULES, mesh))
     sizes = port.Buckets(tuple(buckets.tokens), tuple(buckets.images), tuple(buckets.patches))
     m = config.model

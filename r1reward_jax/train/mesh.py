@@ -95,6 +95,15 @@ def require_rows(mesh: Mesh, sizes: dict[str, int]) -> None:
         )
 
 
+def require_heads(mesh: Mesh, heads: int) -> None:
+    """Raise InputError unless the tensor axis divides a model's heads."""
+    tensor = mesh.shape["tensor"]
+    if heads % tensor:
+        raise InputError(
+            f"mesh.tensor={tensor}: expected a divisor of the model's {heads} attention heads"
+        )
+
+
 def put_batch(batch: Any, mesh: Mesh) -> Any:
     """Host arrays to the devices, rows split over the data-parallel axes.
 

@@ -51,6 +51,11 @@ class Model:
     three times as much of them (7B decoder, 16 chips, a row of 2,048 tokens each, compiled for TPU
     v5e: 7.7 GiB of temporaries against 2.6). In `decode` the parameters stay where they are."""
 
+    @property
+    def heads(self) -> int:
+        """Query heads of the decoder; a mesh's tensor axis should divide them."""
+        return self.config.text.num_attention_heads
+
     @cached_property
     def _graph(self) -> nnx.GraphDef:
         return nnx.split(nnx.eval_shape(self._new))[0]

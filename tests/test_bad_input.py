@@ -1,0 +1,355 @@
+"""What goes wrong at users' desks: each ends in one line that says what, where and what to do, and
+exit code 2, or is counted and skipped."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from r1reward_jax.annotate.simulated import SimulatedTeacher
+from r1reward_jax.annotate.teacher import annotate
+from r1reward_jax.cli.main import main
+from r1reward_jax.data.preferences import write_annotations, write_records
+from tests.test_cli import SMALL
+from tests.train.test_step import one_device
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def desk(world, checkpoint, tmp_path, monkeypatch):
+    """A folder with a model and data of its own, which a test may damage."""
+    one_device(monkeypatch)
+    folder, splits = world
+    shutil.copytree(f"{folder}/images", tmp_path / "images")
+    teacher = SimulatedTeacher(0, (0.1, 0.5, 0.5), 0.1)
+    annotated = annotate(teacher, splits["sft"][:16], max_attempts=3)
+    # written beside the world's images: the paths in the files are relative
+    for name, write, items in [
+        ("sft", write_annotations, annotated),
+        ("rl", write_records, splits["rl"][:16]),
+        ("heldout", write_records, splits["heldout"][:4]),
+    ]:
+        write(f"{folder}/bad_{name}.jsonl", items)
+        shutil.move(f"{folder}/bad_{name}.jsonl", tmp_path / f"{name}.jsonl")
+    shutil.copytree(checkpoint, tmp_path / "model")
+    return tmp_path
+
+
+def arguments(desk, verb, *more):
+    data = {
+        "evaluate": f"data.heldout={desk}/heldout.jsonl",
+        "train": f"data.train={desk}/rl.jsonl",
+    }
+    data |= {"scalar": data["train"], "sft": f"data.train={desk}/sft.jsonl"}
+    place = [f"workdir={desk}/run", f"model.path={desk}/model", data[verb]]
+    return [verb, *SMALL, *place, "scalar.max_response_tokens=16", "scalar.steps=1", *more]
+
+
+def refused(capsys, arguments, *messages):
+    """The verb ends with code 2 and one line, which has all of the messages."""
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"r1reward {arguments[0]}: ") and error.count("\n") == 1, error
+    for message in messages:
+        assert message in error, error
+
+
+def rows_of(desk, name):
+    return [json.loads(line) for line in (desk / f"{name}.jsonl").read_text().splitlines()]
+
+
+def first_image(desk, name):
+    row = rows_of(desk, name)[0]
+    return desk / row["image"], row["id"]
+
+
+# ---------------------------------------------------------------------- images
+
+IMAGES = {
+    "missing": (lambda path: path.unlink(), "No such file"),
+    "empty": (lambda path: path.write_bytes(b""), "not an image"),
+    "corrupt": (lambda path: path.write_bytes(b"GIF? no"), "not an image"),
+    "header": (lambda path: path.write_bytes(path.read_bytes()[:20]), "expected a readable"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-60]), "truncated"),
+}
+
+
+@pytest.mark.parametrize("verb", ["sft", "train", "scalar", "evaluate"])
+@pytest.mark.parametrize("damage", IMAGES)
+def test_images(damage, verb, desk, capsys):
+    if (damage, verb) in [("corrupt", "scalar"), ("corrupt", "evaluate"), ("header", "train")]:
+        damage = "empty"  # the verbs share the reader
+    name = {"sft": "sft", "evaluate": "heldout"}.get(verb, "rl")
+    change, message = IMAGES[damage]
+    path, record = first_image(desk, name)
+    change(path)
+    more = [f"{verb}.batch=16"] if verb in ("sft", "scalar") else ["rl.iterations=1"]
+    refused(capsys, arguments(desk, verb, *more), f"record {record}", str(path), message)
+
+
+def test_several_unreadable_images_are_named_together(desk, capsys):
+    paths = sorted({row["image"] for row in rows_of(desk, "sft")})
+    for path in paths[:7]:
+        (desk / path).write_bytes(b"")
+    refused(capsys, arguments(desk, "sft"), *paths[:5], "and 2 more")
+
+
+@pytest.mark.parametrize("damage", IMAGES)
+def test_images_to_score(damage, desk, capsys):
+    path, _ = first_image(desk, "sft")
+    IMAGES[damage][0](path)
+    texts = ["--question", "Which?", "--a", "one", "--b", "two", "--image", str(path)]
+    refused(capsys, ["score", "--model", f"{desk}/model", *texts], str(path), IMAGES[damage][1])
+
+
+# ------------------------------------------------------------------------ data
+
+
+def with_message(row, old, new):
+    row["message"] = row["message"].replace(old, new)
+
+
+DATA = {
+    "not json": (lambda row: "{nothing", "bad.jsonl:3", "schema"),
+    "not a row": (lambda row: "3", "bad.jsonl:3", "schema"),
+    "no message": (lambda row: row.pop("message"), "bad.jsonl:3", "message"),
+    "label": (lambda row: row.update(answer=["<answer>3</answer>"]), "bad.jsonl:3", "neither"),
+    "two labels": (lambda row: row.update(answer="<answer>1 2</answer>"), "bad.jsonl:3", "neither"),
+    "no section": (
+        lambda row: with_message(row, "[Response 2]:", ""),
+        "bad.jsonl:3",
+        "[Response 2]",
+    ),
+    "image": (lambda row: with_message(row, "images/", "data:x,!"), "bad.jsonl:3", "base64"),
+}
+
+
+@pytest.mark.parametrize("damage", DATA)
+def test_lines(damage, desk, capsys):
+    change, *messages = DATA[damage]
+    rows = rows_of(desk, "rl")
+    line = change(rows[2])
+    lines = [json.dumps(row) for row in rows]
+    if isinstance(line, str) and damage.startswith("not"):
+        lines[2] = line
+    (desk / "bad.jsonl").write_text("\n".join(lines))
+    refused(capsys, [*arguments(desk, "train"), f"data.train={desk}/bad.jsonl"], *messages)
+    assert not (desk / "run").exists()
+
+
+def test_an_empty_response(desk, capsys):
+    rows = rows_of(desk, "rl")
+    content = json.loads(rows[2]["message"])
+    head, tail = content[0]["content"][0]["text"].split("[Response 2]:\n")
+    content[0]["content"][0]["text"] = f"{head}[Response 2]:\n\n{tail.split(chr(10), 1)[1]}"
+    rows[2]["message"] = json.dumps(content)
+    (desk / "bad.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    call = [*arguments(desk, "train"), f"data.train={desk}/bad.jsonl"]
+    refused(capsys, call, "bad.jsonl:3", "response is empty")
+
+
+# ---------------------------------------------------------------------- config
+
+
+@pytest.mark.parametrize(
+    ("more", "messages"),
+    [
+        (["sft.stepz=3"], ["'sft.stepz'", "did you mean 'sft.steps'"]),
+        (["optimiser.b1=0.5"], ["did you mean 'optimizer.b1'"]),
+        (["sft.steps=three"], ["sft.steps=three: expected int"]),
+        (["sft.lr=fast"], ["sft.lr=fast: expected float"]),
+        (["step.remat=1"], ["step.remat=1: expected bool"]),
+        (["buckets.tokens=64"], ["buckets.tokens=64: expected tuple"]),
+    ],
+)
+def test_configs(more, messages, desk, capsys):
+    refused(capsys, arguments(desk, "sft", *more), *messages)
+
+
+@pytest.mark.parametrize(
+    ("line", "messages"),
+    [
+        ("c.sft.stepz = 3", ["mine.py", "'sft.stepz'", "did you mean 'sft.steps'"]),
+        ("c.sft.steps = 'three'", ["mine.py", "'steps'", "<class 'int'>"]),
+        ("c.model = 3", ["mine.py", "'model'"]),
+        ("c.judge.mesh.date = 1", ["mine.py", "did you mean 'judge.mesh.data'"]),
+    ],
+)
+def test_config_files(line, messages, desk, capsys):
+    text = "from r1reward_jax.configs import default\n\n\ndef get_config():\n"
+    text += f"    c = default.get_config()\n    {line}\n    return c\n"
+    (desk / "mine.py").write_text(text)
+    call = ["sft", "--config", f"{desk}/mine.py", f"workdir={desk}/run"]
+    refused(capsys, call, *messages)
+
+
+# ----------------------------------------------------------------- checkpoints
+
+
+def other_type(model):
+    config = json.loads((model / "config.json").read_text()) | {"model_type": "llama"}
+    (model / "config.json").write_text(json.dumps(config))
+
+
+def without_a_tensor(model):
+    tensors = load_file(model / "model.safetensors")
+    tensors.pop("model.layers.1.mlp.up_proj.weight")
+    save_file(tensors, model / "model.safetensors", {"format": "pt"})
+
+
+def other_shape(model):
+    tensors = load_file(model / "model.safetensors")
+    tensors["model.norm.weight"] = tensors["model.norm.weight"][:-1].copy()
+    save_file(tensors, model / "model.safetensors", {"format": "pt"})
+
+
+MODELS = {
+    "other type": (other_type, "model_type 'llama' is not supported"),
+    "missing tensor": (without_a_tensor, "missing model.layers.1.mlp.up_proj.weight"),
+    "other shape": (other_shape, "model.norm.weight is (63,), expected (64,)"),
+    "truncated": (lambda m: os.truncate(m / "model.safetensors", 5000), "is it complete?"),
+    "empty": (lambda m: os.truncate(m / "model.safetensors", 0), "is it complete?"),
+    "no weights": (lambda m: (m / "model.safetensors").unlink(), "no *.safetensors"),
+    "no tokenizer": (lambda m: (m / "tokenizer.json").unlink(), "tokenizer.json: not found"),
+    "tokenizer": (lambda m: (m / "tokenizer.json").write_text("{"), "tokenizer cannot be read"),
+    "images": (lambda m: (m / "preprocessor_config.json").write_text("{"), "not JSON"),
+    "no config": (lambda m: (m / "config.json").unlink(), "config.json: not found"),
+}
+
+
+@pytest.mark.parametrize("verb", ["sft", "score"])
+@pytest.mark.parametrize("damage", MODELS)
+def test_models(damage, verb, desk, capsys):
+    change, message = MODELS[damage]
+    change(desk / "model")
+    texts = ["--question", "Which?", "--a", "one", "--b", "two"]
+    call = ["score", "--model", f"{desk}/model", *texts]
+    refused(capsys, arguments(desk, "sft") if verb == "sft" else call, f"{desk}/model", message)
+
+
+# ------------------------------------------------------------------------ disk
+
+
+def test_places_that_cannot_be_written(desk, capsys):
+    (desk / "file").write_text("")
+    for place in (f"{desk}/file/run", "/proc/run"):
+        refused(capsys, arguments(desk, "sft", f"workdir={place}"), place, "choose another workdir")
+
+
+FULL = """
+mount -t tmpfs -o size=1200k tmpfs "$1"
+shift
+"$@" || echo "first exit $?"
+mount -o remount,size=64m "$DISK"
+"$@" || echo "second exit $?"
+cp -r "$DISK/run" "$KEPT"
+"""
+
+
+def test_a_full_disk_loses_nothing(desk):
+    """On a small disk of its own: the run ends in one line, and goes on once there is room."""
+    (desk / "disk").mkdir()
+    call = arguments(desk, "sft", "sft.steps=8", "checkpoint.updates=2")
+    call += [f"workdir={desk}/disk/run", "--debug"][:1]
+    command = ["unshare", "--mount", "--map-root-user", "bash", "-c", FULL, "bash", f"{desk}/disk"]
+    command += [sys.executable, "-m", "r1reward_jax.cli.main", *call]
+    more = {"DISK": f"{desk}/disk", "KEPT": f"{desk}/kept", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | more | {"XLA_FLAGS": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    problems = [line for line in done.stderr.splitlines() if "Warning" not in line]
+    assert len(problems) == 1 and "No space left on device; make room" in problems[0], done.stderr
+    assert "first exit 2" in done.stdout and "second exit" not in done.stdout
+    assert (desk / "kept" / "exported" / "model.safetensors").stat().st_size > 1000
+    assert len((desk / "kept" / "metrics.jsonl").read_text().splitlines()) == 8
+
+
+# --------------------------------------------------------------------- lengths
+
+
+def longer(desk, name, place, text):
+    rows = rows_of(desk, name)
+    with_message(rows[place], "[Response 1]:", f"{text} [Response 1]:")
+    rows[place]["question"] += f" {text}"
+    (desk / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return rows[place]["id"]
+
+
+def skipped(desk, phase):
+    lines = (desk / "run" / f"skipped_{phase}.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize("verb", ["sft", "train", "scalar"])
+def test_long_prompts_are_counted_and_skipped(verb, desk, capsys):
+    name = "sft" if verb == "sft" else "rl"
+    record = longer(desk, name, 3, "word " * 200)
+    assert main(arguments(desk, verb, "sft.steps=1", "rl.iterations=1")) == 0
+    assert "1 of 16 records do not fit and are skipped" in capsys.readouterr().out
+    (row,) = skipped(desk, {"train": "rl"}.get(verb, verb))
+    assert row["place"] == 3 and row["name"] == f"record {record}"
+    assert "the largest of buckets.tokens is 128" in row["reason"]
+
+
+def test_large_images_are_skipped_not_cut(desk, capsys):
+    path, record = first_image(desk, "rl")
+    Image.new("RGB", (600, 600)).save(path)
+    more = ["rl.iterations=1", "model.max_pixels=1000000"]
+    assert main(arguments(desk, "train", *more)) == 0
+    (row,) = skipped(desk, "rl")
+    assert row["name"] == f"record {record}" and "tokens, the largest of" in row["reason"]
+
+
+def test_long_prompts_count_as_wrong_in_an_evaluation(desk, capsys):
+    longer(desk, "heldout", 1, "word " * 200)
+    assert main(arguments(desk, "evaluate")) == 0
+    found = json.loads((desk / "run" / "evaluation.json").read_text())
+    for kind in ("greedy", "votes"):
+        assert found[kind]["skipped"] == 2 and found[kind]["pairs"] == 4
+    rows = [
+        json.loads(x)
+        for x in (desk / "run" / "judgements_greedy.jsonl").read_text().split("\n")[:-1]
+    ]
+    assert [row["verdicts"] for row in rows[2:4]] == [[None], [None]] and len(rows) == 8
+
+
+@pytest.mark.parametrize("verb", ["sft", "train", "scalar"])
+def test_nothing_is_left(verb, desk, capsys):
+    message = "no records to train on; the first of 16: "
+    refused(capsys, arguments(desk, verb, "buckets.tokens=(8,)"), message, "buckets.tokens is 8")
+
+
+# ------------------------------------------------------------------------ mesh
+
+
+@pytest.mark.parametrize(
+    ("verb", "more", "messages"),
+    [
+        ("sft", ["sft.batch=12"], ["sft.batch=12: expected multiples of 8"]),
+        ("train", ["rl.train_batch=4"], ["rl.train_batch=4: expected multiples of 8"]),
+        ("scalar", ["scalar.batch=6"], ["scalar.batch=6: expected multiples of 8"]),
+        ("sft", ["mesh.fsdp=3"], ["needs 3 devices, there are 8"]),
+        (
+            "sft",
+            ["mesh.fsdp=1", "mesh.tensor=8"],
+            ["mesh.tensor=8", "divisor of the model's 4 attention heads"],
+        ),
+    ],
+)
+def test_meshes(verb, more, messages, desk, capsys, monkeypatch):
+    monkeypatch.undo()  # all eight devices
+    refused(capsys, arguments(desk, verb, *more), *messages)
+
+
+# ----------------------------------------------------------------------- debug
+
+
+def test_debug_shows_the_traceback(desk):
+    with pytest.raises(ValueError, match="did you mean"):
+        main(["--debug", *arguments(desk, "sft", "sft.stepz=3")])
