@@ -1,8 +1,5 @@
 """The verbs on a tiny model and a small world, and what they say to mistakes."""
 
-import json
-
-import jax
 import pytest
 
 from r1reward_jax.annotate.simulated import SimulatedTeacher
@@ -11,7 +8,6 @@ from r1reward_jax.cli import configs
 from r1reward_jax.cli.main import main
 from r1reward_jax.data.preferences import write_annotations, write_records
 from r1reward_jax.train.run import run_folder
-from tests.train.test_step import one_device
 
 SMALL = [
     "--config",
@@ -39,43 +35,6 @@ def files(world):
     write_records(f"{folder}/rl.jsonl", splits["rl"])
     write_records(f"{folder}/heldout.jsonl", splits["heldout"][:8])
     return folder
-
-
-def test_sft_train_evaluate_convert(files, checkpoint, tmp_path, monkeypatch, capsys):
-    one_device(monkeypatch)
-    sft, rl, evaluation = (str(tmp_path / n) for n in ("sft", "rl", "eval"))
-    base = f"model.path={checkpoint}"
-    assert main(["sft", *SMALL, f"workdir={sft}", base, f"data.train={files}/sft.jsonl"]) == 0
-    start = f"model.path={sft}/exported"
-    more = ["rl.kl_coef=0.01", "rl.old_logp=trainer", "rl.aggregate=sequence"]
-    arguments = [*SMALL, *more, f"workdir={rl}", start, f"data.train={files}/rl.jsonl"]
-    assert main(["train", *arguments, f"judge.path={checkpoint}"]) == 0
-    end = f"model.path={rl}/exported"
-    held = f"data.heldout={files}/heldout.jsonl"
-    assert main(["evaluate", *SMALL, f"workdir={evaluation}", end, held]) == 0
-    out = str(tmp_path / "converted")
-    assert (
-        main(["convert", f"{rl}/checkpoints/rl", out, "--like", checkpoint, "--dtype=float32"]) == 0
-    )
-    capsys.readouterr()
-
-    from r1reward_jax.models import qwen2_5_vl
-
-    exported, converted = (qwen2_5_vl.load(p)[1] for p in (f"{rl}/exported", out))
-    assert all(
-        (a == b).all() for a, b in zip(jax.tree.leaves(exported), jax.tree.leaves(converted))
-    )
-    run = json.loads((tmp_path / "rl" / "run.json").read_text())
-    assert run["config"]["rl"]["kl_coef"] == 0.01 and run["data_hash"] and run["versions"]["jax"]
-    lines = [json.loads(x) for x in (tmp_path / "rl" / "metrics.jsonl").read_text().splitlines()]
-    assert [x["step"] for x in lines] == [1, 2]
-    assert all(
-        x["loss/sampler_gap_max"] < 1e-3 for x in lines
-    )  # sampler and trainer are one policy
-    rollouts = (tmp_path / "rl" / "rollouts" / "00001.jsonl").read_text().splitlines()
-    assert len(rollouts) == 16 and "reward" in json.loads(rollouts[0])
-    result = json.loads((tmp_path / "eval" / "evaluation.json").read_text())
-    assert result["greedy"]["pairs"] == 8 and result["votes"]["samples"] == 2
 
 
 @pytest.mark.parametrize(

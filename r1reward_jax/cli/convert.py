@@ -1,4 +1,4 @@
-"""`r1reward convert`: the newest checkpoint of a run as a Hugging Face folder."""
+"""`r1reward convert`: a checkpoint of a run as a Hugging Face folder."""
 
 import json
 from argparse import ArgumentParser, Namespace
@@ -19,6 +19,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("target", help="the Hugging Face folder to write")
     parser.add_argument("--like", required=True, help="the folder that the run started from")
     parser.add_argument(
+        "--step", default="newest", help="newest, best (by accuracy) or a number (default: newest)"
+    )
+    parser.add_argument(
         "--dtype", default="bfloat16", choices=configs.DTYPES, help="of the weights"
     )
 
@@ -29,7 +32,8 @@ def run(args: Namespace) -> None:
     settings = _settings(args.checkpoints, args.like)
     port = port_of(args.like)
     model = port.Model(port.Config.load(args.like))
-    params = load_params(args.checkpoints, model.abstract_params())
+    step = int(args.step) if args.step.isdigit() else args.step
+    params = load_params(args.checkpoints, model.abstract_params(), step=step)
     dtype = jnp.dtype(args.dtype)
     export(args.target, model, params, like=args.like, dtype=dtype, settings=settings)
 

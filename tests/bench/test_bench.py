@@ -9,6 +9,7 @@ from r1reward_jax.bench import judge, model, rollout, timing, train
 from r1reward_jax.cli.main import main
 from r1reward_jax.models.qwen2_5_vl import original
 from r1reward_jax.types import InputError
+from tests.readme import command
 
 TINY = "--layers 2 --width 64 --vocab 400 --batch 2 --prompt 24 --decode-prompt 8 --new-tokens 4"
 NAMES = [
@@ -38,7 +39,9 @@ def test_contestants_take_turns(monkeypatch):
 def test_bench_model_writes_every_row(tmp_path, capsys):
     pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
     out = tmp_path / "new" / "rows.json"
-    assert main(["bench", "model", *TINY.split(), "--rounds", "2", "--out", str(out)]) == 0
+    assert (
+        main([*command("bench", "model"), *TINY.split(), "--rounds", "2", "--out", str(out)]) == 0
+    )
     body = json.loads(out.read_text())
     assert [row["name"] for row in body["rows"]] == NAMES
     for row in body["rows"]:
@@ -86,7 +89,7 @@ def test_bench_train_measures_time_and_memory(tmp_path):
     pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
     out = tmp_path / "rows.json"
     sizes = "--layers 2 --width 64 --vocab 400 --batch 2 --prompt 24 --completion 8 --rounds 1"
-    assert main(["bench", "train", *sizes.split(), "--out", str(out)]) == 0
+    assert main([*command("bench", "train"), *sizes.split(), "--out", str(out)]) == 0
     body = json.loads(out.read_text())
     names = [row["name"] for row in body["rows"]]
     assert names == ["train step, full logits", "train step, logits_to_keep"]
@@ -99,7 +102,7 @@ def test_bench_rollout_counts_steps(tmp_path, capsys):
     out = tmp_path / "rows.json"
     sizes = "--layers 2 --width 64 --vocab 400 --batch 2 --prompt 24 --new-tokens 8 --rounds 1"
     sizes += " --slots 8 --requests 32 --cap 80 --votes 3 --vote-prompt 32 --vote-tokens 4"
-    assert main(["bench", "rollout", *sizes.split(), "--out", str(out)]) == 0
+    assert main([*command("bench", "rollout"), *sizes.split(), "--out", str(out)]) == 0
     body = json.loads(out.read_text())
     names = [row["name"] for row in body["rows"]]
     assert names == ["greedy, 2 rows", "refills, 8 of 32", "3 votes"]
@@ -117,7 +120,7 @@ def test_bench_judge_counts_calls(tmp_path, capsys):
     out = tmp_path / "rows.json"
     sizes = "--layers 2 --width 64 --vocab 400 --batch 4 --pairs 10 --prompt 64 --rounds 1"
     sizes += " --requests 8 --latency-ms 20"
-    assert main(["bench", "judge", *sizes.split(), "--out", str(out)]) == 0
+    assert main([*command("bench", "judge"), *sizes.split(), "--out", str(out)]) == 0
     body = json.loads(out.read_text())
     names = [row["name"] for row in body["rows"]]
     assert names == ["batches of 4", "the same, original", "8 requests, 20 ms"]

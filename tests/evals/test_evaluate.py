@@ -20,10 +20,18 @@ class Scripted:
 
     rows = 7  # batches do not end with records
 
-    def __init__(self, answer):
-        self.answer = answer
+    def __init__(self, answer, short=False):
+        self.answer, self.short = answer, short
 
-    def generate(self, params, prompts, *, samples, temperature, seed, first_row):
+    @property
+    def processor(self):
+        return SimpleNamespace(misfit=self.misfit, encode=lambda prompt: prompt)
+
+    def misfit(self, prompt):
+        """Prompts about question 3 are too long."""
+        return "long" if self.short and "Question 3?" in prompt.content[-1] else None
+
+    def generate(self, params, prompts, *, samples, temperature, seed, first_row, on_done):
         rows = [
             [Completion(self.answer(i // 2, i % 2, k), (1, 2, 3), "eos") for k in range(samples)]
             for i in range(first_row, first_row + len(prompts))
@@ -31,9 +39,9 @@ class Scripted:
         return SimpleNamespace(completions=rows)
 
 
-def judged(answer, samples=1):
+def judged(answer, samples=1, short=False):
     return evaluate.judge(
-        Scripted(answer),
+        Scripted(answer, short),
         {},
         RECORDS,
         TEMPLATES["full"],
@@ -55,6 +63,14 @@ def test_always_one_is_at_chance():
     found = evaluate.describe(judged(lambda i, order, k: write(1)))
     assert found["accuracy"] == 0.5 and found["strict_accuracy"] == 0.0
     assert found["flip_rate"] == 1.0 and found["verdict_1_share"] == 1.0
+
+
+def test_prompts_that_are_too_long_are_skipped_and_wrong():
+    judgements = judged(lambda i, order, k: write(1), samples=2, short=True)
+    assert [j.skipped for j in judgements] == [i in (6, 7) for i in range(20)]
+    assert judgements[6].verdicts == (None, None) and judgements[6].completions == ()
+    found = evaluate.describe(judgements)
+    assert found["skipped"] == 2 and found["accuracy"] == 0.45 and found["format_share"] == 1.0
 
 
 def test_a_perfect_judge():

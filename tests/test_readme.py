@@ -1,0 +1,123 @@
+"""What the README says works, word for word, on a small model and small data."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import pytest
+
+from r1reward_jax.annotate.simulated import SimulatedTeacher
+from r1reward_jax.annotate.teacher import annotate
+from r1reward_jax.cli.main import main
+from r1reward_jax.data import synthetic
+from r1reward_jax.data.preferences import write_annotations, write_records
+from r1reward_jax.models import qwen2_5_vl
+from tests.readme import README, blocks, command, commands
+from tests.test_cli import SMALL
+from tests.train.test_step import one_device
+
+ROOT = Path(__file__).parent.parent
+EXECUTED = {
+    "quickstart": "test_quickstart.py",
+    "bench model": "bench/test_bench.py",
+    "bench train": "bench/test_bench.py",
+    "bench rollout": "bench/test_bench.py",
+    "bench judge": "bench/test_bench.py",
+}
+"""By another test than those of this file."""
+MORE = [*SMALL[2:], "template=brief", "model.max_pixels=28224", "buckets.patches=(36,)"]
+MORE += ["buckets.images=(1,)", "model.compute_dtype=float32", "data.threads=1", "wandb="]
+
+
+@pytest.fixture(scope="module")
+def desk(checkpoint, tmp_path_factory):
+    """A folder with what the README's commands name, in which they are run one after the other."""
+    folder = tmp_path_factory.mktemp("readme")
+    sizes = {"sft": 16, "rl": 16, "heldout": 4}
+    things = dict.fromkeys(sizes, (1, 2, 3))
+    world = synthetic.make_world(str(folder), seed=0, sizes=sizes, skills=["count"], things=things)
+    teacher = SimulatedTeacher(0, (0.1, 0.5, 0.5), 0.1)
+    annotated = annotate(teacher, world["sft"], max_attempts=3)
+    write_annotations(f"{folder}/annotated.jsonl", annotated)
+    write_records(f"{folder}/rl.jsonl", world["rl"])
+    write_records(f"{folder}/heldout.jsonl", world["heldout"])
+    shutil.copytree(checkpoint, folder / "Qwen2.5-VL-7B-Instruct")
+    shutil.copytree(checkpoint, folder / "runs" / "quickstart" / "exported")
+    shutil.copytree(ROOT / "docs", folder / "docs")
+    with pytest.MonkeyPatch.context() as patch:
+        one_device(patch)
+        patch.chdir(folder)
+        yield folder
+
+
+def test_every_command_is_executed():
+    source = Path(__file__).read_text()
+    for words in commands():
+        key = " ".join(words[: 2 if words[0] == "bench" else 1])
+        where = EXECUTED.get(key)
+        text = (Path(__file__).parent / where).read_text() if where else source
+        asked = ", ".join(f'"{word}"' for word in key.split())
+        assert f"command({asked}" in text, f"{key} of the README is not executed"
+    assert len(commands()) >= 15
+
+
+def test_every_file_that_the_readme_links_is_there():
+    for target in README.replace("src=", "(").replace('"', "(").split("(")[1:]:
+        path = target.split(")")[0].split("#")[0]
+        if path.split("/")[0] in ("docs", "r1reward_jax", "configs", "notebooks"):
+            assert (ROOT / path).exists(), path
+
+
+def test_from_a_cold_start_to_a_report(desk, capsys):
+    assert main([*command("sft"), *MORE]) == 0
+    assert main([*command("train"), *MORE, "rl.kl_coef=0.01", "rl.aggregate=sequence"]) == 0
+    assert main([*command("evaluate"), *MORE]) == 0
+    assert main([*command("convert"), "--dtype=float32"]) == 0
+    assert main(command("report")) == 0
+    assert "</html>" in (desk / "compared.html").read_text()
+    exported, converted = (qwen2_5_vl.load(p)[1] for p in ("runs/rl/exported", "exported"))
+    rows = [json.loads(x) for x in (desk / "runs/rl/metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2]
+    assert all(row["loss/sampler_gap_max"] < 1e-3 for row in rows)  # they are one policy
+    (scored,) = [row["eval/accuracy"] for row in rows if "eval/accuracy" in row]
+    assert 0 <= scored <= 1  # of the only checkpoint, which is the best one
+    pairs = zip(jax.tree.leaves(exported), jax.tree.leaves(converted), strict=True)
+    assert all((a == b).all() for a, b in pairs)
+    run = json.loads((desk / "runs/rl/run.json").read_text())
+    assert run["config"]["rl"]["kl_coef"] == 0.01 and run["data_hash"] and run["versions"]["jax"]
+    rollouts = (desk / "runs/rl/rollouts/00001.jsonl").read_text().splitlines()
+    assert len(rollouts) == 16 and "reward" in json.loads(rollouts[0])
+    result = json.loads((desk / "runs/eval/evaluation.json").read_text())
+    assert result["greedy"]["pairs"] == 4 and result["votes"]["samples"] == 2
+    for run in ("sft", "rl", "eval"):
+        assert "</html>" in (desk / "runs" / run / "report.html").read_text()
+    assert list((desk / "runs/rl/tensorboard/rl").glob("events.*"))
+    settings = json.loads((desk / "runs/rl/exported/r1reward.json").read_text())
+    assert settings["template"] == "brief"
+
+
+def test_the_scalar_baseline(desk):
+    more = [*MORE, "scalar.steps=1", "scalar.batch=8", "scalar.max_response_tokens=16"]
+    assert main([*command("scalar"), *more]) == 0
+    assert main([*command("evaluate", nth=1), *more]) == 0
+    assert "scalar" in json.loads((desk / "runs/scalar_eval/evaluation.json").read_text())
+
+
+def test_check(desk, capsys):
+    assert main([*command("check"), *MORE]) == 0
+    assert "all below the threshold" in capsys.readouterr().out
+
+
+def test_score_and_the_python_example(desk, capsys):
+    assert main([*command("score"), "--max-new-tokens", "8"]) == 0
+    assert "a shown first" in capsys.readouterr().out
+    (example,) = blocks("python")
+    assert len(example.strip().splitlines()) <= 15
+    exec(example, {})
+    assert "(1, 2)" in capsys.readouterr().out
+
+
+def test_doctor(desk, capsys):
+    assert main(command("doctor")) == 0
+    assert "jax" in capsys.readouterr().out
