@@ -20,6 +20,7 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw
 
+from r1reward_jax.console import counter
 from r1reward_jax.types import InputError, PreferenceRecord, Verdict
 
 COLORS = {
@@ -210,14 +211,16 @@ def make_world(
     for split, size in sizes.items():
         rng = random.Random(f"{seed}/{split}")
         world[split] = []
-        while len(world[split]) + 2 <= size:
-            twin = _twin(rng, questions[split], things[split])
-            images = [render(scene, rng) for scene in twin.scenes]
-            keys = {hashlib.sha256(image.tobytes()).digest() for image in images}
-            if seen.isdisjoint(keys):  # no image occurs twice, within or between splits
-                seen |= keys
-                stem = f"{folder}/images/{split}-{len(world[split]):05d}"
-                world[split] += _records(rng, twin, images, stem)
+        with counter(f"world: {split}", size // 2) as one_more:
+            while len(world[split]) + 2 <= size:
+                twin = _twin(rng, questions[split], things[split])
+                images = [render(scene, rng) for scene in twin.scenes]
+                keys = {hashlib.sha256(image.tobytes()).digest() for image in images}
+                if seen.isdisjoint(keys):  # no image occurs twice, within or between splits
+                    seen |= keys
+                    stem = f"{folder}/images/{split}-{len(world[split]):05d}"
+                    world[split] += _records(rng, twin, images, stem)
+                    one_more()
     return world
 
 

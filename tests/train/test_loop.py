@@ -346,11 +346,11 @@ def test_an_alarm_sounds_where_sampler_and_trainer_part(
         (["rl.importance_cap=0.01", "rl.old_logp=trainer"], "at least 1"),
     ],
 )
-def test_settings_that_do_not_go_together(wrong, named, world, tmp_path):
+def test_settings_that_do_not_go_together(wrong, named, tmp_path):
     config = small_config(tmp_path)
     configs.override(config, wrong)
     with pytest.raises(InputError, match=named):
-        loop._check(config, world[1]["rl"])
+        loop._check(config)
 
 
 def test_a_run_that_diverges_stops_and_keeps_what_is_good(loaded, world, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from etils import epath
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 from safetensors import SafetensorError, safe_open
 
+from r1reward_jax.console import progress
 from r1reward_jax.models.qwen2_5_vl.config import Config
 from r1reward_jax.models.qwen2_5_vl.model import Model
 from r1reward_jax.models.qwen2_5_vl.weights import flatten, hub_names, unflatten
@@ -56,7 +57,7 @@ def load(
     here = SingleDeviceSharding(jax.local_devices()[0])
     shardings = flatten(place(abstract)) if place else dict.fromkeys(shapes, here)
     params = {}
-    for path, leaf in shapes.items():
+    for path, leaf in progress(shapes.items(), "loading", len(shapes)):
         names = hub_names(config, path)
         stored = [tensors[n] for n in ([names] if isinstance(names, str) else names)]
         # layers of different dtypes share the one that holds them all

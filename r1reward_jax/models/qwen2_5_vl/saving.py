@@ -17,6 +17,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from safetensors.numpy import save_file
 
+from r1reward_jax.console import progress
 from r1reward_jax.models import reward_head
 from r1reward_jax.models.qwen2_5_vl.model import Model
 from r1reward_jax.models.qwen2_5_vl.weights import flatten, hub_names, to_hub
@@ -88,7 +89,7 @@ def save(
             left.unlink()  # of a save that was interrupted
     shards = _plan(model, leaves, stored)
     index = {}
-    for number, shard in enumerate(shards, 1):
+    for number, shard in enumerate(progress(shards, "saving"), 1):
         tensors = {
             name: _stored(model, leaves[path], path, at, stored) for name, path, at, _ in shard
         }
