@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from r1reward_jax.files import cache_folder
+
 OWN = "r1reward-jax"
 OPTIONAL = {
     "torch": ("torch", "compare with the original, `check`, `bench`", f"pip install '{OWN}[test]'"),
@@ -215,13 +217,7 @@ def _size(count: int) -> str:
 
 def _cache() -> Iterator[Finding]:
     """Where compiled programs are kept between runs."""
-    import jax
-
-    folder, name = getattr(jax.config, "jax_compilation_cache_dir", None), "compilation cache"
-    if folder:
-        yield from _writable(name, folder)
-    else:
-        yield Finding("ok", name, "none: programs are compiled anew in each run")
+    yield from _writable("compilation cache", cache_folder())
 
 
 def _writable(name: str, folder: str) -> Iterator[Finding]:

@@ -15,33 +15,31 @@ class DivergedError(RuntimeError):
     """Training cannot go on; the message says where the last good state and the batch are."""
 
 
-DISK = ("No space left on device", "Disk quota exceeded", "Read-only file system", "File too large")
+SAID = ("No space left on device", "Disk quota exceeded", "Read-only file system")
 """How libraries that are not Python's say what a disk refuses."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EIO)
 
 
 def disk_problem(error: BaseException) -> str | None:
     """What a disk refused, if that is what is behind an error; None if it is not."""
     for each in _chain(error):
-        if isinstance(each, OSError) and each.errno is not None and each.errno != errno.EPIPE:
+        if isinstance(each, OSError) and each.errno in (*FULL, *REFUSED):
             where = f"{each.filename}: " if each.filename else ""
-            return f"{where}{each.strerror}{_advice(str(each.strerror))}"
-        if said := next((words for words in DISK if words in str(each)), None):
+            return f"{where}{each.strerror}{'; make room' if each.errno in FULL else ''}"
+        if said := next((words for words in SAID if words in str(each)), None):
             path = re.search(r"['\"](/[^'\"]+)['\"]", str(each))
-            return f"{path[1] + ': ' if path else ''}{said}{_advice(said)}"
+            where = f"{path[1]}: " if path else ""
+            return f"{where}{said}{'' if said == SAID[2] else '; make room'}"
     return None
 
 
-def _advice(said: str) -> str:
-    full = said in (DISK[0], DISK[1], DISK[3])
-    return "; make room, then the same command goes on from the last checkpoint" if full else ""
-
-
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and those that it came from."""
+    """An error and those that it was raised from."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen
-        seen = seen.__cause__ or seen.__context__
+        seen = seen.__cause__
 
 
 @contextlib.contextmanager

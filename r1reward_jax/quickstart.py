@@ -43,9 +43,9 @@ from r1reward_jax.train.build import (
     make_evaluation,
     make_log,
 )
+from r1reward_jax.train.folder import Stages, claim_data, run_folder
 from r1reward_jax.train.loop import run_rl, scoring_of
 from r1reward_jax.train.metrics import MetricsLog
-from r1reward_jax.train.run import Stages, claim_data, run_folder
 from r1reward_jax.train.scoring import score
 from r1reward_jax.train.sft import cold_start, run_sft
 from r1reward_jax.types import Judge, Params, PreferenceRecord, Verdict, other
@@ -82,10 +82,8 @@ def _run(config: ConfigDict, log: MetricsLog, controls: bool) -> dict[str, Any]:
     judge = load_judge(config)
     assert judge is not None
     heldout = world["heldout"]
-    measured = [
-        stages.once("measured_judge", lambda: _measure_judge(judge, annotated["heldout"])),
-        stages.once("measured_before", lambda: _measure_before(config, engine, cold, heldout)),
-    ]
+    stages.once("measured_judge", lambda: _measure_judge(judge, annotated["heldout"]))
+    stages.once("measured_before", lambda: _measure_before(config, engine, cold, heldout))
 
     with make_checkpoints(config, "rl") as checkpoints:
         trained = run_rl(
@@ -99,13 +97,12 @@ def _run(config: ConfigDict, log: MetricsLog, controls: bool) -> dict[str, Any]:
             evaluate=make_evaluation(config, engine, heldout),
         )
     after = lambda: _measure_after(config, engine, trained, world, judge)  # noqa: E731
-    measured.append(stages.once("measured_after", after))
+    stages.once("measured_after", after)
     policy.save(f"{workdir}/exported", trained)
     if controls:
         work = lambda: _controls(config, policy, engine, cold, world, annotated, log)  # noqa: E731
-        measured.append(stages.once("controls", work))
-    summary = {name: value for found in measured for name, value in found.items()}
-    summary["seconds"] = round(time.perf_counter() - started, 1)
+        stages.once("controls", work)
+    summary = stages.found() | {"seconds": round(stages.seconds, 1)}
     write_whole(f"{workdir}/summary.json", json.dumps(summary, indent=2))
     _show(summary, workdir)
     return summary

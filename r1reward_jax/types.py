@@ -271,8 +271,9 @@ class Processor(Protocol):
 
     def encode(self, prompt: Prompt) -> EncodedPrompt: ...
 
-    def misfit(self, prompt: Prompt) -> str | None:
-        """Why a prompt is larger than any batch, None if it is not; images are not decoded."""
+    def misfit(self, prompt: Prompt, *, spare: int = 0) -> str | None:
+        """Why a prompt, and so many tokens, is larger than any batch; None if it is not. Images are
+        not decoded."""
         ...
 
     def encode_completion(self, text: str) -> list[int]: ...

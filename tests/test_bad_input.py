@@ -84,7 +84,7 @@ IMAGES = {
 @pytest.mark.parametrize("verb", ["sft", "train", "scalar", "evaluate"])
 @pytest.mark.parametrize("damage", IMAGES)
 def test_images(damage, verb, desk, capsys):
-    if (damage, verb) in [("corrupt", "scalar"), ("corrupt", "evaluate"), ("header", "train")]:
+    if damage in ("truncated", "header") and verb in ("train", "scalar"):
         damage = "empty"  # the verbs share the reader
     name = {"sft": "sft", "evaluate": "heldout"}.get(verb, "rl")
     change, message = IMAGES[damage]
@@ -244,30 +244,39 @@ def test_places_that_cannot_be_written(desk, capsys):
 
 
 FULL = """
-mount -t tmpfs -o size=1200k tmpfs "$1"
+mount -t tmpfs -o size=4500k tmpfs "$1"
 shift
-"$@" || echo "first exit $?"
+"$@"
+echo "first exit $?"
 mount -o remount,size=64m "$DISK"
-"$@" || echo "second exit $?"
+"$@"
+echo "second exit $?"
 cp -r "$DISK/run" "$KEPT"
 """
 
 
 def test_a_full_disk_loses_nothing(desk):
-    """On a small disk of its own: the run ends in one line, and goes on once there is room."""
+    """On a small disk of its own: the run ends in one line, and goes on from its checkpoint once
+    there is room."""
+    apart = ["unshare", "--mount", "--map-root-user"]
+    if subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("no disk of its own can be had here")
     (desk / "disk").mkdir()
-    call = arguments(desk, "sft", "sft.steps=8", "checkpoint.updates=2")
-    call += [f"workdir={desk}/disk/run", "--debug"][:1]
-    command = ["unshare", "--mount", "--map-root-user", "bash", "-c", FULL, "bash", f"{desk}/disk"]
-    command += [sys.executable, "-m", "r1reward_jax.cli.main", *call]
+    call = arguments(desk, "sft", "sft.steps=6", "checkpoint.updates=2", "checkpoint.keep=3")
+    command = [*apart, "bash", "-c", FULL, "bash", f"{desk}/disk", sys.executable, "-m"]
+    command += ["r1reward_jax.cli.main", *call, f"workdir={desk}/disk/run"]
     more = {"DISK": f"{desk}/disk", "KEPT": f"{desk}/kept", "PYTHONPATH": str(ROOT)}
     environment = os.environ | more | {"XLA_FLAGS": ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    problems = [line for line in done.stderr.splitlines() if "Warning" not in line]
+    first, second = done.stdout.split("first exit ")
+    problems = [line for line in done.stderr.splitlines() if line.startswith("r1reward")]
     assert len(problems) == 1 and "No space left on device; make room" in problems[0], done.stderr
-    assert "first exit 2" in done.stdout and "second exit" not in done.stdout
+    assert "goes on from the last checkpoint" in problems[0] and "Traceback" not in done.stderr
+    assert second.startswith("2") and "second exit 0" in second
+    assert " 1/6 " in first and " 1/6 " not in second and " 6/6 " in second  # from a checkpoint
+    rows = (desk / "kept" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert (desk / "kept" / "exported" / "model.safetensors").stat().st_size > 1000
-    assert len((desk / "kept" / "metrics.jsonl").read_text().splitlines()) == 8
 
 
 # --------------------------------------------------------------------- lengths
@@ -286,7 +295,7 @@ def skipped(desk, phase):
     return [json.loads(line) for line in lines]
 
 
-@pytest.mark.parametrize("verb", ["sft", "train", "scalar"])
+@pytest.mark.parametrize("verb", ["sft", "train"])
 def test_long_prompts_are_counted_and_skipped(verb, desk, capsys):
     name = "sft" if verb == "sft" else "rl"
     record = longer(desk, name, 3, "word " * 200)

@@ -10,7 +10,7 @@ from r1reward_jax.cli import configs
 from r1reward_jax.cli.main import main
 from r1reward_jax.data.preferences import write_annotations, write_records
 from r1reward_jax.train import fit
-from r1reward_jax.train.run import run_folder
+from r1reward_jax.train.folder import run_folder
 from tests.train.test_step import one_device
 
 SMALL = [

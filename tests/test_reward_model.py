@@ -164,7 +164,7 @@ def test_wrong_folders(checkpoint, tmp_path):
         RewardModel.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_bytes((tmp_path / checkpoint / "config.json").read_bytes())
     (tmp_path / "preprocessor_config.json").write_text("{")
-    with pytest.raises(InputError, match="tokenizer or image settings"):
+    with pytest.raises(InputError, match="tokenizer.json: not found"):
         RewardModel.from_pretrained(tmp_path)
 
 

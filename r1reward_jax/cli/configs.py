@@ -68,11 +68,13 @@ def load(name: str) -> ConfigDict:
         module = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
-            return module.get_config()
-        except (TypeError, KeyError) as error:  # a field of another type, or in no section
-            raise InputError(f"config {name}: {error}") from None
-        except (SyntaxError, AttributeError, ImportError) as error:
-            raise InputError(f"config {name}: {error}; expected a get_config()") from None
+            config = module.get_config()
+        except Exception as error:
+            kind = type(error).__name__
+            raise InputError(f"config {name}: {kind}: {error}; expected a get_config()") from None
+        if not isinstance(config, ConfigDict):
+            raise InputError(f"config {name}: get_config() gives no ConfigDict")
+        return config
     try:
         module: Any = importlib.import_module(f"r1reward_jax.configs.{name}")
     except ModuleNotFoundError as error:
@@ -96,14 +98,16 @@ def _from_json(name: str) -> ConfigDict:
         return tuple(map(tuples, value)) if isinstance(value, list) else value
 
     try:
-        config = ConfigDict(tuples(json.loads(Path(name).read_text())))
+        body = json.loads(Path(name).read_text())
+        if not isinstance(body, dict):
+            raise TypeError(f"it holds a {type(body).__name__}")
+        config = ConfigDict(tuples(body))
     except (ValueError, TypeError) as error:
         raise InputError(f"config {name}: not a config written by a run ({error})") from None
-    missing = dict(_items(load("default"))).keys() - dict(_items(config)).keys()
+    missing = sorted(dict(_items(load("default"))).keys() - dict(_items(config)).keys())
     if missing:
-        raise InputError(
-            f"config {name}: written by another version, it lacks {', '.join(sorted(missing))}"
-        )
+        shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+        raise InputError(f"config {name}: written by another version, it lacks {shown}")
     return config
 
 
@@ -147,8 +151,8 @@ def check(config: ConfigDict) -> None:
         least = 0 if path in MAY_BE_ZERO or isinstance(value, float) else 1
         if path in CHOICES and value not in CHOICES[path]:
             problems.append(f"{path}={value}: expected one of {', '.join(CHOICES[path])}")
-        elif isinstance(value, tuple) and not value:
-            problems.append(f"{path} is empty")
+        elif isinstance(value, tuple):
+            problems += _tuple_problems(path, value)
         elif isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         elif not math.isfinite(value):
@@ -157,6 +161,19 @@ def check(config: ConfigDict) -> None:
             problems.append(f"{path}={value}: expected at least {least}")
     if problems:
         raise InputError("; ".join(problems))
+
+
+def _tuple_problems(path: str, value: tuple) -> list[str]:
+    """Tuples hold names (world.skills) or numbers that are not negative."""
+    if not value:
+        return [f"{path} is empty"]
+    if path == "world.skills":
+        right = all(isinstance(item, str) for item in value)
+        return [] if right else [f"{path}={value}: expected names"]
+    fractions = path == "teacher.fallback"
+    kinds = (int, float) if fractions else (int,)
+    right = all(type(item) in kinds and item >= (0 if fractions else 1) for item in value)
+    return [] if right else [f"{path}={value}: expected positive numbers"]
 
 
 def require(config: ConfigDict, *paths: str) -> None:
@@ -173,7 +190,7 @@ def _value(path: str, text: str, old: Any) -> Any:
         return text
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = text
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

@@ -4,12 +4,15 @@ import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 from r1reward_jax import __version__
 from r1reward_jax.errors import DivergedError, InputError, disk_problem
+from r1reward_jax.files import cache_folder
 
 VERBS = {
     "quickstart": "the whole path on an embedded world: cold start, RL, evaluation, export",
@@ -26,6 +29,7 @@ VERBS = {
 }
 RUNS = ("quickstart", "sft", "train", "scalar")
 """Verbs that resume."""
+GOES_ON = "; the same command goes on from the last checkpoint"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,35 +60,71 @@ def main(argv: Sequence[str] | None = None) -> int:
             _enable_compilation_cache()
         return args.run(args) or 0
     except Exception as error:
-        code, message = _explained(error)
+        code, message = _explained(error, args)
         if code is None or args.debug:
             raise
         print(f"r1reward {args.verb}: {message}", file=sys.stderr)
         return code
     except KeyboardInterrupt:
-        more = "; the same command goes on from the last checkpoint" if args.verb in RUNS else ""
+        more = GOES_ON if args.verb in RUNS else ""
         print(f"r1reward {args.verb}: interrupted{more}", file=sys.stderr)
         return 130
 
 
-def _explained(error: Exception) -> tuple[int | None, str | None]:
+def _explained(error: Exception, args: argparse.Namespace) -> tuple[int | None, str | None]:
     """Exit code and message of an error that is not one of ours; None for one that is."""
     if isinstance(error, InputError):
         return 2, str(error)
     if isinstance(error, DivergedError):
         return 3, str(error)
     problem = disk_problem(error)
-    return (2, problem) if problem else (None, None)
+    if problem is None:
+        return None, None
+    if not args.debug:  # the threads that still wanted to write need not tell
+        threading.excepthook = sys.unraisablehook = lambda _: None
+    if not problem.startswith(("/", ".")):
+        problem = f"{_workdir(args)}: {problem}"
+    return 2, f"{problem}{GOES_ON if args.verb in RUNS else ''}"
+
+
+def _workdir(args: argparse.Namespace) -> str:
+    """As far as the command line tells."""
+    given = [
+        o.partition("=")[2] for o in getattr(args, "overrides", []) if o.startswith("workdir=")
+    ]
+    return [*given, getattr(args, "workdir", None) or "workdir"][0]
 
 
 def _enable_compilation_cache() -> None:
-    """Compiled programs are kept between runs; JAX_COMPILATION_CACHE_DIR says where."""
+    """Compiled programs are kept between runs."""
     import jax
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "r1reward" / "jax"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_compilation_cache_dir", cache_folder())
+
+
+def _unraisable(problem: Any) -> None:
+    """As Python's own hook, but for the writers of a checkpoint that has failed already: each of
+    them reports that nobody waits for it any more."""
+    if str(problem.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(problem)
+
+
+def command_line() -> None:
+    """The `r1reward` of a terminal. Being asked to end (SIGTERM) is like Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    sys.unraisablehook = _unraisable
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code:
+        os._exit(code)  # what libraries do at exit helps nobody now, and may fail again
+    sys.exit(0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line()

@@ -11,7 +11,8 @@ from r1reward_jax.cli import configs
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.report import reported
 from r1reward_jax.train.build import Policy, load_policy
-from r1reward_jax.train.run import claim_data, file_hash, run_folder
+from r1reward_jax.train.folder import claim_data, run_folder
+from r1reward_jax.train.run import file_hash
 
 T = TypeVar("T")
 

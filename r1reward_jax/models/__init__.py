@@ -22,5 +22,7 @@ def port_of(folder: str) -> ModuleType:
     except (ValueError, AttributeError) as error:
         raise InputError(f"{path}: not a config.json ({error})") from None
     if kind not in MODELS:
-        raise InputError(f"{path}: model_type {kind!r} is not supported; known: {list(MODELS)}")
+        inside = epath.Path(folder) / "exported"
+        hint = f"did you mean {inside}?" if inside.exists() else f"known: {list(MODELS)}"
+        raise InputError(f"{path}: model_type {kind!r} is not supported; {hint}")
     return MODELS[kind]

@@ -10,10 +10,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from r1reward_jax.types import InputError
 
+BROKEN = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)
+"""What the readers of image formats raise."""
+
 
 def image_name(image: Any) -> str:
     """What a message calls an image: its path, or the type of what was given."""
-    return os.fspath(image) if isinstance(image, (str, os.PathLike)) else type(image).__name__
+    if isinstance(image, (str, os.PathLike)):
+        return os.fspath(image)
+    return getattr(image, "filename", "") or type(image).__name__
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -49,8 +54,10 @@ def open_image(image: Any) -> Image.Image:
             image = image.convert("RGBA")
             white = Image.new("RGBA", image.size, "white")
             image = Image.alpha_composite(white, image)
-        return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        image = image.convert("RGB")
+        image.filename = image_name(given)  # for those who find fault with it later
+        return image
+    except BROKEN as error:
         raise _unreadable(given, error) from None
 
 
@@ -66,7 +73,7 @@ def image_size(image: Any) -> tuple[int, int]:
         file = io.BytesIO(image) if isinstance(image, bytes) else epath.Path(image).open("rb")
         with file, Image.open(file) as head:
             return head.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise _unreadable(image, error) from None
 
 

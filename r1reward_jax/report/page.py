@@ -19,6 +19,7 @@ from importlib import resources
 
 from etils import epath
 
+from r1reward_jax.files import write_whole
 from r1reward_jax.report.cards import Cards
 from r1reward_jax.report.choice import Entry, choose, count, read_entries
 from r1reward_jax.report.curves import curves
@@ -64,7 +65,7 @@ def write(runs: Sequence[str], out: str | None = None) -> str:
     text = page(found)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error}); give a file with --out") from None
     return os.fspath(path)

@@ -1,12 +1,15 @@
 """The same metrics for TensorBoard and Weights & Biases."""
 
 import hashlib
+import importlib
 import importlib.util
 import netrc
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
+
+from etils import epath
 
 from r1reward_jax.console import say
 
@@ -35,22 +38,35 @@ class TensorBoard:
 
     def begin(self, phase: str, step: int) -> None:
         """What stands behind `step` from before an interruption is not shown any more."""
-        from tensorboardX import SummaryWriter  # a second of imports
+        # written without a thread of its own: what goes wrong is seen here
+        from tensorboardX.event_file_writer import EventsWriter
 
         self.close()
-        self._writer = SummaryWriter(  # its own name has seconds only
-            f"{self.folder}/{phase}", purge_step=step + 1, filename_suffix=f".{time.time_ns()}"
-        )
+        place = epath.Path(self.folder) / phase
+        place.mkdir(parents=True, exist_ok=True)
+        # the name that it chooses has seconds only
+        self._writer = EventsWriter(f"{place}/events", f".{time.time_ns()}")
+        log = _proto("event").SessionLog
+        self._event(step + 1, session_log=log(status=log.START))
 
     def write(self, phase: str, step: int, values: Mapping[str, float]) -> None:
+        summary = _proto("summary").Summary
+        scalars = [summary.Value(tag=n, simple_value=v) for n, v in values.items()]
+        self._event(step, summary=summary(value=scalars))
+
+    def _event(self, step: int, **content: Any) -> None:
         assert self._writer is not None
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        event = _proto("event").Event(wall_time=time.time(), step=step, **content)
+        self._writer.write_event(event)
         self._writer.flush()
 
     def close(self) -> None:
         if self._writer:
             self._writer.close()
+
+
+def _proto(name: str) -> Any:
+    return importlib.import_module(f"tensorboardX.proto.{name}_pb2")
 
 
 class WeightsAndBiases:
@@ -88,6 +104,30 @@ class WeightsAndBiases:
         self._run.finish()
 
 
+class Careful:
+    """A board without which a run goes on: at its first error it is left, and that is said."""
+
+    def __init__(self, name: str, make: Callable[[], Board]):
+        self._name, self._board = name, None
+        self._try(lambda: setattr(self, "_board", make()))
+
+    def begin(self, phase: str, step: int) -> None:
+        self._try(lambda: self._board and self._board.begin(phase, step))
+
+    def write(self, phase: str, step: int, values: Mapping[str, float]) -> None:
+        self._try(lambda: self._board and self._board.write(phase, step, values))
+
+    def close(self) -> None:
+        self._try(lambda: self._board and self._board.close())
+
+    def _try(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except Exception as error:
+            self._board = None
+            say(f"{self._name}: {error or type(error).__name__}; the run goes on without it")
+
+
 def _has_key() -> bool:
     """Whether `wandb login` was done, or the environment has a key."""
     try:
@@ -106,8 +146,9 @@ def make_boards(workdir: str, project: str, config: Mapping[str, Any], began: st
       config: of the run.
       began: when the run was first started.
     """
-    boards: list[Board] = [TensorBoard(f"{workdir}/tensorboard")]
+    boards: list[Board] = [Careful("tensorboard", lambda: TensorBoard(f"{workdir}/tensorboard"))]
     turned_off = os.environ.get("WANDB_MODE") == "disabled"
     if project and not turned_off and importlib.util.find_spec("wandb"):
-        boards.append(WeightsAndBiases(project, workdir, config, began))
+        make = lambda: WeightsAndBiases(project, workdir, config, began)  # noqa: E731
+        boards.append(Careful("wandb", make))
     return boards

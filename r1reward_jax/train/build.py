@@ -21,6 +21,7 @@ from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.rollout.sampler import SamplerConfig
 from r1reward_jax.train.boards import make_boards
 from r1reward_jax.train.checkpoint import Checkpoints
+from r1reward_jax.train.folder import began_at
 from r1reward_jax.train.forward import StepConfig
 from r1reward_jax.train.mesh import (
     BATCH,
@@ -34,7 +35,6 @@ from r1reward_jax.train.mesh import (
 )
 from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.optimizer import make_optimizer, make_schedule
-from r1reward_jax.train.run import began_at
 from r1reward_jax.train.settings import ModelSettings, write_settings
 from r1reward_jax.types import InputError, Judge, LanguageModel, Params, PreferenceRecord
 

@@ -7,6 +7,7 @@ or cannot be read, is passed over for the one before.
 
 import contextlib
 import gc
+import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from r1reward_jax.console import say
@@ -37,6 +39,7 @@ class Checkpoints:
           keep: newest saves that are kept; the best one by score stays beside them.
         """
         self._folder, self._every = epath.Path(folder).absolute(), every
+        _set_aside_scores(self._folder)
         policy = preservation_policy
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policy.AnyPreservationPolicy(
@@ -51,6 +54,10 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(self._folder, options=options)
         self._empty()
+
+    def newest(self) -> int | None:
+        """The step of the newest checkpoint; None if there is none."""
+        return self._manager.latest_step()
 
     def due(self, step: int) -> bool:
         """Whether a save is due after `step` steps."""
@@ -107,13 +114,8 @@ class Checkpoints:
         return found["state"]
 
     def _set_aside(self, step: int, problem: str, instead: int) -> None:
-        place = self._folder / f"damaged_{step}"
-        say(f"checkpoint {self._folder / str(step)} is damaged ({problem}); now {place.name}")
+        _rename_damaged(self._folder / str(step), problem)
         say(f"going on from checkpoint {instead}")
-        if jax.process_index() == 0:
-            if place.exists():
-                place.rmtree()
-            (self._folder / str(step)).rename(place)
         self._manager.reload()
 
     def _empty(self) -> None:
@@ -127,6 +129,33 @@ class Checkpoints:
         """Wait for saves that are under way."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _rename_damaged(path: epath.Path, problem: str) -> None:
+    """Keep a damaged checkpoint under a name that is not a step's."""
+    place = path.with_name(f"damaged_{path.name}")
+    say(f"checkpoint {path} is damaged ({problem}); now {place.name}")
+    if jax.process_index() == 0:
+        if place.exists():
+            place.rmtree()
+        path.rename(place)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(str(place))
+
+
+def _set_aside_scores(folder: epath.Path) -> None:
+    """Orbax reads all scores at once, before anything can be passed over."""
+    for path in sorted(folder.glob("[0-9]*/metrics/metrics")):
+        if problem := _wrong_score(path):
+            _rename_damaged(path.parent.parent, problem)
+
+
+def _wrong_score(path: epath.Path) -> str | None:
+    try:
+        float(json.loads(path.read_text())["score"])
+    except (ValueError, LookupError, TypeError) as error:
+        return f"its score: {error}"
+    return None
 
 
 @contextlib.contextmanager
@@ -148,16 +177,13 @@ def digest(state: Any) -> dict[str, int]:
     """A number of 32 bits for every array, which changes if any of its bits does; the same on
     every mesh."""
     named = jax.tree_util.tree_flatten_with_path(state)[0]
-    numbers = jax.device_get(_digests([leaf for _, leaf in named]))
+    # one program per shape and dtype, not one for all: there are few
+    numbers = jax.device_get([_digest(leaf) for _, leaf in named])
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in named]
     return {name: int(number) for name, number in zip(names, numbers, strict=True)}
 
 
 @jax.jit
-def _digests(leaves: list[jax.Array]) -> list[jax.Array]:
-    return [_digest(leaf) for leaf in leaves]
-
-
 def _digest(x: jax.Array) -> jax.Array:
     """Every element's bits are mixed with its place (the finaliser of MurmurHash3), then added up
     modulo 2^32, which is exact in any order."""
@@ -186,41 +212,62 @@ def load_params(folder: str, abstract: Params, *, step: int | str = "newest") ->
       InputError: the folder has no such checkpoint, or one of a model with other shapes, or it is
         damaged.
     """
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    path = _choose(folder, step) / "state"
-    stored = _shapes(path)
+    path = _choose(folder, step)
+    try:
+        with _quietly():
+            return _read_params(path, abstract)
+    except InputError:
+        raise
+    except Exception as error:  # what a damaged file raises depends on where it broke
+        problem = str(error).strip().split("\n")[0].split(". See full")[0]
+        raise InputError(
+            f"{path}: the checkpoint is damaged ({problem}); take another one by its number"
+        ) from None
+
+
+def _read_params(path: epath.Path, abstract: Params) -> Params:
+    stored = _shapes(path / "state")
     if "reward_head" in stored:
         shape = stored["reward_head"]["weight"]
         abstract = abstract | {"reward_head": {"weight": jax.ShapeDtypeStruct(shape, "float32")}}
     if stored != jax.tree.map(lambda x: tuple(x.shape), abstract):
-        raise InputError(f"{folder}: the checkpoint is of another model than the one given")
+        raise InputError(f"{path}: the checkpoint is of another model than the one given")
     # only the parameters, and onto one device whatever the mesh that wrote them
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     wanted = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), {"params": abstract}
     )
     with ocp.PyTreeCheckpointer() as reader:
         restored: Any = reader.restore(
-            path,
+            path / "state",
             args=ocp.args.PyTreeRestore(  # pyright: ignore
                 item=wanted,
                 restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
                 partial_restore=True,
             ),
         )
+    now, then = digest(restored), json.loads((path / "digest" / "metadata").read_text())
+    if wrong := [name for name in now if now[name] != then[name]]:
+        raise ValueError(f"{', '.join(wrong[:3])} changed since it was saved")
     return restored["params"]
 
 
 def _choose(folder: str, step: int | str) -> epath.Path:
     """The folder of a checkpoint."""
-    with ocp.CheckpointManager(epath.Path(folder).absolute()) as manager:
-        steps = sorted(manager.all_steps())
-        scores = {n: m["score"] for n in steps if (m := manager.metrics(n))}
-        best = max(scores, key=lambda n: (scores[n], n), default=None)
-        chosen = {"newest": max(steps, default=None), "best": best}.get(str(step), step)
-        if chosen not in steps:
-            known = f"there are {', '.join(map(str, steps))}" if steps else "there is none"
-            raise InputError(f"{folder}: no checkpoint {step}; {known}")
-        return manager.directory / str(chosen)
+    root = epath.Path(folder).absolute()
+    steps = sorted(int(p.name) for p in root.glob("[0-9]*") if p.name.isdigit())
+    metrics = {n: root / str(n) / "metrics" / "metrics" for n in steps}
+    scored = [n for n in steps if metrics[n].exists() and not _wrong_score(metrics[n])]
+    best = max(scored, key=lambda n: (json.loads(metrics[n].read_text())["score"], n), default=None)
+    chosen = {"newest": max(steps, default=None), "best": best}.get(str(step), step)
+    if chosen in steps:
+        return root / str(chosen)
+    inside = [
+        str(p) for p in (*root.glob("checkpoints/*"), *root.glob("*/")) if any(p.glob("[0-9]*"))
+    ]
+    hint = f"there are {', '.join(map(str, steps))}" if steps else "there is none"
+    hint = f"did you mean {' or '.join(inside)}?" if inside and not steps else hint
+    raise InputError(f"{folder}: no checkpoint {step}; {hint}")
 
 
 def _shapes(path: epath.Path) -> Any:

@@ -1,11 +1,11 @@
-"""What of the data can be trained on: looked at before the first update, not in the middle of the
-night."""
+"""What of the data can be trained on, looked at before the first update: lengths, and images by
+their heads. (What is broken behind an image's head ends a run when its turn comes.)"""
 
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 from etils import epath
@@ -16,6 +16,9 @@ from r1reward_jax.prompts import Template, evaluator_prompt
 from r1reward_jax.types import InputError, PreferenceRecord, Processor
 
 T = TypeVar("T")
+SPARE = 64
+"""Tokens by which the two orders of a record differ at most: words that grow together, or do not,
+where its parts meet."""
 
 
 def fitting(
@@ -28,7 +31,7 @@ def fitting(
     threads: int,
 ) -> list[T]:
     """The items that fit. Those that do not are counted, and listed with the reason in
-    `skipped_PHASE.jsonl`; nothing is ever cut.
+    `skipped_PHASE.jsonl`, by which a resumed run knows them; nothing is ever cut.
 
     Args:
       items: records, or what is made of them.
@@ -41,8 +44,33 @@ def fitting(
     Raises:
       InputError: images that cannot be read, or nothing is left.
     """
-    found: list[str | None] = []
-    unreadable: list[str] = []
+    path = epath.Path(workdir) / f"skipped_{phase}.jsonl"
+    if path.exists():  # the folder belongs to this config and these data
+        skipped = [json.loads(line) for line in path.read_text().splitlines()]
+    else:
+        skipped = _look(items, misfit, name, phase, threads)
+        if jax.process_index() == 0:
+            write_whole(path, "".join(json.dumps(row) + "\n" for row in skipped))
+    if len(skipped) == len(items):
+        why = f"; the first of {len(items)}: {skipped[0]['reason']}" if items else ""
+        raise InputError(f"{phase}: no records to train on{why or '; is the file empty?'}")
+    if skipped:
+        kinds = Counter(row["reason"].split(" ", 1)[-1] for row in skipped).most_common(3)
+        shown = "; ".join(f"{count} x {kind}" for kind, count in kinds)
+        say(f"{phase}: {len(skipped)} of {len(items)} records do not fit and are skipped ({shown})")
+        say(f"{phase}: they are listed in {path}")
+    places = {row["place"] for row in skipped}
+    return [item for place, item in enumerate(items) if place not in places]
+
+
+def _look(
+    items: Sequence[T],
+    misfit: Callable[[T], str | None],
+    name: Callable[[T], str],
+    phase: str,
+    threads: int,
+) -> list[dict[str, Any]]:
+    """Place, name and reason of what does not fit."""
 
     def look(item: T) -> str | None | InputError:
         try:
@@ -51,42 +79,16 @@ def fitting(
             return InputError(f"{name(item)}: {error}")
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        for problem in progress(pool.map(look, items), f"{phase}: data", len(items)):
-            if isinstance(problem, InputError):
-                unreadable.append(str(problem))
-            else:
-                found.append(problem)
+        found = list(progress(pool.map(look, items), f"{phase}: data", len(items)))
+    unreadable = [str(problem) for problem in found if isinstance(problem, InputError)]
     if unreadable:
         more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
         raise InputError(f"{'; '.join(unreadable[:5])}{more}")
-    _report(items, found, name, phase, workdir)
-    kept = [item for item, problem in zip(items, found, strict=True) if problem is None]
-    if not kept:
-        why = f"; the first of {len(items)}: {found[0]}" if items else "; is the file empty?"
-        raise InputError(f"{phase}: no records to train on{why}")
-    return kept
-
-
-def _report(
-    items: Sequence[T],
-    found: Sequence[str | None],
-    name: Callable[[T], str],
-    phase: str,
-    workdir: str,
-) -> None:
-    rows = [
+    return [
         {"place": place, "name": name(item), "reason": problem}
         for place, (item, problem) in enumerate(zip(items, found, strict=True))
         if problem is not None
     ]
-    path = epath.Path(workdir) / f"skipped_{phase}.jsonl"
-    if rows and jax.process_index() == 0:
-        write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
-    if rows:
-        kinds = Counter(row["reason"].split(" ", 1)[-1] for row in rows).most_common(3)
-        shown = "; ".join(f"{count} x {kind}" for kind, count in kinds)
-        say(f"{phase}: {len(rows)} of {len(items)} records do not fit and are skipped ({shown})")
-        say(f"{phase}: they are listed in {path}")
 
 
 def fitting_records(
@@ -101,11 +103,11 @@ def fitting_records(
     """`fitting` of records whose prompts must fit in both orders."""
 
     def misfit(record: PreferenceRecord) -> str | None:
-        problems = (
-            processor.misfit(evaluator_prompt(shown, template))
-            for shown in (record, record.swapped())
-        )
-        return next((problem for problem in problems if problem), None)
+        prompt = evaluator_prompt(record, template)
+        if processor.misfit(prompt, spare=SPARE) is None:
+            return None
+        swapped = evaluator_prompt(record.swapped(), template)
+        return processor.misfit(prompt) or processor.misfit(swapped)
 
     name = lambda record: f"record {record.id}"  # noqa: E731
     return fitting(records, misfit, name, phase=phase, workdir=workdir, threads=threads)

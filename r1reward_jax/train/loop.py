@@ -102,7 +102,8 @@ def run_rl(
     evaluate: Callable[[Params], float] | None = None,
 ) -> Params:
     """StableReinforce; continues from the last checkpoint if there is one, to the same end bit for
-    bit: an iteration depends on its state, its number and the seed only.
+    bit: an iteration depends on its state, its number and the seed only. (The guard counts skipped
+    updates anew.)
 
     Args:
       config: a whole config.
@@ -124,9 +125,6 @@ def run_rl(
     c, mesh = config.rl, policy_mesh(config)
     _check(config)
     require_rows(mesh, {"rl.train_batch": c.train_batch})
-    template = TEMPLATES[config.template]
-    where = {"phase": "rl", "workdir": config.workdir, "threads": config.data.threads}
-    records = fitting_records(records, template, policy.processor, **where)
     updates = c.epochs * (c.rollout_batch // c.train_batch)
     optimizer = optimizer_for(config, c.lr, c.iterations * updates)
     state = init_state(policy.params, optimizer, policy.rules, mesh)
@@ -135,6 +133,9 @@ def run_rl(
     log.begin("rl", first)
     if first == c.iterations:
         return state.params
+    template = TEMPLATES[config.template]
+    where = {"phase": "rl", "workdir": config.workdir, "threads": config.data.threads}
+    records = fitting_records(records, template, policy.processor, **where)
     compiled = compile_updates(config, policy.model, optimizer, state)
     _check_parity(config, policy.processor, compiled, state.params, records, engine, mesh)
     guard = Guard(config.optimizer.max_skipped, log, checkpoints)

@@ -153,7 +153,7 @@ def _clock(seconds: float) -> str:
 def _rewind(path: epath.Path, phase: str, step: int) -> None:
     """Leave out a phase's lines behind `step`, and half a line at the end."""
     rows = path.read_text().splitlines(keepends=True) if path.exists() else []
-    kept = [r for r in rows if r.endswith("\n") and not _is_later(json.loads(r), phase, step)]
+    kept = [row for row in rows if row.endswith("\n") and not _is_later(row, phase, step)]
     if len(kept) < len(rows):
         write_whole(path, "".join(kept))
 
@@ -166,5 +166,10 @@ def _append(path: epath.Path, phase: str, step: int, values: Mapping[str, Any]) 
         file.write(json.dumps(row) + "\n")
 
 
-def _is_later(row: Mapping[str, Any], phase: str, step: int) -> bool:
-    return row["phase"] == phase and row["step"] > step
+def _is_later(line: str, phase: str, step: int) -> bool:
+    """Whether a line is about a later step of the phase; what is no line of ours goes, too."""
+    try:
+        row = json.loads(line)
+        return row["phase"] == phase and row["step"] > step
+    except (ValueError, LookupError, TypeError):
+        return True

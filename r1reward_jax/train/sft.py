@@ -44,15 +44,17 @@ def cold_start(
     c, template = config.sft, TEMPLATES[config.template]
     settings = {"steps": c.steps, "batch": c.batch, "lr": c.lr} | changed
     require_rows(policy_mesh(config), {"sft.batch": settings["batch"]})
-    examples = fitting(
-        [cold_start_example(a, template) for a in annotations],
-        lambda example: example_misfit(example, policy.processor, c.max_completion_tokens),
-        lambda example: example.name,
-        phase=phase,
-        workdir=config.workdir,
-        threads=config.data.threads,
-    )
+    examples = [cold_start_example(a, template) for a in annotations]
     with make_checkpoints(config, phase) as checkpoints:
+        if checkpoints.newest() != settings["steps"]:  # else there is nothing left to do
+            examples = fitting(
+                examples,
+                lambda example: example_misfit(example, policy.processor, c.max_completion_tokens),
+                lambda example: example.name,
+                phase=phase,
+                workdir=config.workdir,
+                threads=config.data.threads,
+            )
         return run_sft(
             config,
             policy,

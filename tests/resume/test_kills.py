@@ -24,6 +24,7 @@ SMALL = [
     *("checkpoint.updates=3", "checkpoint.iterations=1"),
 ]
 SECONDS = {  # how long a place lasts, roughly; and how often the run comes there
+    "claim": (0.01, 1),
     "making": (0.3, 1),
     "base_models": (0.3, 2),
     "supervised": (0.05, 18),

@@ -13,11 +13,12 @@ import time
 from r1reward_jax import quickstart
 from r1reward_jax.cli.main import main
 from r1reward_jax.rollout.engine import Engine
-from r1reward_jax.train import fit, loop, scoring
+from r1reward_jax.train import fit, folder, loop, scoring
 from r1reward_jax.train.build import Policy
 from r1reward_jax.train.checkpoint import Checkpoints
 
 PLACES = {
+    "claim": (folder, "_claim"),
     "making": (quickstart, "_make_data"),
     "base_models": (quickstart, "make_checkpoint"),
     "supervised": (fit, "put_batch"),  # cold start and judge, before each update

@@ -91,3 +91,23 @@ def test_weights_and_biases_can_be_turned_off(wandb, tmp_path, monkeypatch):
     assert len(boards(tmp_path, project="")) == 1
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert len(boards(tmp_path)) == 1 and wandb == []
+
+
+def test_a_run_goes_on_without_a_board_that_fails(wandb, tmp_path, monkeypatch, capsys):
+    """No network, a wrong key, another version, a full disk."""
+
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with MetricsLog(str(tmp_path / "run" / "metrics.jsonl"), boards(tmp_path)) as log:
+        log.begin("rl", 0)
+        monkeypatch.setattr(log.boards[0]._board._writer, "write_event", refuse)
+        monkeypatch.setattr(log.boards[1]._board._run, "log", refuse, raising=False)
+        for step in (1, 2):
+            log.write("rl", step, {"reward/total": 0.5})
+    said = capsys.readouterr().out
+    assert said.count("tensorboard: [Errno 28]") == said.count("wandb: [Errno 28]") == 1
+    assert len(log.path.read_text().splitlines()) == 2
+    monkeypatch.setattr(sys.modules["wandb"], "init", refuse)
+    boards(tmp_path)
+    assert "wandb: [Errno 28] No space left on device; the run goes on" in capsys.readouterr().out

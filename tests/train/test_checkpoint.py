@@ -41,6 +41,9 @@ def test_eight_devices_write_and_one_reads(tmp_path):
         load_params(str(tmp_path / "empty"), {})
 
 
+ABSTRACT = {"a": jax.ShapeDtypeStruct((300, 400), jnp.float32)}
+
+
 def state(step, value):
     return TrainState(jnp.int32(step), {"a": jnp.full((300, 400), value)}, {"b": jnp.zeros(3)})
 
@@ -76,21 +79,25 @@ DAMAGES = {
     "empty": lambda folder: os.truncate(largest_file(folder), 0),
     "missing": lambda folder: largest_file(folder).unlink(),
     "no digest": lambda folder: shutil.rmtree(folder / "digest"),
+    "score": lambda folder: (folder / "metrics" / "metrics").write_text(""),
     "digest": lambda folder: (folder / "digest" / "metadata").write_text('{"params/a": 1}'),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_passed_over_and_set_aside(damage, tmp_path, capfd):
-    save(tmp_path, [None] * 3)
+    save(tmp_path, [0.1, 0.2, 0.3])
     DAMAGES[damage](tmp_path / "3")
+    if damage != "score":  # parameters do not depend on it
+        with pytest.raises(InputError, match="3: the checkpoint is damaged"):
+            load_params(str(tmp_path), ABSTRACT)
     found = restore(tmp_path)
     assert int(found.step) == 2 and (found.params["a"] == jnp.float32(2 / 7)).all()
     said = capfd.readouterr()
-    assert "3 is damaged" in said.out and "going on from checkpoint 2" in said.out
-    assert "Traceback" not in said.err
+    assert "3 is damaged" in said.out and "Traceback" not in said.err
+    assert damage == "score" or "going on from checkpoint 2" in said.out
     assert steps(tmp_path) == [2] and (tmp_path / "damaged_3").exists()
-    save(tmp_path, [None] * 3)  # the number is free again
+    save(tmp_path, [0.1] * 3)  # the number is free again
     assert int(restore(tmp_path).step) == 3
 
 
@@ -107,12 +114,11 @@ def test_nothing_is_restored_silently_where_all_are_damaged(tmp_path):
 def test_the_newest_and_the_best_are_kept(tmp_path):
     save(tmp_path, [0.5, 0.9, 0.7, None, 0.8])
     assert steps(tmp_path) == [2, 4, 5]
-    abstract = {"a": jax.ShapeDtypeStruct((300, 400), jnp.float32)}
-    values = {which: load_params(str(tmp_path), abstract, step=which) for which in ("best", 4)}
+    values = {which: load_params(str(tmp_path), ABSTRACT, step=which) for which in ("best", 4)}
     assert float(values["best"]["a"][0, 0]) == pytest.approx(2 / 7)
     assert float(values[4]["a"][0, 0]) == pytest.approx(4 / 7)
     with pytest.raises(InputError, match="no checkpoint 3; there are 2, 4, 5"):
-        load_params(str(tmp_path), abstract, step=3)
+        load_params(str(tmp_path), ABSTRACT, step=3)
     save(tmp_path, [None] * 7)  # known from the disk, not from memory
     assert steps(tmp_path) == [2, 6, 7]
 

@@ -1,18 +1,22 @@
 """A run directory belongs to one configuration and one process."""
 
 import json
+import time
 
 import pytest
 
 from r1reward_jax.cli import configs
+from r1reward_jax.train.folder import Stages, claim_data, run_folder
 from r1reward_jax.train.metrics import MetricsLog
-from r1reward_jax.train.run import Stages, claim_data, run_folder
 from r1reward_jax.types import InputError
 
 
-def claim(folder, config, verb="sft", data_hash="a"):
+def claim(folder, config, verb="sft", data_hash="a", results=True):
+    config.workdir = str(folder)
     with run_folder(str(folder), config.to_dict(), verb=verb):
         claim_data(str(folder), data_hash)
+        if results:
+            MetricsLog(f"{folder}/metrics.jsonl").write("sft", 1, {"loss/total": 1.0})
 
 
 def test_another_run_in_the_same_directory_is_refused(tmp_path, capsys):
@@ -30,6 +34,39 @@ def test_another_run_in_the_same_directory_is_refused(tmp_path, capsys):
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["data_hash"] == "a" and run["config"]["rl"]["lr"] == 0.0003
     assert len(run["resumed"]) == 2 and run["resumed"][0]["versions"]
+
+
+def test_a_run_that_came_to_nothing_may_begin_anew(tmp_path, capsys):
+    config = configs.load("quickstart")
+    claim(tmp_path, config, results=False)
+    (tmp_path / "skipped_sft.jsonl").write_text("of another config")
+    (tmp_path / "run.json.part").write_text("{")
+    configs.override(config, ["rl.lr=0.5"])
+    claim(tmp_path, config, data_hash="b", results=False)
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["config"]["rl"]["lr"] == 0.5 and run["data_hash"] == "b" and run["resumed"] == []
+    assert not (tmp_path / "skipped_sft.jsonl").exists()
+    assert "going on" not in capsys.readouterr().out
+
+
+def test_what_a_kill_left_of_the_first_writes_is_no_obstacle(tmp_path):
+    (tmp_path / "run.json.part").write_text("{")
+    claim(tmp_path, configs.load("quickstart"))
+    assert json.loads((tmp_path / "run.json").read_text())["data_hash"] == "a"
+
+
+def test_a_folder_may_move_and_be_spelled_otherwise(tmp_path, monkeypatch):
+    config = configs.load("quickstart")
+    config.judge.path = f"{tmp_path}/here/judge"
+    claim(tmp_path / "here", config)
+    (tmp_path / "here").rename(tmp_path / "there")
+    monkeypatch.chdir(tmp_path)
+    for spelled in (tmp_path / "there", "there", "there/", f"{tmp_path}/there/"):
+        config.judge.path = f"{str(spelled).rstrip('/')}/judge"
+        claim(spelled, config)
+    config.judge.path = "elsewhere/judge"
+    with pytest.raises(InputError, match="judge.path: ./judge -> elsewhere/judge"):
+        claim("there", config)
 
 
 def test_a_long_list_of_differences_is_cut_and_counted(tmp_path):
@@ -79,9 +116,16 @@ def test_finished_stages_are_not_repeated(tmp_path):
     def fail():
         raise AssertionError
 
-    assert Stages(str(tmp_path)).once("a", lambda: {"x": 1}) == {"x": 1}
-    assert Stages(str(tmp_path)).once("a", fail) == {"x": 1}
-    assert Stages(str(tmp_path)).once("b", dict) == {}
+    first = Stages(str(tmp_path))
+    assert first.once("a", lambda: time.sleep(0.05) or {"x": 1}) == {"x": 1}
+    again = Stages(str(tmp_path))
+    assert again.once("a", fail) == {"x": 1} and again.seconds == first.seconds >= 0.05
+    assert again.once("b", lambda: {"y": 2}) == {"y": 2}
+    assert Stages(str(tmp_path)).found() == {"x": 1, "y": 2}
+    assert Stages(str(tmp_path)).seconds > first.seconds
+    (tmp_path / "stages.json").write_text("{")
+    with pytest.raises(InputError, match="delete it"):
+        Stages(str(tmp_path))
 
 
 def test_a_runs_config_can_be_used_again(tmp_path):

@@ -167,9 +167,9 @@ class Processor:
         ids += [*self._text(text), self._im_end, *self._text("\n"), self._im_start]
         return ids + self._text("assistant\n")
 
-    def misfit(self, prompt: Prompt) -> str | None:
-        """Why a prompt is larger than the largest bucket of its tokens, images or patches; None if
-        it is not. Of images only the head is read.
+    def misfit(self, prompt: Prompt, *, spare: int = 0) -> str | None:
+        """Why a prompt, and `spare` tokens, is larger than the largest bucket of tokens, images or
+        patches; None if it is not. Of images only the head is read.
 
         Raises:
           InputError: an image cannot be read.
@@ -191,7 +191,7 @@ class Processor:
             counts.append(frames * size // self.config.vision.spatial_merge_size**2)
             images += frames
         sizes = {
-            "tokens": len(self._layout(prompt, counts)),
+            "tokens": len(self._layout(prompt, counts)) + spare,
             "images": images,
             "patches": max(patches, default=0),
         }
