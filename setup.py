@@ -63,6 +63,7 @@ setup(
         "numpy",
         "optax",
         "orbax-checkpoint",
+        "packaging",
         "pillow>=11",
         "safetensors",
         "tensorflow-datasets",

@@ -15,6 +15,7 @@ from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.train import loop, scoring
 from r1reward_jax.train.build import Policy, load_judge, make_checkpoints, make_engine, policy_mesh
 from r1reward_jax.train.checkpoint import load_params
+from r1reward_jax.train.checks import check_rl
 from r1reward_jax.train.guard import load_batch
 from r1reward_jax.train.mesh import param_shardings
 from r1reward_jax.train.metrics import MetricsLog
@@ -350,7 +351,7 @@ def test_settings_that_do_not_go_together(wrong, named, tmp_path):
     config = small_config(tmp_path)
     configs.override(config, wrong)
     with pytest.raises(InputError, match=named):
-        loop._check(config)
+        check_rl(config)
 
 
 def test_a_run_that_diverges_stops_and_keeps_what_is_good(loaded, world, tmp_path, monkeypatch):
