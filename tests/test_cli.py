@@ -115,10 +115,15 @@ def test_a_refused_quickstart_leaves_the_old_run_alone(tmp_path, capsys):
     config.workdir = str(tmp_path)
     config.judge.path = f"{tmp_path}/judge"
     with run_folder(str(tmp_path), config.to_dict(), verb="sft"):
-        pass
+        (tmp_path / "stages.json").write_text("{}")
     assert main(["quickstart", "--workdir", str(tmp_path), "--seed", "1"]) == 2
     assert "seed: 0 -> 1" in capsys.readouterr().err
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "config.json", "run.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        ".lock",
+        "config.json",
+        "run.json",
+        "stages.json",
+    ]
 
 
 def test_other_model_types_are_refused(files, tmp_path, capsys):

@@ -177,10 +177,11 @@ def digest(state: Any) -> dict[str, int]:
     """A number of 32 bits for every array, which changes if any of its bits does; the same on
     every mesh."""
     named = jax.tree_util.tree_flatten_with_path(state)[0]
-    # one program per shape and dtype, not one for all: there are few
-    numbers = jax.device_get([_digest(leaf) for _, leaf in named])
+    # one program per shape and dtype, not one for all: there are few; and one after the other, for
+    # many small reductions over devices at a time can wait for each other without end
+    numbers = [int(jax.device_get(_digest(leaf))) for _, leaf in named]
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in named]
-    return {name: int(number) for name, number in zip(names, numbers, strict=True)}
+    return dict(zip(names, numbers, strict=True))
 
 
 @jax.jit
