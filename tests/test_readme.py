@@ -19,6 +19,8 @@ from tests.train.test_step import one_device
 
 ROOT = Path(__file__).parent.parent
 EXECUTED = {
+    "check": "train/test_parity.py",
+    "scalar": "train/test_scalar.py",
     "quickstart": "test_quickstart.py",
     "bench model": "bench/test_bench.py",
     "bench train": "bench/test_bench.py",
@@ -95,18 +97,6 @@ def test_from_a_cold_start_to_a_report(desk, capsys):
     assert list((desk / "runs/rl/tensorboard/rl").glob("events.*"))
     settings = json.loads((desk / "runs/rl/exported/r1reward.json").read_text())
     assert settings["template"] == "brief"
-
-
-def test_the_scalar_baseline(desk):
-    more = [*MORE, "scalar.steps=1", "scalar.batch=8", "scalar.max_response_tokens=16"]
-    assert main([*command("scalar"), *more]) == 0
-    assert main([*command("evaluate", nth=1), *more]) == 0
-    assert "scalar" in json.loads((desk / "runs/scalar_eval/evaluation.json").read_text())
-
-
-def test_check(desk, capsys):
-    assert main([*command("check"), *MORE]) == 0
-    assert "all below the threshold" in capsys.readouterr().out
 
 
 def test_score_and_the_python_example(desk, capsys):

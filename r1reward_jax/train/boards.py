@@ -81,7 +81,7 @@ class WeightsAndBiases:
           config: of the run.
           began: when the run was first started; with the folder, this is what it is known by.
         """
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports] (an option of the user)
 
         mode: Any = None
         if not (_has_key() or os.environ.get("WANDB_MODE")):

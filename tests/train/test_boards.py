@@ -101,10 +101,12 @@ def test_a_run_goes_on_without_a_board_that_fails(wandb, tmp_path, monkeypatch, 
 
     with MetricsLog(str(tmp_path / "run" / "metrics.jsonl"), boards(tmp_path)) as log:
         log.begin("rl", 0)
-        monkeypatch.setattr(log.boards[0]._board._writer, "write_event", refuse)
+        writer = log.boards[0]._board._writer
+        monkeypatch.setattr(writer, "write_event", refuse)
         monkeypatch.setattr(log.boards[1]._board._run, "log", refuse, raising=False)
         for step in (1, 2):
             log.write("rl", step, {"reward/total": 0.5})
+    writer.close()
     said = capsys.readouterr().out
     assert said.count("tensorboard: [Errno 28]") == said.count("wandb: [Errno 28]") == 1
     assert len(log.path.read_text().splitlines()) == 2

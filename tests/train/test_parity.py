@@ -12,6 +12,7 @@ from r1reward_jax.models.qwen2_5_vl import original
 from r1reward_jax.train import loop
 from r1reward_jax.train.parity import require_parity
 from r1reward_jax.types import InputError
+from tests.readme import command
 from tests.train.test_loop import small_config, train
 from tests.train.test_step import one_device
 
@@ -19,7 +20,7 @@ SMALL = ["--config", "quickstart", "rollout.max_new_tokens=8", "rollout.unroll=F
 
 
 def test_check_compares_all_paths(checkpoint, capsys):
-    assert main(["check", "--model", checkpoint, *SMALL]) == 0
+    assert main([*command("check"), "--model", checkpoint, *SMALL]) == 0
     printed = capsys.readouterr().out
     gaps = {line.split()[0]: line.split()[1] for line in printed.splitlines()[1:4]}
     assert list(gaps) == ["prefill", "decode", "original"]

@@ -20,6 +20,7 @@ from r1reward_jax.train.scalar import encode_pair, make_pair_batch
 from r1reward_jax.train.state import init_state
 from r1reward_jax.train.step import jit_step, loss_and_gradients
 from r1reward_jax.types import InputError
+from tests.readme import command
 from tests.test_cli import SMALL
 from tests.train.test_step import STEP, one_device, optimizer
 
@@ -122,9 +123,20 @@ def test_verb_and_evaluator(world, checkpoint, tmp_path, monkeypatch):
     run, judged = str(tmp_path / "scalar"), str(tmp_path / "eval")
     small = [*SMALL, "scalar.steps=2", "scalar.batch=4", "scalar.max_response_tokens=24"]
     base = f"model.path={checkpoint}"
-    assert main(["scalar", *small, f"workdir={run}", base, f"data.train={data}"]) == 0
+    assert main([*command("scalar"), *small, f"workdir={run}", base, f"data.train={data}"]) == 0
     start = f"model.path={run}/exported"
-    assert main(["evaluate", *small, f"workdir={judged}", start, f"data.heldout={data}"]) == 0
+    assert (
+        main(
+            [
+                *command("evaluate", nth=1),
+                *small,
+                f"workdir={judged}",
+                start,
+                f"data.heldout={data}",
+            ]
+        )
+        == 0
+    )
 
     (results,) = json.loads((tmp_path / "eval" / "evaluation.json").read_text()).values()
     assert results["pairs"] == 7 and results["samples"] == 1 and "format_share" not in results

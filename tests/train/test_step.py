@@ -25,7 +25,6 @@ from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
 from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.objectives import NLL, policy_objective
 from r1reward_jax.train.optimizer import make_optimizer, make_schedule
-from r1reward_jax.train.sft import run_sft
 from r1reward_jax.train.state import init_state
 from r1reward_jax.train.step import jit_step, loss_and_gradients, train_step
 from r1reward_jax.types import DivergedError, ImagePart, InputError, Prompt
@@ -354,47 +353,3 @@ def one_device(monkeypatch):
     """Loops take all devices; tests of them take one."""
     device = jax.devices()[:1]
     monkeypatch.setattr(jax, "devices", lambda *a: device)
-
-
-def test_two_steps_then_resume_equals_four(loaded, world, tmp_path, monkeypatch):
-    from r1reward_jax.annotate.simulated import SimulatedTeacher
-    from r1reward_jax.annotate.teacher import annotate
-    from r1reward_jax.prompts import TEMPLATES
-    from r1reward_jax.train.batches import cold_start_example
-    from r1reward_jax.train.checkpoint import Checkpoints
-
-    one_device(monkeypatch)
-    model, params, processor = loaded
-    teacher = SimulatedTeacher(0, (0.0, 0.5, 0.5), 0.1)
-    annotations = annotate(teacher, world[1]["sft"][:20], max_attempts=3)
-    examples = [cold_start_example(a, TEMPLATES["brief"]) for a in annotations]
-
-    def train(name, stop_after=None):
-        with Checkpoints(str(tmp_path / name), every=2, keep=3) as checkpoints:
-            save = checkpoints.save
-
-            def stopping(state):
-                save(state)
-                if int(state.step) == stop_after:
-                    raise KeyboardInterrupt
-
-            monkeypatch.setattr(checkpoints, "save", stopping)
-            return run_sft(
-                small_config(tmp_path),
-                Policy(model, params, processor, qwen2_5_vl.RULES, processor.folder),
-                examples,
-                phase="cold_start",
-                steps=4,
-                batch=8,
-                lr=1e-3,
-                capacity=96,
-                log=MetricsLog(str(tmp_path / name / "metrics.jsonl")),
-                checkpoints=checkpoints,
-            )
-
-    whole = jax.tree.map(np.asarray, train("whole"))
-    with pytest.raises(KeyboardInterrupt):
-        train("parts", stop_after=2)
-    resumed = train("parts")
-    jax.tree.map(np.testing.assert_array_equal, whole, jax.tree.map(np.asarray, resumed))
-    assert not np.array_equal(whole["text"]["embed_tokens"], params["text"]["embed_tokens"])

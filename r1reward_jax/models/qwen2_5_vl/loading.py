@@ -82,7 +82,12 @@ def _inner(sharding: Any, names: str | Sequence[str]) -> Any:
 
 
 def _zeros(shape: tuple[int, ...], dtype: Any, sharding: Any) -> jax.Array:
-    return jax.jit(lambda: jnp.zeros(shape, dtype), out_shardings=sharding)()
+    return _zeros_of(shape, dtype, sharding)()
+
+
+@functools.lru_cache
+def _zeros_of(shape: tuple[int, ...], dtype: Any, sharding: Any) -> Callable:
+    return jax.jit(lambda: jnp.zeros(shape, dtype), out_shardings=sharding)
 
 
 @functools.lru_cache
