@@ -317,16 +317,20 @@ def _controls(
 
 
 def _write_judgements(config: ConfigDict, judge: Judge, greedy, votes) -> None:
-    """judgements.jsonl: the greedy texts with their rewards, and the verdicts of the votes."""
-    texts = [c for j in greedy for c in j.completions]
+    """judgements.jsonl: the greedy texts with their rewards, and the verdicts of the votes. Skipped
+    prompts have no text, and so no rewards."""
+    written = [i for i, j in enumerate(greedy) if j.completions]
+    texts = [greedy[i].completions[0] for i in written]
     answers = _supported(judge, [c.text for c in texts])
-    labels = [j.record.preferred for j in greedy]
-    asked = {i: p for i, p in enumerate(answers) if p is not None}
+    labels = [greedy[i].record.preferred for i in written]
+    asked = {k: p for k, p in enumerate(answers) if p is not None}
     rewards, _ = score(texts, labels, asked, scoring_of(config))
     rows = [
-        evaluate.judgement_row(g) | {"votes": v.verdicts, "rewards": [asdict(r)], "judge": [p]}
-        for g, v, r, p in zip(greedy, votes, rewards, answers, strict=True)
+        evaluate.judgement_row(g) | {"votes": v.verdicts, "rewards": [], "judge": []}
+        for g, v in zip(greedy, votes, strict=True)
     ]
+    for i, reward, answer in zip(written, rewards, answers, strict=True):
+        rows[i] |= {"rewards": [asdict(reward)], "judge": [answer]}
     text = "".join(json.dumps(row) + "\n" for row in rows)
     write_whole(f"{config.workdir}/judgements.jsonl", text)
 

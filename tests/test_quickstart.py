@@ -3,15 +3,20 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
+from r1reward_jax import quickstart
+from r1reward_jax.cli import configs
 from r1reward_jax.cli.main import main
 from r1reward_jax.data.preferences import read_records
+from r1reward_jax.evals.evaluate import Judgement
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
+from r1reward_jax.types import Completion, PreferenceRecord
 from tests.models.reference import original_logits
 from tests.original import greedy_verdicts
 from tests.readme import command
@@ -119,3 +124,18 @@ def test_the_original_generates_our_greedy_verdicts(run):
     rows = [json.loads(x) for x in (folder / "judgements.jsonl").read_text().splitlines()]
     theirs = greedy_verdicts(str(folder / "exported"), rows, max_new_tokens=34)
     assert np.mean([t == r["texts"][0] for t, r in zip(theirs, rows)]) >= 0.95
+
+
+def test_judgements_of_prompts_that_were_skipped(tmp_path):
+    config = configs.load("quickstart")
+    config.workdir = str(tmp_path)
+    record = PreferenceRecord("a", "Which?", ("one", "two"), 1)
+    text = "<think>So 1 fits.</think><answer>1</answer>"
+    right = Judgement(record, (1,), (Completion(text, (1,), "eos"),))
+    greedy = [Judgement(record, (None,), skipped=True), right]
+    judge = SimpleNamespace(score=lambda pairs: [0.25] * len(pairs))
+    quickstart._write_judgements(config, judge, greedy, greedy)
+    skipped, shown = map(json.loads, (tmp_path / "judgements.jsonl").read_text().splitlines())
+    assert skipped["rewards"] == skipped["judge"] == skipped["texts"] == []
+    assert shown["judge"] == [0.25] and shown["rewards"][0]["result"] == 1
+    assert shown["rewards"][0]["consistency"] == 0
