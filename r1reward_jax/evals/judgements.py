@@ -1,7 +1,7 @@
 """What an evaluation writes down, one line per judgement, and reads back: all numbers come from it.
 
-`judgements.jsonl` has two lines per record, in the records' order: as stored, and with the responses
-swapped. Rows are numbered by their position in the benchmark; ids of benchmarks repeat.
+`judgements.jsonl` has two lines per record, in the order of the records: as stored, and with the
+responses swapped. Rows are numbered by their position in the benchmark; ids of benchmarks repeat.
 """
 
 import json
