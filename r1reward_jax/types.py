@@ -96,7 +96,8 @@ class Completion:
 
     text: str
     token_ids: tuple[int, ...]
-    finish_reason: Literal["eos", "length"]
+    finish_reason: Literal["eos", "length", "stopped"]
+    """Its end token, the longest length, or that nobody wanted the rest (`Engine.generate`)."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,9 @@ class RolloutBatch(NamedTuple):
     finished: Bool[Array, "B M"]
     logp: Float[Array, "B M C"]
     """Log-probability of each sampled token under the sampling policy at temperature 1."""
+    answer_gap: Float[Array, "B M _"]
+    """Logit of the first answer token minus that of the second, where each token was chosen; no
+    columns without answer tokens (`SamplerConfig.answers`)."""
 
 
 class TrainBatch(NamedTuple):

@@ -9,12 +9,11 @@ counts and on which rows have ended, never on the clock.
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from r1reward_jax.rollout.programs import Programs
@@ -31,6 +30,11 @@ from r1reward_jax.types import (
     RolloutBatch,
     check,
 )
+
+Clear = Callable[[Mapping[int, Completion]], bool]
+"""Whether those of a prompt's samples that have ended, by their numbers, are enough."""
+LOOK, FOREVER = 8, 2**30
+"""Decode steps between looks at what has ended: where prompts may be stopped, and where not."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Rollout:
 
     @property
     def finish_reasons(self) -> Counter[str]:
-        """Completions by what ended them: "eos" or "length"."""
+        """Completions by what ended them."""
         return Counter(c.finish_reason for row in self.completions for c in row)
 
 
@@ -99,11 +103,12 @@ class Engine:
         prompts: Sequence[Prompt | EncodedPrompt],
         *,
         samples: int,
-        temperature: float,
+        temperature: float | Sequence[float],
         seed: int,
         first_row: int = 0,
         limits: Sequence[int] | None = None,
         on_done: Callable[[int, list[Completion]], None] | None = None,
+        clear: Clear | None = None,
     ) -> Rollout:
         """Complete each prompt `samples` times.
 
@@ -112,20 +117,24 @@ class Engine:
           prompts: any number of them, tokenised or not; rows that have ended are filled with the
             next ones.
           samples: completions per prompt.
-          temperature: 0 for greedy.
+          temperature: 0 for greedy; or one for each sample of a prompt.
           seed: with `first_row` + a prompt's place, fixes its samples.
           first_row: the number of the first prompt.
           limits: longest completion of each prompt; None for `max_new_tokens`.
           on_done: called with a prompt's place and its completions while others are decoded.
+          clear: asked every `LOOK` steps with those of a prompt's completions that have ended, by
+            their numbers, if there are new ones: whether the others are not needed. Those end as
+            "stopped", with what they have so far.
 
         Raises:
           InputError: a prompt does not fit its bucket, a limit is not in 1..max_new_tokens, or a
             setting makes no sense.
         """
-        if not 0 <= temperature < math.inf:
+        warmth = np.broadcast_to(np.float32(temperature), (samples,))
+        if not all(0 <= t < math.inf for t in warmth):
             raise InputError(f"temperature {temperature}: expected 0 (greedy) or more")
-        run = _Run(self, params, prompts, samples, temperature, seed, first_row, limits)
-        return run.rollout(on_done or (lambda place, completions: None))
+        run = _Run(self, params, prompts, warmth, seed, first_row, limits)
+        return run.rollout(on_done or (lambda place, completions: None), clear)
 
     def warm_up(self, params: Params, prompts: Sequence[Prompt], *, samples: int) -> None:
         """Compile what calls need whose refills are as large as one of these prompts, in any mix
@@ -150,7 +159,8 @@ class Engine:
                 for one in new:
                     slots = jitted.insert(slots, one, where[0], *where)
                 # nothing runs in these rows: it returns at once
-                slots = jitted.advance(params, slots, key, jnp.float32(0), rows)
+                slots = jitted.advance(params, slots, key, np.zeros(samples, np.float32), rows, 1)
+                slots = jitted.stop(slots, np.zeros(rows, bool))
                 if fewer:
                     jitted.take(slots, np.arange(fewer, dtype=np.int32))
 
@@ -171,8 +181,7 @@ class _Run:
         engine: Engine,
         params: Params,
         prompts: Sequence[Prompt | EncodedPrompt],
-        samples: int,
-        temperature: float,
+        temperatures: np.ndarray,
         seed: int,
         first_row: int,
         limits: Sequence[int] | None,
@@ -181,6 +190,7 @@ class _Run:
         self.limits = [capacity] * len(prompts) if limits is None else list(limits)
         if len(self.limits) != len(prompts) or not all(1 <= n <= capacity for n in self.limits):
             raise InputError(f"limits: expected one of 1 to {capacity} tokens for each prompt")
+        samples = len(temperatures)
         replace(engine.config, samples=samples)  # refuses what makes no sense
         self.engine, self.samples, self.first_row = engine, samples, first_row
         began = time.perf_counter()
@@ -190,7 +200,7 @@ class _Run:
         self.host = [(began, time.perf_counter())]
         self.width = engine.processor.width(self.encoded) if self.encoded else 0
         self.params, self.jitted = engine.programs.cast(params), None
-        self.key, self.temperature = jax.random.key(seed), jnp.float32(temperature)
+        self.key, self.temperatures = jax.random.key(seed), temperatures
         self.waiting = deque(range(len(prompts)))
         self.rows = min((n for n in engine.sizes if n >= len(prompts)), default=engine.rows)
         self.free = list(range(self.rows))
@@ -202,10 +212,17 @@ class _Run:
             np.zeros(shape[:2], np.int32),
             np.zeros(shape[:2], bool),
             np.zeros(shape, np.float32),
+            np.zeros((*shape[:2], capacity if engine.config.answers else 0), np.float32),
         )
         self.completions: list[list[Completion]] = [[] for _ in prompts]
+        self.ended: dict[int, dict[int, Completion]] = {}
+        """Place of a prompt whose row runs to its samples that have ended, where somebody looks."""
 
-    def rollout(self, on_done: Callable[[int, list[Completion]], None]) -> Rollout:
+    def rollout(
+        self,
+        on_done: Callable[[int, list[Completion]], None],
+        clear: Clear | None,
+    ) -> Rollout:
         """Decode all prompts."""
         slots, ended, steps, room = None, [], 0, 0
         while self.waiting or self.owners:
@@ -215,9 +232,15 @@ class _Run:
             assert slots is not None and self.jitted is not None  # something was filled
             slots = self._shrunk(slots)
             slots = self.jitted.advance(
-                self.params, slots, self.key, self.temperature, self._enough()
+                self.params,
+                slots,
+                self.key,
+                self.temperatures,
+                self._enough(),
+                LOOK if clear else FOREVER,
             )
             self._deliver(ended, on_done)  # while the device decodes
+            slots = self._stopped(slots, clear) if clear else slots
             ended = self._read_out(slots)
             taken = int(slots.step) - steps
             steps, room = steps + taken, room + taken * slots.running.size
@@ -268,6 +291,27 @@ class _Run:
         assert self.jitted is not None
         return self.jitted.take(slots, np.asarray(kept, np.int32))
 
+    def _stopped(self, slots: Slots, clear: Clear) -> Slots:
+        """End the rows whose other samples are not needed."""
+        tokens, lengths, finished = (np.asarray(x) for x in slots.out[:3])
+        rows = np.zeros(len(lengths), bool)
+        for row, place in self.owners.items():
+            known = self.ended.setdefault(place, {})
+            ended = finished[row] | (lengths[row] == self.limits[place])
+            new = [int(k) for k in np.flatnonzero(ended) if int(k) not in known]
+            known |= {
+                k: self._completion(place, tokens[row, k], lengths[row, k], finished[row, k])
+                for k in new
+            }
+            rows[row] = bool(new) and clear(known)
+        assert self.jitted is not None
+        return self.jitted.stop(slots, rows) if rows.any() else slots
+
+    def _completion(self, place: int, tokens: Any, length: Any, finished: Any) -> Completion:
+        ids = tuple(int(i) for i in tokens[: int(length)])
+        whole = "length" if int(length) == self.limits[place] else "stopped"
+        return Completion(self.engine.processor.decode(ids), ids, "eos" if finished else whole)
+
     def _read_out(self, slots: Slots) -> list[int]:
         """Copy rows that have ended to the host and free them; the places of their prompts."""
         busy: np.ndarray = np.any(np.asarray(slots.running), axis=1)
@@ -282,12 +326,11 @@ class _Run:
         self, places: Sequence[int], on_done: Callable[[int, list[Completion]], None]
     ) -> None:
         """Turn the samples of prompts into text."""
-        decode, began = self.engine.processor.decode, time.perf_counter()
+        began = time.perf_counter()
         for place in places:
-            for tokens, length, ended in zip(*(x[place] for x in self.out[:3]), strict=True):
-                ids = tuple(int(i) for i in tokens[: int(length)])
-                reason = "eos" if ended else "length"
-                self.completions[place].append(Completion(decode(ids), ids, reason))
+            known = self.ended.pop(place, {})
+            for k, row in enumerate(zip(*(x[place] for x in self.out[:3]), strict=True)):
+                self.completions[place].append(known.get(k) or self._completion(place, *row))
             on_done(place, self.completions[place])
         if places:
             self.host.append((began, time.perf_counter()))

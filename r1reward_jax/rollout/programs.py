@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
 from r1reward_jax.rollout.sampler import SamplerConfig
-from r1reward_jax.rollout.slots import Slots, advance, empty_slots, insert, prefill, take
+from r1reward_jax.rollout.slots import Slots, advance, empty_slots, insert, prefill, stop, take
 from r1reward_jax.types import LanguageModel, Params, PromptBatch
 
 
@@ -23,6 +23,7 @@ class Jitted(NamedTuple):
     insert: Callable
     advance: Callable
     take: Callable
+    stop: Callable
 
 
 class Programs:
@@ -80,6 +81,7 @@ class Programs:
             settled(functools.partial(insert, config), donate_argnums=0),
             settled(functools.partial(advance, self.model, config), donate_argnums=1),
             settled(take),
+            settled(functools.partial(stop, config), donate_argnums=0),
         )
 
     def cast(self, params: Params) -> Params:

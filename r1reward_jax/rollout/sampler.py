@@ -41,6 +41,8 @@ class SamplerConfig:
     repetition_penalty: float = 1.0
     """Tokens of the prompt or the completion so far: positive logits are divided by it, negative
     ones multiplied (arXiv 1909.05858, section 4.1)."""
+    answers: tuple[int, ...] = ()
+    """Two tokens whose logits are compared wherever a token is chosen; none: nothing is noted."""
 
     def __post_init__(self) -> None:
         wrong = [
@@ -52,6 +54,7 @@ class SamplerConfig:
                 ("top_k", self.top_k >= 0, "0 or more"),
                 ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
                 ("repetition_penalty", 0 < self.repetition_penalty < np.inf, "above 0"),
+                ("answers", len(self.answers) in (0, 2), "two tokens, or none"),
             ]
             if not right
         ]
@@ -79,7 +82,7 @@ def next_tokens(
     seeds: Int[Array, " B"],
     numbers: Int[Array, "B M"],
     places: Int[Array, "B M"],
-    temperature: Float[Array, ""],
+    temperatures: Float[Array, "B M"],
 ) -> Int[Array, "B M"]:
     """One token for every sample.
 
@@ -91,7 +94,7 @@ def next_tokens(
       seeds: one per row.
       numbers: of the samples, among those of their prompt.
       places: tokens that each sample has already.
-      temperature: 0 takes the likeliest token.
+      temperatures: of each sample; 0 takes the likeliest token.
     """
     scores = jnp.where(never_sampled(config, logits.shape[-1]), -jnp.inf, logits)
     if config.repetition_penalty != 1.0:
@@ -99,13 +102,15 @@ def next_tokens(
         scores = jnp.where(seen, jnp.where(scores > 0, scores / p, scores * p), scores)
 
     def drawn() -> Float[Array, "B M V"]:
-        kept = truncated(scores / temperature, top_k=config.top_k, top_p=config.top_p)
+        warmth = temperatures[..., None]
+        heated = scores / jnp.where(warmth > 0, warmth, 1.0)
+        kept = truncated(heated, top_k=config.top_k, top_p=config.top_p)
         keys = _keys(key, seeds, numbers, places)
         noise = jax.vmap(jax.vmap(lambda k: jax.random.gumbel(k, logits.shape[-1:])))
-        return jnp.where(kept, scores, -jnp.inf) + temperature * noise(keys)
+        return jnp.where(kept, scores, -jnp.inf) + warmth * noise(keys)
 
     # Gumbel-max: the argmax of logits with this noise follows their softmax
-    disturbed = jax.lax.cond(temperature > 0, drawn, lambda: scores)
+    disturbed = jax.lax.cond(jnp.any(temperatures > 0), drawn, lambda: scores)
     return jnp.argmax(disturbed, axis=-1).astype(jnp.int32)
 
 

@@ -122,6 +122,7 @@ def _no_output(config: SamplerConfig, rows: int) -> RolloutBatch:
         jnp.zeros(shape[:2], jnp.int32),
         jnp.zeros(shape[:2], bool),
         jnp.zeros(shape, jnp.float32),
+        jnp.zeros((*shape[:2], shape[2] if config.answers else 0), jnp.float32),
     )
 
 
@@ -200,16 +201,31 @@ def take(slots: Slots, rows: Int[Array, " R"]) -> Slots:
     return Slots(step=slots.step, cache=cache, **kept)
 
 
+def stop(config: SamplerConfig, slots: Slots, rows: Bool[Array, " B"]) -> Slots:
+    """End these rows: samples that are being written stay as they are, others never begin.
+
+    Args:
+      config: static settings.
+      slots: before.
+      rows: True for those to end.
+    """
+    return slots._replace(
+        running=slots.running & ~rows[:, None],
+        begun=jnp.where(rows, config.samples, slots.begun),
+    )
+
+
 def advance(
     model: LanguageModel,
     config: SamplerConfig,
     params: Params,
     slots: Slots,
     key: PRNGKeyArray,
-    temperature: Float[Array, ""],
+    temperatures: Float[Array, " K"],
     enough: Int[Array, ""],
+    steps: Int[Array, ""],
 ) -> Slots:
-    """Decode until `enough` rows are idle, or all are.
+    """Decode until `enough` rows are idle, or all are, or for so many steps.
 
     Args:
       model: the policy.
@@ -217,20 +233,22 @@ def advance(
       params: of the policy, in the dtype of the forward pass.
       slots: before.
       key: of the rollout.
-      temperature: 0 for greedy decoding.
+      temperatures: of each sample of a prompt; 0 for greedy decoding.
       enough: idle rows that are worth a refill; B if there is nothing to fill them with.
+      steps: after which somebody wants to look at what has ended.
     """
-    head = model.head(params)
+    head, last = model.head(params), slots.step + steps
 
     def going(slots: Slots) -> Bool[Array, ""]:
         busy = jnp.any(slots.running, axis=1)
-        return jnp.any(busy) & (jnp.sum(~busy) < enough)
+        return jnp.any(busy) & (jnp.sum(~busy) < enough) & (slots.step < last)
 
     def one_token(slots: Slots) -> Slots:
         logits = (slots.hidden @ head).astype(jnp.float32)
         age = _ages(slots)
         seen = slots.prompt_seen[:, None] | slots.seen
-        token = next_tokens(config, logits, seen, key, slots.seeds, slots.numbers, age, temperature)
+        warmth = temperatures[slots.numbers]
+        token = next_tokens(config, logits, seen, key, slots.seeds, slots.numbers, age, warmth)
         token = jnp.where(slots.running, token, config.pad_id)
         ring = slots.step % config.max_new_tokens
         behind = (ring - jnp.arange(config.max_new_tokens)) % config.max_new_tokens
@@ -267,11 +285,16 @@ def _record(
         seen = seen | (running[..., None] & (jnp.arange(seen.shape[2]) == token[..., None]))
     row = jnp.arange(len(token))[:, None]
     number = jnp.where(running, slots.numbers, config.samples)  # of idle lanes: goes nowhere
+    gap = out.answer_gap
+    if config.answers:
+        first, second = (logits[..., answer] for answer in config.answers)
+        gap = gap.at[row, number, age].set(first - second, mode="drop")
     written = RolloutBatch(
         out.tokens.at[row, number, age].set(token, mode="drop"),
         out.lengths.at[row, number].set(age + 1, mode="drop"),
         out.finished.at[row, number].set(ended, mode="drop"),
         out.logp.at[row, number, age].set(logp, mode="drop"),
+        gap,
     )
     running = running & ~ended & (age + 1 < slots.limits[:, None])
     return slots._replace(out=written, running=running, seen=seen)
@@ -315,4 +338,6 @@ def sample(
     # rows of a single token only fill the batch
     places = jnp.where(inputs.lengths > 1, jnp.arange(rows), rows)
     slots = insert(config, slots, new, places, seeds, limits)
-    return advance(model, config, params, slots, key, temperature, jnp.int32(rows)).out
+    temperatures = jnp.broadcast_to(temperature, config.samples)
+    enough, steps = jnp.int32(rows), jnp.int32(config.samples * config.max_new_tokens)
+    return advance(model, config, params, slots, key, temperatures, enough, steps).out

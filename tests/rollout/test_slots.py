@@ -55,6 +55,73 @@ def test_lanes_go_on_with_the_next_sample(loaded, many, lanes):
     assert len({len(c.token_ids) for row in whole.completions for c in row}) > 1
 
 
+def test_greedy_and_sampled_completions_share_a_prefill(loaded, many):
+    """Each sample has its own temperature, and is what it is at that temperature alone."""
+    prompts, _ = many
+    engine = make_engine(loaded, rows=6)
+    settings = {"samples": 3, "seed": 2}
+    mixed = engine.generate(loaded[1], prompts[:6], temperature=[0.0, 1.0, 0.5], **settings)
+    for place, warmth in enumerate([0.0, 1.0, 0.5]):
+        alone = engine.generate(loaded[1], prompts[:6], temperature=warmth, **settings)
+        assert [c[place] for c in alone.completions] == [c[place] for c in mixed.completions]
+    assert mixed.completions[0][0] != mixed.completions[0][1]
+    with pytest.raises(InputError, match="temperature"):
+        engine.generate(loaded[1], prompts[:1], temperature=[0.0, 1.0, -1.0], **settings)
+
+
+def test_answer_gap_is_that_of_the_training_forward_pass(loaded, many):
+    """Also where rows are filled anew; a penalty or a temperature leaves it as it is."""
+    prompts, limits = many
+    model, params, processor = loaded
+    changed = {"answers": (5, 9), "repetition_penalty": 1.3}
+    engine = make_engine(loaded, rows=3, refill=1, **changed)
+    settings = {"samples": 2, "temperature": 0.7, "seed": 5, "limits": limits}
+    found = engine.generate(params, prompts, **settings)
+    forward = jax.jit(lambda p, b: model.hidden(p, b) @ model.head(p))
+    for place in (1, 8):
+        encoded, (_, completion) = found.prompts[place], found.completions[place]
+        batch = processor.collate([encoded], [completion.token_ids], completion_capacity=NEW)
+        logits = np.asarray(forward(params, batch))[0]
+        start = len(encoded.token_ids) - 1
+        expected = (logits[:, 5] - logits[:, 9])[start : start + len(completion.token_ids)]
+        gap = found.batch.answer_gap[place, 1, : len(expected)]
+        np.testing.assert_allclose(gap, expected, atol=1e-4)
+        assert len(expected) > 1 and np.ptp(expected) > 0.1
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 0])
+def test_samples_that_nobody_needs_are_not_written(loaded, many, lanes):
+    """Those that are written are what they are without a rule; the others end as "stopped"."""
+    prompts, _ = many
+    changed = {"lanes": lanes, "eos_ids": tuple(range(100, 140))}
+    engine = make_engine(loaded, rows=4, refill=2, **changed)
+    settings = {"samples": 6, "temperature": 1.0, "seed": 2}
+    whole = engine.generate(loaded[1], prompts[:6], **settings)
+    asked, done = [], {}
+
+    def clear(ended):
+        asked.append(len(ended))
+        return len(ended) >= 3
+
+    parts = engine.generate(
+        loaded[1], prompts[:6], clear=clear, on_done=done.__setitem__, **settings
+    )
+    assert asked and max(asked) >= 3 and done == dict(enumerate(parts.completions))
+    for mine, theirs in zip(parts.completions, whole.completions, strict=True):
+        kept = [a == b for a, b in zip(mine, theirs, strict=True)]
+        assert sum(kept) >= 3
+        for same, completion, other in zip(kept, mine, theirs, strict=True):
+            size = len(completion.token_ids)
+            assert same or completion.finish_reason == "stopped"
+            assert completion.token_ids == other.token_ids[:size]
+    if lanes == 1:  # one after the other: the last ones were never begun
+        assert parts.finish_reasons["stopped"] > 6
+        assert parts.batch.lengths.sum() < 0.85 * whole.batch.lengths.sum()
+        assert any(c.token_ids == () for row in parts.completions for c in row)
+    never = engine.generate(loaded[1], prompts[:6], clear=lambda ended: False, **settings)
+    assert never.completions == whole.completions
+
+
 def test_the_last_rows_move_together(loaded, many):
     """Same completions, same steps, on fewer rows towards the end; few prompts begin with few."""
     prompts, limits = many
@@ -150,7 +217,7 @@ def test_refill_and_decoding_copy_no_cache(loaded, unroll):
     donated = sum(x.nbytes for x in jax.tree.leaves(slots))
     programs = [
         jitted.insert.lower(slots, new, one, one, one),
-        jitted.advance.lower(params, slots, jax.random.key(0), jnp.float32(1.0), jnp.int32(1)),
+        jitted.advance.lower(params, slots, jax.random.key(0), np.ones(1, np.float32), 1, 9),
     ]
     layer = sum(x.nbytes for x in slots.cache) / 3  # of which a program may look at one at a time
     for program in programs:
