@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
 
     c.data = ConfigDict()
     c.data.train = ""  # jsonl of annotations (sft) or records (rl)
-    c.data.heldout = ""  # jsonl of records to evaluate on
+    c.data.heldout = ""  # jsonl of records to evaluate on while a model is trained
     c.data.video_fps = 2.0  # frames per second to look at; the rate of a folder of frames
     c.data.video_frames = 16  # at most; longer videos are sampled more thinly
     c.data.threads = 8  # reader threads that decode images and tokenise
@@ -137,9 +137,16 @@ def get_config() -> ConfigDict:
     c.judge.mesh.tensor = 1  # as in mesh
 
     c.eval = ConfigDict()
-    c.eval.samples = 5  # votes per judgement
+    c.eval.benchmark = ""  # a name in evals.benchmarks.BENCHMARKS, or a file of records
+    c.eval.data = ""  # folder of the benchmark's files; empty: that of the file
+    c.eval.samples = 5  # votes per judgement, beside the greedy one
     c.eval.temperature = 1.0  # of the votes
-    c.eval.records = 128  # of data.heldout judged with every save of rl, if there are any; 0: none
+    c.eval.stop = (
+        "none"  # end votes whose outcome is clear: none, exact or posterior (evals.voting)
+    )
+    c.eval.prompt_from = ""  # file with the model's own prompt (evals.prompt_file); empty: template
+    c.eval.response_format = "answer"  # where its verdict stands (responses.response_format)
+    c.eval.records = 128  # of data.heldout judged with every save of sft and rl; 0: none
 
     c.checkpoint = ConfigDict()
     c.checkpoint.updates = 50  # of sft and scalar between saves; 0: only at the end

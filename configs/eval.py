@@ -1,9 +1,13 @@
-"""Evaluation of a checkpoint in both answer orders, greedy and by votes.
+"""Evaluation of a model in both answer orders, greedy and by votes that share its prefill.
 
-Command:  r1reward evaluate model.path=runs/rl/exported data.heldout=bench.jsonl workdir=runs/eval
-Chips:    one with room for the model
+Command:  r1reward evaluate --model R1-Reward --benchmark vl_rewardbench --data VL-RewardBench
+Chips:    one with room for the model in bfloat16 (7B: 16 GB) and rows x 16 completions
 Time:     depends on the model; not yet measured
-Score:    see rl_7b
+Score:    R1-Reward (paper): VL-RewardBench 71.92, with 15 votes 76.46; Multimodal RewardBench 82.2,
+          83.3; MM-RLHF-RewardBench 80.59 (Acc+ 54.35), 86.47 (67.39)
+
+How the model is asked (template, max_pixels, max_new_tokens, video_rule) comes from the
+r1reward.json of its folder, if it has one; the command line overrides it.
 """
 
 from ml_collections import ConfigDict
@@ -13,4 +17,9 @@ from r1reward_jax.configs import default
 def get_config() -> ConfigDict:
     c = default.get_config()
     c.eval.samples = 15
+    c.model.param_dtype = "bfloat16"
+    c.data.video_frames = 32  # of MM-RLHF-RewardBench
+    c.buckets.tokens = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+    c.buckets.images = (1, 2, 4, 8, 16)
+    c.buckets.patches = (64, 256, 1024, 2560)
     return c

@@ -33,9 +33,9 @@ def progress(
 
 
 @contextlib.contextmanager
-def counter(what: str, total: int) -> Iterator[Callable[..., Any]]:
+def counter(what: str, total: int, first: int = 0) -> Iterator[Callable[..., Any]]:
     """The same bar for work that reports what is done: each call of what it gives is one more."""
-    with tqdm(desc=what, total=total, disable=_quiet(), leave=False) as bar:
+    with tqdm(desc=what, total=total, initial=first, disable=_quiet(), leave=False) as bar:
         yield lambda *_: bar.update()
 
 

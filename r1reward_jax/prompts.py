@@ -8,6 +8,7 @@ checkpoint was asked in the `message` field of its data is not repeated word for
 import re
 from dataclasses import dataclass
 
+from r1reward_jax.responses import ANSWER, ResponseFormat
 from r1reward_jax.types import ImagePart, PreferenceRecord, Prompt, Verdict
 
 SYSTEM = "You are a helpful assistant."
@@ -18,11 +19,16 @@ class Template:
     """The two questions that are put to models: which response, and does the analysis fit."""
 
     evaluator: str
+    """With {question}, {first} and {second}; images stand before it, or where it has {images}."""
     judge: str
     supports: str
     contradicts: str
     judge_lines: int = 0
     """Last lines of an analysis that the judge sees (the release: 3); 0 for all."""
+    system: str = SYSTEM
+    """Of the evaluator's prompt."""
+    response: ResponseFormat = ANSWER
+    """Where the evaluator's verdict stands."""
 
 
 TEMPLATES = {
@@ -69,7 +75,6 @@ Response {verdict} is better.
 
 _BODY = r"(?:(?!</?think>|</?answer>).)*"
 _FORMAT = re.compile(rf"<think>({_BODY})</think><answer>({_BODY})</answer>", re.DOTALL)
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _HEADER = r"\s*(?:\n#+ *)?"
 """Before a section's name: white space and, in published prompts, a markdown header's marks."""
 _SECTIONS = re.compile(
@@ -86,9 +91,17 @@ _SECTIONS = re.compile(
 def evaluator_prompt(record: PreferenceRecord, template: Template) -> Prompt:
     """The question to the policy: images, video, then question and responses in stored order."""
     first, second = record.responses
-    text = template.evaluator.format(question=record.question, first=first, second=second)
     seen = [ImagePart(image) for image in record.images]
-    return Prompt(SYSTEM, (*seen, *([record.video] if record.video else []), text))
+    seen += [record.video] if record.video else []
+    before, marked, after = template.evaluator.partition("{images}")
+    if not marked:
+        before, after = "", before
+    texts = [
+        part.format(question=record.question, first=first, second=second)
+        for part in (before, after)
+    ]
+    content = [texts[0], *seen, texts[1]]
+    return Prompt(template.system, tuple(part for part in content if part != ""))
 
 
 def response_prompt(record: PreferenceRecord) -> Prompt:
@@ -122,17 +135,10 @@ def well_formed(text: str) -> bool:
     return _FORMAT.fullmatch(text) is not None
 
 
-def parse_verdict(text: str) -> Verdict | None:
-    """The verdict of a completion, or None.
-
-    Strict: there is exactly one answer block and it holds exactly 1 or 2 (white space around it is
-    allowed). "1 or 2", "10" and "Response 1" are not verdicts.
-    """
-    answers = _ANSWER.findall(text)
-    if len(answers) != 1 or text.count("<answer>") != 1:
-        return None
-    found: dict[str, Verdict] = {"1": 1, "2": 2}
-    return found.get(answers[0].strip())
+def parse_verdict(text: str, form: ResponseFormat = ANSWER) -> Verdict | None:
+    """The verdict of a completion, or None; strict, see `ResponseFormat.find`."""
+    found = form.find(text)
+    return None if found is None else (1 if found[0] == 1 else 2)
 
 
 def parse_analysis(text: str) -> str:
@@ -145,7 +151,23 @@ def split_message(text: str) -> tuple[str, str, str] | None:
     """(question, first response, second response) of an evaluator prompt with the sections
     [Question], [Response 1] and [Response 2], as in the public R1-Reward-RL set; None if a section
     is missing or stands there more than once."""
+    spans = message_spans(text)
+    if spans is None:
+        return None
+    question, first, second = (text[start:end] for start, end in spans)
+    return question, first, second
+
+
+def message_spans(text: str) -> list[tuple[int, int]] | None:
+    """Where the three sections of `split_message` begin and end, without the space around them."""
     if any(text.count(f"[{name}]:") != 1 for name in ("Question", "Response 1", "Response 2")):
         return None
     match = _SECTIONS.search(text)
-    return match and (match["question"].strip(), match["first"].strip(), match["second"].strip())
+    if match is None:
+        return None
+    spans = []
+    for name in ("question", "first", "second"):
+        inside = match[name]
+        start = match.start(name) + len(inside) - len(inside.lstrip())
+        spans.append((start, start + len(inside.strip())))
+    return spans

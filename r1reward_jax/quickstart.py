@@ -20,6 +20,7 @@ from r1reward_jax.console import say
 from r1reward_jax.data import synthetic
 from r1reward_jax.data.preferences import Annotation, write_annotations, write_records
 from r1reward_jax.evals import evaluate
+from r1reward_jax.evals.evaluate import Judgement
 from r1reward_jax.evals.text_only import text_only_accuracy
 from r1reward_jax.files import write_whole
 from r1reward_jax.models.qwen2_5_vl.tiny import make_checkpoint
@@ -215,23 +216,24 @@ def truly_consistent(text: str) -> bool:
     return verdict is not None and synthetic.supports(parse_analysis(text)) == verdict
 
 
-def _judged(config: ConfigDict, engine: Engine, params: Params, records, samples: int):
-    """Judgements in both orders: greedy for samples = 0, else at the evaluation temperature."""
-    return evaluate.judge(
+def _judged(config: ConfigDict, engine: Engine, params: Params, records, votes: int):
+    """Judgements in both orders: with the greedy text and so many samples at the evaluation
+    temperature, with the first alone, with the others alone."""
+    found = evaluate.judge(
         engine,
         params,
         records,
         TEMPLATES[config.template],
-        samples=max(samples, 1),
-        temperature=config.eval.temperature if samples else 0.0,
+        temperatures=(0.0, *[config.eval.temperature] * votes),
         seed=config.seed + 1,
     )
+    return found, [j.only(slice(1)) for j in found], [j.only(slice(1, None)) for j in found]
 
 
 def _best_accuracy(config: ConfigDict, engine: Engine, params: Params, records):
     """The better of greedy and the mean of single samples; and the judgements of the samples."""
-    greedy = evaluate.accuracy(_judged(config, engine, params, records, 0))
-    sampled = _judged(config, engine, params, records, 1)
+    _, judged, sampled = _judged(config, engine, params, records, 1)
+    greedy = evaluate.accuracy(judged)
     return max(greedy, evaluate.accuracy(sampled)), greedy, sampled
 
 
@@ -256,10 +258,9 @@ def _measure_after(
     judge: Judge,
 ) -> dict[str, Any]:
     heldout = world["heldout"]
-    greedy = _judged(config, engine, params, heldout, 0)
-    votes = _judged(config, engine, params, heldout, config.eval.samples)
-    blank = _judged(config, engine, params, evaluate.without_images(heldout), 0)
-    _write_judgements(config, judge, greedy, votes)
+    judged, greedy, votes = _judged(config, engine, params, heldout, config.eval.samples)
+    _, blank, _ = _judged(config, engine, params, evaluate.without_images(heldout), 0)
+    _write_judgements(config, judge, judged)
     described = evaluate.describe(greedy)
     texts = [c.text for j in votes for c in j.completions]
     agreed = sum(p is not None and p >= 0.5 for p in _supported(judge, texts))
@@ -316,18 +317,17 @@ def _controls(
     }
 
 
-def _write_judgements(config: ConfigDict, judge: Judge, greedy, votes) -> None:
-    """judgements.jsonl: the greedy texts with their rewards, and the verdicts of the votes. Skipped
-    prompts have no text, and so no rewards."""
-    written = [i for i, j in enumerate(greedy) if j.completions]
-    texts = [greedy[i].completions[0] for i in written]
+def _write_judgements(config: ConfigDict, judge: Judge, judged: Sequence[Judgement]) -> None:
+    """judgements.jsonl, the greedy texts with their rewards. Skipped prompts have no text, and so
+    no rewards."""
+    written = [i for i, j in enumerate(judged) if j.completions]
+    texts = [judged[i].completions[0] for i in written]
     answers = _supported(judge, [c.text for c in texts])
-    labels = [greedy[i].record.preferred for i in written]
+    labels = [judged[i].record.preferred for i in written]
     asked = {k: p for k, p in enumerate(answers) if p is not None}
     rewards, _ = score(texts, labels, asked, scoring_of(config))
     rows = [
-        evaluate.judgement_row(g) | {"votes": v.verdicts, "rewards": [], "judge": []}
-        for g, v in zip(greedy, votes, strict=True)
+        evaluate.judgement_row(j, i) | {"rewards": [], "judge": []} for i, j in enumerate(judged)
     ]
     for i, reward, answer in zip(written, rewards, answers, strict=True):
         rows[i] |= {"rewards": [asdict(reward)], "judge": [answer]}

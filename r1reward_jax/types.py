@@ -98,6 +98,8 @@ class Completion:
     token_ids: tuple[int, ...]
     finish_reason: Literal["eos", "length", "stopped"]
     """Its end token, the longest length, or that nobody wanted the rest (`Engine.generate`)."""
+    answer_gaps: Any = field(default=None, compare=False, repr=False)
+    """Of each token (`RolloutBatch.answer_gap`), a host array; None where they were not noted."""
 
 
 @dataclass(frozen=True)

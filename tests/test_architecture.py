@@ -18,7 +18,7 @@ LAYERS = [
     {"rollout", "judge"},
     {"rl", "models", "data"},
     {"prompts"},
-    {"types", "testing"},
+    {"types", "testing", "responses"},
     {"console", "errors", "files"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -131,10 +131,10 @@ def test_judgements_of_prompts_that_were_skipped(tmp_path):
     config.workdir = str(tmp_path)
     record = PreferenceRecord("a", "Which?", ("one", "two"), 1)
     text = "<think>So 1 fits.</think><answer>1</answer>"
-    right = Judgement(record, (1,), (Completion(text, (1,), "eos"),))
-    greedy = [Judgement(record, (None,), skipped=True), right]
+    right = Judgement(record, (1,), (Completion(text, (1,), "eos"),), probabilities=(0.9,))
+    judged = [Judgement(record, (None,), skipped=True, probabilities=(None,)), right]
     judge = SimpleNamespace(score=lambda pairs: [0.25] * len(pairs))
-    quickstart._write_judgements(config, judge, greedy, greedy)
+    quickstart._write_judgements(config, judge, judged)
     skipped, shown = map(json.loads, (tmp_path / "judgements.jsonl").read_text().splitlines())
     assert skipped["rewards"] == skipped["judge"] == skipped["texts"] == []
     assert shown["judge"] == [0.25] and shown["rewards"][0]["result"] == 1

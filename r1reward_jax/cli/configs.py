@@ -22,6 +22,7 @@ CHOICES = {
     "model.param_dtype": DTYPES,
     "model.compute_dtype": DTYPES,
     "model.video_rule": ("max", "side"),
+    "eval.stop": ("none", "exact", "posterior"),
 }
 MAY_BE_ZERO = (
     *("seed", "profile_step", "data.threads", "checkpoint.updates", "step.micro_tokens"),

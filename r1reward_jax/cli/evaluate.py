@@ -1,67 +1,191 @@
-"""`r1reward evaluate`: a reasoning reward model greedily and by votes, or a scalar one."""
+"""`r1reward evaluate`: a reward model on a benchmark, in both answer orders."""
 
+import hashlib
 import json
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
+import jax
+import numpy as np
 from etils import epath
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from r1reward_jax.cli import configs
-from r1reward_jax.cli.run import started
+from r1reward_jax.cli.run import frames
 from r1reward_jax.console import say
-from r1reward_jax.data.preferences import read_records
 from r1reward_jax.evals import evaluate, scalar
-from r1reward_jax.evals.evaluate import Judgement
+from r1reward_jax.evals.benchmarks import BENCHMARKS, Benchmark, read_benchmark
+from r1reward_jax.evals.calibration import calibration
+from r1reward_jax.evals.evaluate import Judgement, judgement_row, record_row
+from r1reward_jax.evals.judgements import Journal, read_judged
+from r1reward_jax.evals.metrics import summarize
+from r1reward_jax.evals.prompt_file import with_prompt_from
+from r1reward_jax.evals.table import table
+from r1reward_jax.evals.voting import RULES
 from r1reward_jax.files import write_whole
 from r1reward_jax.models.reward_head import has_head
-from r1reward_jax.prompts import TEMPLATES
-from r1reward_jax.train.build import Policy, make_engine, make_scalar_model
+from r1reward_jax.prompts import TEMPLATES, Template
+from r1reward_jax.report import reported
+from r1reward_jax.responses import response_format
+from r1reward_jax.train.build import load_policy, make_engine, make_scalar_model
+from r1reward_jax.train.folder import claim_data, run_folder
+from r1reward_jax.train.settings import ModelSettings
 from r1reward_jax.types import PreferenceRecord
+
+FLAGS = {
+    "model": ("model.path", "FOLDER", "Hugging Face folder of the model"),
+    "benchmark": (
+        "eval.benchmark",
+        "NAME|FILE",
+        f"{', '.join(BENCHMARKS)}, or a .json, .jsonl or .parquet file of records",
+    ),
+    "data": ("eval.data", "DIR", "where the benchmark's files are (default: that of the FILE)"),
+    "prompt_from": (
+        "eval.prompt_from",
+        "FILE",
+        "a text with {question}, {first} and {second}, or a .jsonl (:ROW) of the R1-Reward-RL set",
+    ),
+    "response_format": (
+        "eval.response_format",
+        "NAME|REGEX",
+        "answer, boxed, brackets, judgment, or an expression with the group ([12]) or ([AB])",
+    ),
+}
+"""Options that are short for a field of the config."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
+    for name, (path, metavar, text) in FLAGS.items():
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, metavar=metavar, help=f"{text}; same as {path}=…")
     configs.add_arguments(parser, default="eval")
 
 
 def run(args: Namespace) -> None:
-    with started(args, "heldout", read_records) as (config, records, policy):
-        _evaluate(config, records, policy)
+    config = _config(args)
+    configs.require(config, "model.path", "eval.benchmark")
+    form = response_format(config.eval.response_format)
+    template = replace(TEMPLATES[config.template], response=form)
+    if config.eval.prompt_from:
+        template = with_prompt_from(template, config.eval.prompt_from)
+    # mistakes about files are told before a large model is loaded
+    benchmark, records, notes = read_benchmark(
+        config.eval.benchmark, config.eval.data, frames(config)
+    )
+    evaluate.require_labels(records)
+    for note in notes:
+        say(note)
+    with run_folder(config.workdir, config.to_dict(), verb=args.verb), reported(config.workdir):
+        claim_data(config.workdir, _hash(records))
+        _judge(config, template, records)
+        if jax.process_index() == 0:
+            _sum_up(config, benchmark, notes)
 
 
-def _evaluate(config: ConfigDict, records: Sequence[PreferenceRecord], policy: Policy) -> None:
-    judged = _scalar if has_head(policy.path) else _reasoning
-    results, folder = {}, epath.Path(config.workdir)
-    for name, judgements in judged(config, policy, records).items():
-        samples = len(judgements[0].verdicts)
-        results[name] = evaluate.describe(judgements) | {"pairs": len(records), "samples": samples}
-        lines = [json.dumps(evaluate.judgement_row(j)) for j in judgements]
-        write_whole(folder / f"judgements_{name}.jsonl", "\n".join(lines) + "\n")
-    write_whole(folder / "evaluation.json", json.dumps(results, indent=2))
-    for key in next(iter(results.values())):
-        say(f"{key:>24}" + "".join(f"  {n} {found[key]:8.4g}" for n, found in results.items()))
+def _config(args: Namespace) -> ConfigDict:
+    """The config, with what the model's folder says about how it is asked; the command line has the
+    last word."""
+    flags = [f"{FLAGS[f][0]}={value}" for f in FLAGS if (value := getattr(args, f)) is not None]
+    args.overrides = [*flags, *args.overrides]
+    given = configs.config_from(args)
+    known = _of_model(given.model.path)
+    args.overrides = [*known, *args.overrides]
+    config = configs.config_from(args)
+    config.workdir = config.workdir or _folder(config)
+    return config
 
 
-def _scalar(
-    config: ConfigDict, policy: Policy, records: Sequence[PreferenceRecord]
-) -> dict[str, list[Judgement]]:
-    return {"scalar": scalar.judge(make_scalar_model(config, policy), records)}
+def _of_model(path: str) -> list[str]:
+    """Overrides for a model's folder and this machine: bfloat16 is slow on CPUs."""
+    known = []
+    if jax.default_backend() == "cpu":
+        known = ["model.param_dtype=float32", "model.compute_dtype=float32"]
+    if path and (settings := ModelSettings.load(path)):
+        known += [
+            f"template={settings.template}",
+            f"model.max_pixels={settings.max_pixels}",
+            f"model.video_rule={settings.video_rule}",
+            f"rollout.max_new_tokens={settings.max_new_tokens}",
+        ]
+    return known
 
 
-def _reasoning(
-    config: ConfigDict, policy: Policy, records: Sequence[PreferenceRecord]
-) -> dict[str, list[Judgement]]:
-    engine = make_engine(config, policy)
-    kinds = {"greedy": (1, 0.0), "votes": (config.eval.samples, config.eval.temperature)}
-    return {
-        name: evaluate.judge(
-            engine,
-            policy.params,
-            records,
-            TEMPLATES[config.template],
-            samples=samples,
-            temperature=temperature,
-            seed=config.seed,
-        )
-        for name, (samples, temperature) in kinds.items()
-    }
+def _folder(config: ConfigDict) -> str:
+    """runs/evaluate/MODEL-BENCHMARK; an export is called after its run."""
+    parts = [p for p in epath.Path(config.model.path).parts if p not in ("exported", "/", ".")]
+    return f"runs/evaluate/{(parts or ['model'])[-1]}-{epath.Path(config.eval.benchmark).stem}"
+
+
+def _hash(records: Sequence[PreferenceRecord]) -> str:
+    """sha256 of what is asked and what is right; images count by their names."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(json.dumps(record_row(record)).encode())
+    return digest.hexdigest()
+
+
+def _judge(config: ConfigDict, template: Template, records: Sequence[PreferenceRecord]) -> None:
+    """Write what is missing of judgements.jsonl; the first of several processes does."""
+    path, total = f"{config.workdir}/judgements.jsonl", 2 * len(records)
+    if jax.process_index() == 0:
+        with Journal(path, total) as journal:
+            _judge_rest(config, template, records, journal.done, journal.write)
+    else:
+        _judge_rest(config, template, records, 0, lambda row: None)
+
+
+def _judge_rest(
+    config: ConfigDict,
+    template: Template,
+    records: Sequence[PreferenceRecord],
+    done: int,
+    write: Any,
+) -> None:
+    if jax.process_count() > 1:  # what is done next is the same everywhere
+        done = int(multihost_utils.broadcast_one_to_all(np.int32(done)))
+    total = 2 * len(records)
+    if done == total:
+        return
+    if done:
+        say(f"{done} of {total} judgements are there already")
+    number = iter(range(done, total))
+
+    def emit(judgement: Judgement) -> None:
+        write(judgement_row(judgement, next(number)))
+
+    policy, c = load_policy(config, config.model.path), config.eval
+    if has_head(policy.path):
+        scalar.judge_each(make_scalar_model(config, policy), records, emit, done)
+        return
+    evaluate.judge_each(
+        make_engine(config, policy, template.response),
+        policy.params,
+        records,
+        template,
+        emit,
+        (0.0, *[c.temperature] * c.samples),
+        config.seed,
+        done,
+        RULES.get(c.stop),
+    )
+
+
+def _sum_up(config: ConfigDict, benchmark: Benchmark, notes: Sequence[str]) -> None:
+    """From judgements.jsonl to evaluation.json and the table."""
+    judged = read_judged(f"{config.workdir}/judgements.jsonl")
+    found = summarize(
+        judged,
+        convention=benchmark.convention,
+        units=benchmark.units,
+        expected=benchmark.groups,
+        samples=config.eval.samples,
+    )
+    found = {"benchmark": benchmark.name, "model": os.fspath(config.model.path)} | found
+    found |= {"calibration": calibration(judged)}
+    found["notes"] = [*notes, *found["notes"]]
+    write_whole(f"{config.workdir}/evaluation.json", json.dumps(found, indent=2))
+    say("\n".join(table(found)))

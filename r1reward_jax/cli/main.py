@@ -27,7 +27,7 @@ VERBS = {
     "convert": "a checkpoint of a run to a Hugging Face folder",
     "doctor": "what this machine has and what is missing",
 }
-RUNS = ("quickstart", "sft", "train", "scalar")
+RUNS = ("quickstart", "sft", "train", "scalar", "evaluate")
 """Verbs that resume."""
 GOES_ON = "; the same command goes on from the last checkpoint"
 

@@ -8,11 +8,13 @@ from typing import TypeVar
 from ml_collections import ConfigDict
 
 from r1reward_jax.cli import configs
+from r1reward_jax.data.preferences import read_records
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.report import reported
 from r1reward_jax.train.build import Policy, load_policy
 from r1reward_jax.train.folder import claim_data, run_folder
 from r1reward_jax.train.run import file_hash
+from r1reward_jax.types import PreferenceRecord
 
 T = TypeVar("T")
 
@@ -40,6 +42,11 @@ def started(
     with run_folder(config.workdir, config.to_dict(), verb=args.verb), reported(config.workdir):
         claim_data(config.workdir, file_hash(path))
         yield config, items, policy
+
+
+def heldout(config: ConfigDict) -> list[PreferenceRecord]:
+    """The records of `data.heldout`; none if it is empty."""
+    return read_records(config.data.heldout, frames(config)) if config.data.heldout else []
 
 
 def frames(config: ConfigDict) -> Sampling:

@@ -3,9 +3,9 @@
 from argparse import ArgumentParser, Namespace
 
 from r1reward_jax.cli import configs
-from r1reward_jax.cli.run import started
+from r1reward_jax.cli.run import heldout, started
 from r1reward_jax.data.preferences import read_annotations
-from r1reward_jax.train.build import make_log
+from r1reward_jax.train.build import make_engine, make_evaluation, make_log
 from r1reward_jax.train.sft import cold_start
 
 
@@ -15,6 +15,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     with started(args, "train", read_annotations) as (config, annotations, policy):
+        measure = make_evaluation(config, make_engine(config, policy), heldout(config))
         with make_log(config) as log:
-            params = cold_start(config, policy, annotations, phase="sft", log=log)
+            params = cold_start(config, policy, annotations, phase="sft", log=log, evaluate=measure)
         policy.save(f"{config.workdir}/exported", params)

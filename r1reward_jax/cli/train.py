@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 
 from r1reward_jax.cli import configs
-from r1reward_jax.cli.run import frames, started
+from r1reward_jax.cli.run import heldout, started
 from r1reward_jax.data.preferences import read_records
 from r1reward_jax.train.build import (
     load_judge,
@@ -21,7 +21,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     with started(args, "train", read_records) as (config, records, policy):
-        heldout = read_records(config.data.heldout, frames(config)) if config.data.heldout else []
         engine, judge = make_engine(config, policy), load_judge(config)
         with make_log(config) as log, make_checkpoints(config, "rl") as checkpoints:
             params = run_rl(
@@ -32,6 +31,6 @@ def run(args: Namespace) -> None:
                 judge,
                 log=log,
                 checkpoints=checkpoints,
-                evaluate=make_evaluation(config, engine, heldout),
+                evaluate=make_evaluation(config, engine, heldout(config)),
             )
         policy.save(f"{config.workdir}/exported", params)

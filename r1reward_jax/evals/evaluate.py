@@ -4,7 +4,8 @@ The release always shows the preferred response first, so a model that always sa
 there. Here every pair is judged in both orders; accuracy is the mean over them.
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,8 @@ from r1reward_jax.errors import about
 from r1reward_jax.evals.voting import majority
 from r1reward_jax.models.images import open_image
 from r1reward_jax.prompts import Template, evaluator_prompt, parse_verdict, well_formed
-from r1reward_jax.rollout.engine import Engine
+from r1reward_jax.rollout.answers import verdict_probability
+from r1reward_jax.rollout.engine import Clear, Engine
 from r1reward_jax.types import (
     Completion,
     EncodedPrompt,
@@ -28,6 +30,9 @@ from r1reward_jax.types import (
 
 BATCHES = 4
 """Batches of the engine whose pixels are in memory at a time."""
+Rule = Callable[[int, int, int], bool]
+"""Whether votes for the one, for the other and still to come leave the outcome clear
+(`voting.RULES`)."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,18 @@ class Judgement:
     """What a scalar reward model gave the two responses."""
     skipped: bool = False
     """Whether its prompt is too long for the model to be asked; no verdict is a wrong one."""
+    probabilities: tuple[float | None, ...] = ()
+    """Of the verdict 1, one per verdict: by its token, or by the scores."""
+    prompt_tokens: int = 0
+
+    def only(self, which: slice) -> "Judgement":
+        """With some of its samples."""
+        return replace(
+            self,
+            verdicts=self.verdicts[which],
+            completions=self.completions[which],
+            probabilities=self.probabilities[which],
+        )
 
 
 def judge(
@@ -50,36 +67,128 @@ def judge(
     records: Sequence[PreferenceRecord],
     template: Template,
     *,
-    samples: int,
-    temperature: float,
+    temperatures: Sequence[float],
     seed: int,
 ) -> list[Judgement]:
     """Judge each record as it is and swapped: judgements 2i and 2i + 1 are of record i. Prompts
     that are too long are skipped, and counted as wrong.
 
+    Args:
+      engine: samples.
+      params: of the policy.
+      records: labelled.
+      template: of the prompts.
+      temperatures: one for each sample of a prompt, 0 for a greedy one; they share its prefill.
+      seed: of the samples.
+
     Raises:
       InputError: a record has no label, or there are no records.
     """
+    found: list[Judgement] = []
+    judge_each(engine, params, records, template, found.append, temperatures, seed)
+    return found
+
+
+def judge_each(
+    engine: Engine,
+    params: Params,
+    records: Sequence[PreferenceRecord],
+    template: Template,
+    emit: Callable[[Judgement], Any],
+    temperatures: Sequence[float],
+    seed: int,
+    done: int = 0,
+    rule: Rule | None = None,
+) -> None:
+    """As `judge`, each judgement as soon as it and those before it are there.
+
+    Work is always cut into the same batches, and one of which something is missing is done again as
+    a whole: an evaluation that was interrupted ends like one that was not, bit for bit.
+
+    Args:
+      engine, params, records, template, temperatures, seed: as in `judge`.
+      emit: gets the judgements, in order.
+      done: judgements that are known already; they are not emitted.
+      rule: ends a vote early; the first sample is the greedy one and has no vote.
+    """
     require_labels(records)
     shown = [r for record in records for r in (record, record.swapped())]
-    judgements = []
     size = BATCHES * engine.rows
-    with counter("judging", len(shown)) as one_more:
-        for start in range(0, len(shown), size):
-            part = shown[start : start + size]
-            fits = {i: p for i, r in enumerate(part) if (p := _encode(engine, r, template))}
-            rollout = engine.generate(
+    with counter("judging", len(shown), done) as one_more:
+        for start in range(done // size * size, len(shown), size):
+            batch = _Batch(engine, shown[start : start + size], template)
+            batch.judge(
+                lambda judgement: (emit(judgement), one_more()),
                 params,
-                list(fits.values()),
-                samples=samples,
-                temperature=temperature,
+                known=max(0, done - start),
+                samples=len(temperatures),
+                temperature=temperatures,
                 seed=seed,
                 first_row=start,
-                on_done=one_more,
+                clear=rule and _clear(rule, len(temperatures) - 1, template),
             )
-            written = dict(zip(fits, rollout.completions, strict=True))
-            judgements += [_judgement(r, written.get(i), samples) for i, r in enumerate(part)]
-    return judgements
+
+
+class _Batch:
+    """Records for one call of the engine; their judgements leave in order."""
+
+    def __init__(self, engine: Engine, shown: Sequence[PreferenceRecord], template: Template):
+        self.engine, self.shown, self.template = engine, shown, template
+        self.prompts = {i: p for i, r in enumerate(shown) if (p := _encode(engine, r, template))}
+
+    def judge(
+        self,
+        emit: Callable[[Judgement], Any],
+        params: Params,
+        *,
+        known: int,
+        samples: int,
+        **settings: Any,
+    ) -> None:
+        """Emit all but the first `known`; the settings are those of `Engine.generate`."""
+        none = (None,) * samples
+        ready = {
+            i: Judgement(record, none, skipped=True, probabilities=none)
+            for i, record in enumerate(self.shown)
+            if i not in self.prompts
+        }
+        places, waiting = list(self.prompts), deque(range(len(self.shown)))
+
+        def leave() -> None:
+            while waiting and waiting[0] in ready:
+                number = waiting.popleft()
+                judgement = ready.pop(number)
+                if number >= known:
+                    emit(judgement)
+
+        def on_done(place: int, completions: Sequence[Completion]) -> None:
+            ready[places[place]] = self._judgement(places[place], completions)
+            leave()
+
+        leave()
+        prompts = list(self.prompts.values())
+        self.engine.generate(params, prompts, samples=samples, on_done=on_done, **settings)
+
+    def _judgement(self, number: int, written: Sequence[Completion]) -> Judgement:
+        form, engine = self.template.response, self.engine
+        answers, decode = engine.config.answers, engine.processor.decode
+        return Judgement(
+            self.shown[number],
+            tuple(parse_verdict(c.text, form) for c in written),
+            tuple(written),
+            probabilities=tuple(verdict_probability(c, answers, decode, form) for c in written),
+            prompt_tokens=len(self.prompts[number].token_ids),
+        )
+
+
+def _clear(rule: Rule, votes: int, template: Template) -> Clear:
+    """A rule about votes as one about completions; the greedy one must have ended, too."""
+
+    def clear(ended: Mapping[int, Completion]) -> bool:
+        found = [parse_verdict(c.text, template.response) for k, c in ended.items() if k]
+        return 0 in ended and rule(found.count(1), found.count(2), votes - len(found))
+
+    return clear
 
 
 def _encode(engine: Engine, record: PreferenceRecord, template: Template) -> EncodedPrompt | None:
@@ -87,14 +196,6 @@ def _encode(engine: Engine, record: PreferenceRecord, template: Template) -> Enc
     prompt = evaluator_prompt(record, template)
     with about(f"record {record.id}"):
         return None if engine.processor.misfit(prompt) else engine.processor.encode(prompt)
-
-
-def _judgement(
-    record: PreferenceRecord, completions: Sequence[Completion] | None, samples: int
-) -> Judgement:
-    if completions is None:
-        return Judgement(record, (None,) * samples, skipped=True)
-    return Judgement(record, tuple(parse_verdict(c.text) for c in completions), tuple(completions))
 
 
 def require_labels(records: Sequence[PreferenceRecord]) -> None:
@@ -172,13 +273,47 @@ def without_images(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord
     ]
 
 
-def judgement_row(judgement: Judgement) -> dict[str, Any]:
-    """A judgement as a line of judgements.jsonl."""
-    return record_row(judgement.record) | {
-        "verdicts": judgement.verdicts,
-        "texts": [c.text for c in judgement.completions],
-        "scores": judgement.scores,
+def judgement_row(judgement: Judgement, number: int) -> dict[str, Any]:
+    """A judgement as a line of judgements.jsonl (`evals.judgements` reads it): the first sample is
+    the greedy one, the others are votes.
+
+    Args:
+      judgement: of a record in one order.
+      number: among all judgements, 2 * row + order.
+    """
+    row, order, record = number // 2, number % 2 + 1, judgement.record
+    greedy, votes = judgement.only(slice(1)), judgement.only(slice(1, None))
+    whole = [k for k, c in enumerate(votes.completions) if c.finish_reason != "stopped"]
+    if not votes.completions:  # of a prompt that was skipped
+        whole = list(range(len(votes.verdicts)))
+    tokens = [len(c.token_ids) for c in votes.completions]
+    place = {
+        "row": row,
+        "order": order,
+        "group": str(record.meta.get("group", "")),
+        "unit": str(record.meta.get("unit", row)),
     }
+    return (
+        place
+        | record_row(record)
+        | {
+            "skipped": judgement.skipped,
+            "prompt_tokens": judgement.prompt_tokens,
+            "scores": judgement.scores,
+            "verdicts": greedy.verdicts,
+            "probabilities": greedy.probabilities,
+            "texts": [c.text for c in greedy.completions],
+            "tokens": [len(c.token_ids) for c in greedy.completions],
+            "finish_reasons": [c.finish_reason for c in greedy.completions],
+            "well_formed": [well_formed(c.text) for c in greedy.completions],
+            "votes": [votes.verdicts[k] for k in whole],
+            "vote_probabilities": [votes.probabilities[k] for k in whole],
+            "vote_texts": [votes.completions[k].text for k in whole if votes.completions],
+            "vote_tokens": [tokens[k] for k in whole if tokens],
+            "stopped": len(whole) < len(votes.verdicts),
+            "stopped_tokens": sum(tokens) - sum(tokens[k] for k in whole if tokens),
+        }
+    )
 
 
 def record_row(record: PreferenceRecord) -> dict[str, Any]:

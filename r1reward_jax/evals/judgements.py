@@ -11,6 +11,7 @@ from typing import Any
 
 from etils import epath
 
+from r1reward_jax.files import write_whole
 from r1reward_jax.types import InputError, Verdict, other
 
 
@@ -40,6 +41,8 @@ class Shown:
     """Whether the prompt was too long for the model to be asked."""
     stopped: bool = False
     """Whether sampling ended before all votes were in, because the outcome was clear."""
+    stopped_tokens: int = 0
+    """Of samples that were begun, and not ended for that."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,57 @@ class Judged:
     """What pairs that belong together share (the id of MM-RLHF); else the row's number."""
     orders: tuple[Shown, Shown]
     """As stored, and swapped."""
+
+
+class Journal:
+    """A judgements.jsonl that grows by a line per judgement, in order; whoever is killed loses the
+    line that was being written. Lines that are there already are kept."""
+
+    def __init__(self, path: str, total: int):
+        """
+        Args:
+          path: of the file; made if needed.
+          total: judgements that it is to have.
+
+        Raises:
+          InputError: it holds other lines, or more of them.
+        """
+        self._path = epath.Path(path)
+        text = self._path.read_text() if self._path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            write_whole(self._path, whole)
+        lines = whole.splitlines()
+        wrong = [i for i, line in enumerate(lines) if _number(line) != i]
+        if wrong or len(lines) > total:
+            raise InputError(
+                f"{path}: line {wrong[0] + 1 if wrong else total + 1} is not the judgement that "
+                f"belongs there (of {total}); delete the file, or take another workdir"
+            )
+        self.done = len(lines)
+        """Judgements that are there."""
+
+    def __enter__(self) -> "Journal":
+        self._file = self._path.open("a")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """One more line."""
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        self.done += 1
+
+
+def _number(line: str) -> int | None:
+    """2 * row + order of a line, from 0; None if it is none of ours."""
+    try:
+        row = json.loads(line)
+        return 2 * row["row"] + row["order"] - 1
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def read_judged(path: str) -> list[Judged]:
@@ -108,4 +162,5 @@ def _shown(row: Mapping[str, Any]) -> Shown:
         cut=first("finish_reasons", "eos") == "length",
         skipped=row["skipped"],
         stopped=row["stopped"],
+        stopped_tokens=row["stopped_tokens"],
     )

@@ -1,11 +1,13 @@
 """A scalar reward model before the same evaluator: the response with the higher score wins."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from r1reward_jax.console import counter
 from r1reward_jax.evals.evaluate import Judgement, require_labels
 from r1reward_jax.models.reward_head import scores
 from r1reward_jax.prompts import response_prompt
@@ -38,6 +40,14 @@ def encode_responses(
     return first, second
 
 
+def pair_misfit(record: PreferenceRecord, processor: Processor, capacity: int) -> str | None:
+    """Why a record is too large for a batch; None if it is not."""
+    length = max(len(processor.encode_completion(text)) for text in record.responses)
+    if length > capacity:
+        return f"{length} tokens of a response, scalar.max_response_tokens is {capacity}"
+    return processor.misfit(response_prompt(record))
+
+
 class ScalarModel:
     """Scores the responses of records, one conversation at a time, in batches of `rows`."""
 
@@ -65,6 +75,10 @@ class ScalarModel:
         self.params, self.processor, self.put_batch = params, processor, put_batch
         self.rows, self.capacity = rows, max_response_tokens
         self._scores = jax.jit(lambda p, inputs: scores(model, p, inputs, dtype=compute_dtype))
+
+    def fits(self, record: PreferenceRecord) -> bool:
+        """Whether the prompt and both responses have room."""
+        return pair_misfit(record, self.processor, self.capacity) is None
 
     def score(self, records: Sequence[PreferenceRecord]) -> list[tuple[float, float]]:
         """The scores of the two responses of each record.
@@ -97,12 +111,62 @@ def judge(scorer: ScalarModel, records: Sequence[PreferenceRecord]) -> list[Judg
     Raises:
       InputError: a record has no label, or there are no records.
     """
+    found: list[Judgement] = []
+    judge_each(scorer, records, found.append)
+    return found
+
+
+def judge_each(
+    scorer: ScalarModel,
+    records: Sequence[PreferenceRecord],
+    emit: Callable[[Judgement], Any],
+    done: int = 0,
+) -> None:
+    """As `judge`, each judgement as soon as it is there; records that are too long are skipped.
+
+    Args:
+      scorer, records: as in `judge`.
+      emit: gets the judgements, in order.
+      done: judgements that are known already; they are not emitted.
+    """
     require_labels(records)
-    judgements = []
-    for record, (first, second) in zip(records, scorer.score(records), strict=True):
-        for shown, pair in [(record, (first, second)), (record.swapped(), (second, first))]:
-            judgements.append(Judgement(shown, (_verdict(*pair),), scores=pair))
-    return judgements
+    size = max(1, scorer.rows // 2)
+    with counter("scoring", 2 * len(records), done) as one_more:
+        for start in range(done // 2 // size * size, len(records), size):
+            part = records[start : start + size]
+            fits = [scorer.fits(record) for record in part]
+            scores = iter(scorer.score([r for r, fit in zip(part, fits, strict=True) if fit]))
+            found = [
+                judgement
+                for record, fit in zip(part, fits, strict=True)
+                for judgement in _both(record, next(scores) if fit else None)
+            ]
+            for judgement in found[max(0, done - 2 * start) :]:
+                emit(judgement)
+                one_more()
+
+
+def _both(
+    record: PreferenceRecord, scores: tuple[float, float] | None
+) -> tuple[Judgement, Judgement]:
+    """The judgements of a record in both orders; skipped without scores."""
+    if scores is None:
+        one, two = (
+            Judgement(r, (None,), skipped=True, probabilities=(None,))
+            for r in (record, record.swapped())
+        )
+        return one, two
+    one, two = (
+        Judgement(shown, (_verdict(*pair),), scores=pair, probabilities=(_first(*pair),))
+        for shown, pair in [(record, scores), (record.swapped(), scores[::-1])]
+    )
+    return one, two
+
+
+def _first(first: float, second: float) -> float | None:
+    """P(first is better) by Bradley and Terry, the sigmoid of the difference."""
+    gap = first - second
+    return 0.5 + 0.5 * math.tanh(gap / 2) if math.isfinite(gap) else None
 
 
 def _verdict(first: float, second: float) -> Verdict | None:

@@ -1,5 +1,6 @@
 """Probabilities of an answer that is one of two tokens: of the judge's words, of the verdict."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from r1reward_jax.prompts import parse_verdict
-from r1reward_jax.types import Array, InputError, LanguageModel, Params, PromptBatch
+from r1reward_jax.responses import ANSWER, ResponseFormat
+from r1reward_jax.types import Array, Completion, InputError, LanguageModel, Params, PromptBatch
 
 
 def first_probability(
@@ -30,31 +31,70 @@ def first_probability(
     return jax.nn.softmax(logits, axis=-1)[:, 0]
 
 
+def answer_tokens(processor: Any, form: ResponseFormat) -> tuple[int, ...]:
+    """Ids of the two labels of a verdict; none where a label is not one token."""
+    try:
+        first, second = (processor.token_id(label) for label in form.labels)
+    except InputError:
+        return ()
+    return first, second
+
+
 def verdict_place(
-    token_ids: Sequence[int], answers: Sequence[int], decode: Callable[[Sequence[int]], str]
+    token_ids: Sequence[int],
+    answers: Sequence[int],
+    decode: Callable[[Sequence[int]], str],
+    form: ResponseFormat = ANSWER,
 ) -> int | None:
     """The place of the verdict's token in a completion; None without a verdict.
 
-    Digits of an analysis do not count: what stands before the token must be the text up to the
+    Labels in an analysis do not count: what stands before the token must be the text up to the
     verdict, and nothing less.
 
     Args:
       token_ids: of the completion.
-      answers: ids of the tokens "1" and "2".
+      answers: ids of the two labels.
       decode: ids to text.
+      form: where the verdict stands.
 
     Raises:
-      InputError: there is a verdict, but its digit is not a token of its own.
+      InputError: there is a verdict, but its label is not a token of its own.
     """
     text = decode(token_ids)
-    verdict = parse_verdict(text)
-    if verdict is None:
+    found = form.find(text)
+    if found is None:
         return None
-    before = text[: text.index(str(verdict), text.index("<answer>") + len("<answer>"))]
+    verdict, at = found
     for place, token in enumerate(token_ids):
-        if token == answers[verdict - 1] and decode(token_ids[:place]) == before:
+        if token == answers[verdict - 1] and decode(token_ids[:place]) == text[:at]:
             return place
     raise InputError(
         f"the verdict of {text[-40:]!r} shares a token with its neighbours, so its probability "
         "cannot be read; use a model whose tokenizer keeps digits apart"
+    )
+
+
+def verdict_probability(
+    completion: Completion,
+    answers: Sequence[int],
+    decode: Callable[[Sequence[int]], str],
+    form: ResponseFormat = ANSWER,
+) -> float | None:
+    """P(first label) / (P(first) + P(second)) where the verdict was chosen: the sigmoid of the gap
+    between their logits. None without a verdict, and where it is no token of its own.
+
+    Args:
+      completion: what was written, with its gaps.
+      answers: ids of the two labels.
+      decode: ids to text.
+      form: where the verdict stands.
+    """
+    if completion.answer_gaps is None:
+        return None
+    try:
+        place = verdict_place(completion.token_ids, answers, decode, form)
+    except InputError:
+        return None
+    return (
+        None if place is None else 0.5 + 0.5 * math.tanh(float(completion.answer_gaps[place]) / 2)
     )

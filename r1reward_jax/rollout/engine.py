@@ -293,24 +293,29 @@ class _Run:
 
     def _stopped(self, slots: Slots, clear: Clear) -> Slots:
         """End the rows whose other samples are not needed."""
-        tokens, lengths, finished = (np.asarray(x) for x in slots.out[:3])
+        read = [np.asarray(x) for x in slots.out]
+        _, lengths, finished, *_ = read
         rows = np.zeros(len(lengths), bool)
         for row, place in self.owners.items():
             known = self.ended.setdefault(place, {})
             ended = finished[row] | (lengths[row] == self.limits[place])
             new = [int(k) for k in np.flatnonzero(ended) if int(k) not in known]
-            known |= {
-                k: self._completion(place, tokens[row, k], lengths[row, k], finished[row, k])
-                for k in new
-            }
+            known |= {k: self._completion(place, *(x[row, k] for x in read)) for k in new}
             rows[row] = bool(new) and clear(known)
         assert self.jitted is not None
         return self.jitted.stop(slots, rows) if rows.any() else slots
 
-    def _completion(self, place: int, tokens: Any, length: Any, finished: Any) -> Completion:
+    def _completion(self, place: int, tokens: Any, length: Any, finished: Any, *rest: Any):
+        """A sample as text; of its row in `RolloutBatch`."""
         ids = tuple(int(i) for i in tokens[: int(length)])
+        _, gaps = rest
         whole = "length" if int(length) == self.limits[place] else "stopped"
-        return Completion(self.engine.processor.decode(ids), ids, "eos" if finished else whole)
+        return Completion(
+            self.engine.processor.decode(ids),
+            ids,
+            "eos" if finished else whole,
+            gaps[: len(ids)] if self.engine.config.answers else None,
+        )
 
     def _read_out(self, slots: Slots) -> list[int]:
         """Copy rows that have ended to the host and free them; the places of their prompts."""
@@ -329,7 +334,7 @@ class _Run:
         began = time.perf_counter()
         for place in places:
             known = self.ended.pop(place, {})
-            for k, row in enumerate(zip(*(x[place] for x in self.out[:3]), strict=True)):
+            for k, row in enumerate(zip(*(x[place] for x in self.out), strict=True)):
                 self.completions[place].append(known.get(k) or self._completion(place, *row))
             on_done(place, self.completions[place])
         if places:

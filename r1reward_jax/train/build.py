@@ -17,6 +17,8 @@ from r1reward_jax.judge.local import LocalJudge
 from r1reward_jax.judge.remote import RemoteConfig, RemoteJudge
 from r1reward_jax.models import port_of, reward_head
 from r1reward_jax.prompts import TEMPLATES, Template
+from r1reward_jax.responses import ANSWER, ResponseFormat
+from r1reward_jax.rollout.answers import answer_tokens
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.rollout.sampler import SamplerConfig
 from r1reward_jax.train.boards import make_boards
@@ -40,6 +42,9 @@ from r1reward_jax.types import InputError, Judge, LanguageModel, Params, Prefere
 
 FROZEN = ("visual",)
 """Top-level name of the vision tower's parameters."""
+EVALUATED = ("accuracy", "strict_accuracy", "flip_rate", "verdict_1_share", "unparsable_share")
+"""What is measured of a model on held-out records while it is trained; the best by accuracy is
+kept."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +147,9 @@ def _on(model: Any, mesh: Mesh) -> Any:
     return replace(model, rows=NamedSharding(mesh, BATCH))
 
 
-def make_engine(config: ConfigDict, policy: Policy) -> Engine:
-    """An engine that samples from the policy, on the sampler's mesh."""
+def make_engine(config: ConfigDict, policy: Policy, form: ResponseFormat = ANSWER) -> Engine:
+    """An engine that samples from the policy, on the sampler's mesh, and notes how likely the
+    verdicts of a format are."""
     c, mesh = config.rollout, rollout_mesh(config)
     ways = mesh.shape["data"] * mesh.shape["fsdp"]  # a refill is split over all of them
     sampler = SamplerConfig(
@@ -156,6 +162,7 @@ def make_engine(config: ConfigDict, policy: Policy) -> Engine:
         unroll=c.unroll,
         compute_dtype=jnp.dtype(config.model.compute_dtype),
         lanes=c.lanes,
+        answers=answer_tokens(policy.processor, form),
         top_k=c.top_k,
         top_p=c.top_p,
         repetition_penalty=c.repetition_penalty,
@@ -260,16 +267,18 @@ def make_log(config: ConfigDict) -> MetricsLog:
 
 def make_evaluation(
     config: ConfigDict, engine: Engine, records: Sequence[PreferenceRecord]
-) -> Callable[[Params], float] | None:
-    """From parameters to the greedy accuracy, in both orders, on the first `eval.records` of some
-    held-out records; None if that is none."""
+) -> Callable[[Params], dict[str, float]] | None:
+    """From parameters to metrics of their greedy verdicts, in both orders, on the first
+    `eval.records` of some held-out records; None if that is none."""
     chosen, template = records[: config.eval.records], TEMPLATES[config.template]
     if not chosen:
         return None
 
-    def measure(params: Params) -> float:
-        settings = {"samples": 1, "temperature": 0.0, "seed": config.seed}
-        return evaluate.accuracy(evaluate.judge(engine, params, chosen, template, **settings))
+    def measure(params: Params) -> dict[str, float]:
+        settings = {"temperatures": (0.0,), "seed": config.seed}
+        judged = evaluate.judge(engine, params, chosen, template, **settings)
+        found = evaluate.describe(judged)
+        return {f"eval/{name}": found[name] for name in EVALUATED}
 
     return measure
 

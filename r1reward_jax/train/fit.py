@@ -32,6 +32,7 @@ def fit(
     columns: Sequence[str],
     log: MetricsLog,
     checkpoints: Checkpoints | None,
+    evaluate: Callable[[Params], dict[str, float]] | None = None,
 ) -> Params:
     """Minimise an objective; continues from the last checkpoint if there is one.
 
@@ -46,6 +47,8 @@ def fit(
       columns: metrics of the running table.
       log: where metrics go.
       checkpoints: where to save and resume; None for neither.
+      evaluate: metrics of parameters, measured with every save; the save with the best
+        eval/accuracy is kept.
 
     Returns:
       The trained parameters.
@@ -71,15 +74,17 @@ def fit(
         if last:  # of the update before: steps are dispatched ahead, this one still runs
             guard.watch(number - 1, float(last[0]), last[1], state)
         last = metrics["loss/skipped"], rows
-        if number % max(1, steps // 10) == 0 or number in (1, steps):
-            metrics = jax.device_get(metrics)
+        due = checkpoints and (checkpoints.due(number) or number == steps)
+        found = evaluate(state.params) if due and evaluate else {}
+        if found or number % max(1, steps // 10) == 0 or number in (1, steps):
+            metrics = jax.device_get(metrics) | found
             now = time.perf_counter()  # steps are dispatched ahead: only the mean since is true
             metrics["time/step_s"] = (now - at) / (number - reported)
-            reported, at = number, now
             log.write(phase, number, metrics)
             log.show(phase, number, steps, metrics, columns)
-        if checkpoints and (checkpoints.due(number) or number == steps):
-            checkpoints.save(state)
+            reported, at = number, time.perf_counter()
+        if checkpoints and due:
+            checkpoints.save(state, found.get("eval/accuracy"))
     if last:
         guard.watch(steps, float(last[0]), last[1], state)
     return state.params

@@ -72,7 +72,7 @@ def _claim(folder: epath.Path, config: dict[str, Any], verb: str) -> None:
 
 def _has_results(folder: epath.Path) -> bool:
     """Whether there is anything to go on with."""
-    files = ("stages.json", "evaluation.json", "metrics.jsonl")
+    files = ("stages.json", "judgements.jsonl", "metrics.jsonl")
     written = any((folder / f).exists() and (folder / f).stat().length for f in files)
     return written or any(folder.glob("checkpoints/*/[0-9]*"))
 

@@ -98,7 +98,7 @@ def run_rl(
     *,
     log: MetricsLog,
     checkpoints: Checkpoints | None = None,
-    evaluate: Callable[[Params], float] | None = None,
+    evaluate: Callable[[Params], dict[str, float]] | None = None,
 ) -> Params:
     """StableReinforce; continues from the last checkpoint if there is one, to the same end bit for
     bit: an iteration depends on its state, its number and the seed only. (The guard counts skipped
@@ -112,7 +112,8 @@ def run_rl(
       judge: scores consistency; None leaves it at 0.
       log: where metrics and rollouts go.
       checkpoints: where to save and resume; None for neither.
-      evaluate: the accuracy of parameters, measured with every save; the best save is kept.
+      evaluate: metrics of parameters, measured with every save; the save with the best
+        eval/accuracy is kept.
 
     Returns:
       The trained parameters.
@@ -166,10 +167,9 @@ def run_rl(
         values["loss/sampler_gap_max"] = float(gap)
         values |= times(line, int(batch.mask.sum()))
         due = checkpoints and (checkpoints.due(number) or number == c.iterations)
-        score = None
         if due and evaluate:
             with line.phase("evaluate"):
-                score = values["eval/accuracy"] = evaluate(state.params)
+                values |= evaluate(state.params)
         log.write("rl", number, values)
         log.show("rl", number, c.iterations, values, COLUMNS)
         _warn_of_gap(number, values["loss/sampler_gap_max"], _gap_limit(config))
@@ -178,7 +178,7 @@ def run_rl(
             guard.watch(iteration * updates + nth, bad, parts[k], state)
         with line.phase("checkpoint"):
             if checkpoints and due:
-                checkpoints.save(state, score)
+                checkpoints.save(state, values.get("eval/accuracy"))
         log.write_timeline("rl", number, line.rows())
     return state.params
 

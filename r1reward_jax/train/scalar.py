@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from r1reward_jax.data.pipeline import batches
 from r1reward_jax.errors import about
 from r1reward_jax.evals.evaluate import require_labels
-from r1reward_jax.evals.scalar import encode_responses
+from r1reward_jax.evals.scalar import encode_responses, pair_misfit
 from r1reward_jax.models import reward_head
 from r1reward_jax.prompts import response_prompt
 from r1reward_jax.train.build import Policy, policy_mesh
@@ -39,14 +39,6 @@ def encode_pair(record: PreferenceRecord, processor: Processor, capacity: int) -
     ids = encode_responses(record, processor, capacity)
     with about(f"record {record.id}"):
         return processor.encode(response_prompt(record)), ids[better], ids[1 - better]
-
-
-def pair_misfit(record: PreferenceRecord, processor: Processor, capacity: int) -> str | None:
-    """Why a record is too large for a batch; None if it is not."""
-    length = max(len(processor.encode_completion(text)) for text in record.responses)
-    if length > capacity:
-        return f"{length} tokens of a response, scalar.max_response_tokens is {capacity}"
-    return processor.misfit(response_prompt(record))
 
 
 def make_pair_batch(pairs: Sequence[Pair], processor: Processor, *, capacity: int) -> PairBatch:

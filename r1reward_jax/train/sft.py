@@ -3,7 +3,7 @@
 The same loop trains the tiny judge of the quickstart, whose completions are one word.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -37,6 +37,7 @@ def cold_start(
     *,
     phase: str,
     log: MetricsLog,
+    evaluate: Callable[[Params], dict[str, float]] | None = None,
     **changed: Any,
 ) -> Params:
     """`run_sft` on a teacher's analyses with the settings of `config.sft`, or `changed` ones. Those
@@ -63,6 +64,7 @@ def cold_start(
             capacity=c.max_completion_tokens,
             log=log,
             checkpoints=checkpoints,
+            evaluate=evaluate,
             **settings,
         )
 
@@ -79,6 +81,7 @@ def run_sft(
     capacity: int,
     log: MetricsLog,
     checkpoints: Checkpoints | None = None,
+    evaluate: Callable[[Params], dict[str, float]] | None = None,
 ) -> Params:
     """Train on examples; continues from the last checkpoint if there is one.
 
@@ -93,6 +96,7 @@ def run_sft(
       capacity: longest completion in tokens.
       log: where metrics go.
       checkpoints: where to save and resume; None for neither.
+      evaluate: metrics of parameters, measured with every save (`fit`).
 
     Returns:
       The trained parameters.
@@ -118,6 +122,7 @@ def run_sft(
         columns=COLUMNS,
         log=log,
         checkpoints=checkpoints,
+        evaluate=evaluate,
     )
 
 

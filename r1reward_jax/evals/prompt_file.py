@@ -1,0 +1,93 @@
+"""The prompt of a published checkpoint, read from a file: models judge best when they are asked as
+they were trained."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from etils import epath
+
+from r1reward_jax.prompts import SYSTEM, Template, message_spans
+from r1reward_jax.types import InputError
+
+FIELDS = ("question", "first", "second", "images")
+NEEDED = FIELDS[:3]
+
+
+def with_prompt_from(template: Template, source: str) -> Template:
+    """A template whose question to the evaluator comes from a file.
+
+    Args:
+      template: the rest of it.
+      source: a text with {question}, {first}, {second} and, where they do not stand in front,
+        {images}; or a .jsonl in the schema of the public R1-Reward-RL set, whose first row shows
+        how it is done, or `FILE.jsonl:N` for row N, from 1.
+
+    Raises:
+      InputError: there is no such file or row, or it is no prompt.
+    """
+    path, number = _split(source)
+    try:
+        text = epath.Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"prompt from {source}: {error}; expected a text file") from None
+    if not path.endswith(".jsonl"):
+        return replace(template, evaluator=_escaped(text.removesuffix("\n"), source))
+    rows = [line for line in text.split("\n") if line.strip()]
+    if not 1 <= number <= len(rows):
+        raise InputError(f"prompt from {source}: row {number} of {len(rows)}")
+    try:
+        system, evaluator = _of_row(json.loads(rows[number - 1]))
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"prompt from {source}: not a row of the R1-Reward-RL schema ({error!r})"
+        ) from None
+    return replace(template, evaluator=evaluator, system=system)
+
+
+def _split(source: str) -> tuple[str, int]:
+    """File and number of the row."""
+    path, _, number = source.rpartition(":")
+    return (path, int(number)) if path.endswith(".jsonl") and number.isdigit() else (source, 1)
+
+
+def _of_row(row: dict[str, Any]) -> tuple[str, str]:
+    """The system message and the evaluator's text, as the row's chat has them."""
+    chat = json.loads(row["message"])
+    system = next((turn["content"] for turn in chat if turn["role"] == "system"), SYSTEM)
+    content = chat[-1]["content"]
+    kinds = [part["type"] for part in content]
+    text = "".join(part["text"] for part in content if part["type"] == "text")
+    spans = message_spans(text)
+    if spans is None:
+        raise ValueError("no sections [Question], [Response 1] and [Response 2]")
+    evaluator, end = "", 0
+    for name, (start, stop) in zip(NEEDED, spans, strict=True):
+        evaluator += _literal(text[end:start]) + "{" + name + "}"
+        end = stop
+    evaluator += _literal(text[end:])
+    behind = "text" in kinds and kinds[0] == "text" and len(set(kinds)) > 1
+    if isinstance(system, list):
+        system = "".join(part["text"] for part in system)
+    return system, evaluator + ("{images}" if behind else "")
+
+
+def _literal(text: str) -> str:
+    """Braces that str.format leaves as they are."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _escaped(text: str, source: str) -> str:
+    """A user's text: braces that are not fields stay as they are."""
+    counts = {name: text.count("{" + name + "}") for name in FIELDS}
+    wrong = [f"{{{name}}} {counts[name]} times" for name in NEEDED if counts[name] != 1]
+    wrong += [f"{{images}} {counts['images']} times"] if counts["images"] > 1 else []
+    if wrong:
+        raise InputError(
+            f"prompt from {source}: {', '.join(wrong)}; expected {{question}}, {{first}} and "
+            "{second} once each, and {images} once or not at all"
+        )
+    text = _literal(text)
+    for name in FIELDS:
+        text = text.replace("{{" + name + "}}", "{" + name + "}")
+    return text
