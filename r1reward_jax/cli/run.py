@@ -21,26 +21,24 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def started(
-    args: Namespace, split: str, read: Callable[[str, Sampling], list[T]]
+    args: Namespace, read: Callable[[str, Sampling], list[T]]
 ) -> Iterator[tuple[ConfigDict, list[T], Policy]]:
     """Resolve the config, read its data, load its policy, claim its run directory until the end of
     the block.
 
     Args:
       args: parsed arguments of the verb.
-      split: which of the config's data files, train or heldout.
-      read: the reader of that file.
+      read: the reader of its training data.
 
     Raises:
       InputError: an empty field, a file that cannot be read, a directory of another run.
     """
     config = configs.config_from(args)
-    configs.require(config, "workdir", "model.path", f"data.{split}")
-    path = {"train": config.data.train, "heldout": config.data.heldout}[split]
-    items = read(path, frames(config))
+    configs.require(config, "workdir", "model.path", "data.train")
+    items = read(config.data.train, frames(config))
     policy = load_policy(config, config.model.path)
     with run_folder(config.workdir, config.to_dict(), verb=args.verb), reported(config.workdir):
-        claim_data(config.workdir, file_hash(path))
+        claim_data(config.workdir, file_hash(config.data.train))
         yield config, items, policy
 
 

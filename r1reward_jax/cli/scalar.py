@@ -14,7 +14,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    with started(args, "train", read_records) as (config, records, policy):
+    with started(args, read_records) as (config, records, policy):
         with make_log(config) as log, make_checkpoints(config, "scalar") as checkpoints:
             params = train_scalar(config, policy, records, log=log, checkpoints=checkpoints)
         policy.save(f"{config.workdir}/exported", params)

@@ -14,7 +14,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    with started(args, "train", read_annotations) as (config, annotations, policy):
+    with started(args, read_annotations) as (config, annotations, policy):
         measure = make_evaluation(config, make_engine(config, policy), heldout(config))
         with make_log(config) as log:
             params = cold_start(config, policy, annotations, phase="sft", log=log, evaluate=measure)

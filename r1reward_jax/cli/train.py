@@ -20,7 +20,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    with started(args, "train", read_records) as (config, records, policy):
+    with started(args, read_records) as (config, records, policy):
         engine, judge = make_engine(config, policy), load_judge(config)
         with make_log(config) as log, make_checkpoints(config, "rl") as checkpoints:
             params = run_rl(

@@ -114,6 +114,8 @@ def judge_each(
     require_labels(records)
     shown = [r for record in records for r in (record, record.swapped())]
     size = BATCHES * engine.rows
+    if done == len(shown):
+        return
     with counter("judging", len(shown), done) as one_more:
         for start in range(done // size * size, len(shown), size):
             batch = _Batch(engine, shown[start : start + size], template)

@@ -1,10 +1,12 @@
 """Both-order accuracy and votes, with policies whose scores are known."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 
 from r1reward_jax.evals import evaluate
+from r1reward_jax.evals.judgements import Journal, read_judged
 from r1reward_jax.evals.voting import majority
 from r1reward_jax.prompts import TEMPLATES
 from r1reward_jax.types import Completion, InputError, PreferenceRecord
@@ -16,27 +18,38 @@ RECORDS = [
 
 
 class Scripted:
-    """An engine whose answer is a function of (record index, order, sample)."""
+    """An engine whose answer is a function of (record index, order, sample). Prompts end in an odd
+    order, as those of a real one do."""
 
-    rows = 7  # batches do not end with records
+    rows = 2  # a call is of four records
+    config = SimpleNamespace(answers=())
 
     def __init__(self, answer, short=False):
-        self.answer, self.short = answer, short
+        self.answer, self.short, self.calls = answer, short, []
 
     @property
     def processor(self):
-        return SimpleNamespace(misfit=self.misfit, encode=lambda prompt: prompt)
+        encode = lambda prompt: SimpleNamespace(text=prompt, token_ids=[0] * 9)  # noqa: E731
+        return SimpleNamespace(misfit=self.misfit, encode=encode, decode=str)
 
     def misfit(self, prompt):
         """Prompts about question 3 are too long."""
         return "long" if self.short and "Question 3?" in prompt.content[-1] else None
 
-    def generate(self, params, prompts, *, samples, temperature, seed, first_row, on_done):
-        rows = [
-            [Completion(self.answer(i // 2, i % 2, k), (1, 2, 3), "eos") for k in range(samples)]
-            for i in range(first_row, first_row + len(prompts))
-        ]
-        return SimpleNamespace(completions=rows)
+    def generate(self, params, prompts, *, samples, temperature, seed, first_row, clear, on_done):
+        self.calls.append((first_row, len(prompts), temperature, seed))
+        for place in sorted(range(len(prompts)), key=lambda p: (p % 3, p)):
+            text = prompts[place].text.content[-1]
+            i = next(i for i in range(len(RECORDS)) if f"Question {i}?" in text)
+            order = int(text.index(f"first {i}") > text.index(f"second {i}"))
+            written = {}
+            for k in range(samples):
+                if clear and clear(written):
+                    left = {k: Completion("", (), "stopped") for k in range(k, samples)}
+                    written |= left
+                    break
+                written[k] = Completion(self.answer(i, order, k), (1, 2, 3), "eos")
+            on_done(place, list(written.values()))
 
 
 def judged(answer, samples=1, short=False):
@@ -45,8 +58,7 @@ def judged(answer, samples=1, short=False):
         {},
         RECORDS,
         TEMPLATES["full"],
-        samples=samples,
-        temperature=0.0,
+        temperatures=(0.0,) * samples,
         seed=0,
     )
 
@@ -112,9 +124,7 @@ def test_majority(verdicts, expected):
 def test_records_without_label_are_refused():
     bare = [PreferenceRecord("x", "?", ("a", "b"), None)]
     with pytest.raises(InputError, match="x"):
-        evaluate.judge(
-            Scripted(None), {}, bare, TEMPLATES["full"], samples=1, temperature=0, seed=0
-        )
+        evaluate.judge(Scripted(None), {}, bare, TEMPLATES["full"], temperatures=(0.0,), seed=0)
 
 
 def test_blank_images_keep_their_size(world):
@@ -123,3 +133,71 @@ def test_blank_images_keep_their_size(world):
     assert blank.images[0].size == (84, 84)
     assert len(blank.images[0].getcolors()) == 1
     assert blank.responses == record.responses
+
+
+def rows_of(engine, done=0, rule=None):
+    """The lines that an evaluation writes."""
+    rows = []
+    number = iter(range(done, 20))
+    evaluate.judge_each(
+        engine,
+        {},
+        RECORDS,
+        TEMPLATES["full"],
+        lambda judgement: rows.append(evaluate.judgement_row(judgement, next(number))),
+        (0.0, *[1.0] * 5),
+        7,
+        done,
+        rule,
+    )
+    return rows
+
+
+def test_judgements_leave_in_order_and_go_on_where_they_stood():
+    """A batch of which something is missing is done again as a whole, with its own first row."""
+    answer = lambda i, order, k: write(1 + (i + order + k) % 2)  # noqa: E731
+    whole = rows_of(Scripted(answer, short=True))
+    assert [(r["row"], r["order"]) for r in whole] == [(i // 2, 1 + i % 2) for i in range(20)]
+    for done in (1, 7, 8, 13):
+        engine = Scripted(answer, short=True)
+        assert rows_of(engine, done) == whole[done:]
+        assert [first for first, *_ in engine.calls] == list(range(done // 8 * 8, 20, 8))
+    engine = Scripted(answer, short=True)
+    assert rows_of(engine, 20) == [] == engine.calls
+    assert rows_of(engine) and engine.calls[0] == (0, 6, (0.0, *[1.0] * 5), 7)  # two are too long
+
+
+def test_votes_are_read_back_as_they_were(tmp_path):
+    """The greedy text has no vote; lines are torn off where a process was killed."""
+    rows = rows_of(Scripted(lambda i, order, k: write(1 if k == 0 else 2), short=True))
+    path = tmp_path / "judgements.jsonl"
+    with Journal(str(path), 20) as journal:
+        for row in rows[:5]:
+            journal.write(row)
+    path.write_text(path.read_text() + json.dumps(rows[5])[:40])
+    with Journal(str(path), 20) as journal:
+        assert journal.done == 5
+        for row in rows[5:]:
+            journal.write(row)
+    assert path.read_text() == "".join(json.dumps(row) + "\n" for row in rows)
+    found = read_judged(str(path))
+    assert [j.row for j in found] == list(range(10)) and found[3].orders[0].skipped
+    shown = found[4].orders[1]
+    assert (shown.verdict, shown.votes, shown.preferred) == (1, (2,) * 5, 2)
+    assert shown.tokens == 3 and shown.vote_tokens == (3,) * 5 and shown.prompt_tokens == 9
+    assert shown.well_formed and not shown.cut and not shown.stopped and found[4].unit == "4"
+    with pytest.raises(InputError, match="line 19 is not the judgement"):
+        Journal(str(path), 18)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))
+    with pytest.raises(InputError, match="line 1 is not"):
+        Journal(str(path), 20)
+
+
+def test_a_clear_vote_ends_early():
+    """By the exact rule, three of four with one to come; neither the greedy text nor what cannot be
+    read is a vote."""
+    answer = lambda i, order, k: "no idea" if k == 2 else write(right(i, order))  # noqa: E731
+    rows = rows_of(Scripted(answer), rule=lambda ones, twos, left: abs(ones - twos) > left)
+    for row in rows:
+        assert row["votes"] == [row["preferred"], None, *[row["preferred"]] * 2] and row["stopped"]
+        assert row["vote_tokens"] == [3] * 4 and row["verdicts"] == (row["preferred"],)
