@@ -1,4 +1,4 @@
-"""A quickstart that kills itself: `python -m tests.resume.worker PLACE COUNT DELAY ARGUMENTS…`.
+"""A run that kills itself: `python -m tests.resume.worker PLACE COUNT DELAY ARGUMENTS…`.
 
 At the COUNT-th time that the run comes to PLACE, a thread waits DELAY seconds and sends SIGKILL to
 the process, which goes on meanwhile. PLACE "never" lets it run.
@@ -12,6 +12,7 @@ import time
 
 from r1reward_jax import quickstart
 from r1reward_jax.cli.main import main
+from r1reward_jax.evals.judgements import Journal
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.train import fit, folder, loop, scoring
 from r1reward_jax.train.build import Policy
@@ -28,6 +29,7 @@ PLACES = {
     "save": (Checkpoints, "save"),
     "export": (Policy, "save"),
     "report": (quickstart, "_show"),
+    "judgement": (Journal, "write"),  # of an evaluation
 }
 
 

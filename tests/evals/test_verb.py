@@ -1,0 +1,113 @@
+"""`r1reward evaluate`: killed and resumed, in two formats, with mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from r1reward_jax.cli.main import main
+from r1reward_jax.data.preferences import write_records
+from r1reward_jax.train.settings import ModelSettings, write_settings
+from tests.train.test_step import one_device
+
+ROOT = Path(__file__).parent.parent.parent
+SMALL = [
+    *("eval.samples=3", "rollout.rows=2", "rollout.refill=2", "rollout.shrink=1"),
+    *("buckets.tokens=(128,)", "buckets.images=(1,)", "buckets.patches=(36,)"),
+]
+
+
+@pytest.fixture(scope="module")
+def desk(checkpoint, world, tmp_path_factory):
+    """A model that says how it is asked, and nine records in three groups."""
+    folder, records = tmp_path_factory.mktemp("verb"), world[1]["heldout"][:9]
+    model = folder / "model"
+    model.mkdir()
+    for file in Path(checkpoint).iterdir():
+        (model / file.name).symlink_to(file)
+    write_settings(str(model), ModelSettings("brief", 28224, 12, "max"), like=checkpoint)
+    write_records(f"{folder}/pairs.jsonl", records)
+    with pytest.MonkeyPatch.context() as patch:
+        one_device(patch)
+        patch.chdir(folder)
+        yield folder
+
+
+def evaluate(*more):
+    """The verb with a workdir of its own choice."""
+    return ["evaluate", "--model", "model", "--benchmark", "pairs.jsonl", *SMALL, *more]
+
+
+@pytest.fixture(scope="module")
+def whole(desk):
+    assert main(evaluate()) == 0
+    return desk / "runs" / "evaluate" / "model-pairs"
+
+
+def test_killed_while_it_judges(desk, whole):
+    """What is in the file stays, a torn line goes, every row is there once; same numbers."""
+    arguments = evaluate("--workdir", "killed")
+    command = [sys.executable, "-m", "tests.resume.worker", "judgement", "13", "0", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    path = desk / "killed" / "judgements.jsonl"
+    left = path.read_text()
+    assert 12 <= len(left.splitlines()) < 18
+    path.write_text(left[:-20])
+    assert main(arguments) == 0
+    for name in ("judgements.jsonl", "evaluation.json"):
+        assert (desk / "killed" / name).read_bytes() == (whole / name).read_bytes(), name
+    before = path.stat().st_mtime_ns
+    assert main(arguments) == 0 and path.stat().st_mtime_ns == before  # nothing left to judge
+
+
+def test_the_model_says_how_it_is_asked(desk, whole):
+    config = json.loads((whole / "config.json").read_text())
+    assert config["template"] == "brief" and config["model"]["max_pixels"] == 28224
+    assert config["rollout"]["max_new_tokens"] == 12 and config["eval"]["samples"] == 3
+    assert config["model"]["compute_dtype"] == "float32"  # on a CPU
+    rows = [json.loads(x) for x in (whole / "judgements.jsonl").read_text().splitlines()]
+    assert len(rows) == 18 and all(len(r["votes"]) == 3 and len(r["texts"]) == 1 for r in rows)
+    assert {r["group"] for r in rows} == {"color", "count"}
+    found = json.loads((whole / "evaluation.json").read_text())
+    assert found["overall"]["pairs"] == 9 and set(found["groups"]) == {"color", "count"}
+    # a random model writes no verdict
+    greedy = found["overall"]["greedy"]
+    assert greedy["release"]["value"] == 0 and greedy["official"]["of"] == 0
+
+
+def test_its_own_prompt_and_format(desk, capsys):
+    """The command line has the last word; the format decides what is a verdict."""
+    (desk / "prompt.txt").write_text("{question} {first} {second} {images}")
+    more = ["--prompt-from", "prompt.txt", "--response-format", "(?s:.)*?([12])"]
+    assert main(evaluate(*more, "--workdir", "own", "rollout.max_new_tokens=24")) == 0
+    rows = [json.loads(x) for x in (desk / "own" / "judgements.jsonl").read_text().splitlines()]
+    for row in rows:
+        digits = [c for c in row["texts"][0] if c in "12"]
+        assert row["verdicts"] == ([int(digits[0])] if digits else [None])
+        assert (row["probabilities"] == [None]) == (not digits)
+    assert any(v for r in rows for v in r["votes"])
+    assert main(evaluate("--workdir", "own")) == 2
+    assert "prompt_from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--benchmark", "nothing.jsonl"], "nothing.jsonl"),
+        (["--response-format", "maybe"], "response format 'maybe'"),
+        (["--prompt-from", "nothing.txt"], "nothing.txt"),
+        (["eval.stop=soon"], "eval.stop=soon: expected one of"),
+        (["--model", "nowhere"], "nowhere"),
+        (["eval.temperature=-1.0"], "eval.temperature"),
+    ],
+)
+def test_mistakes(desk, capsys, more, said):
+    assert main([*evaluate("--workdir", "mistake"), *more]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
