@@ -6,7 +6,7 @@ there. Here every pair is judged in both orders; accuracy is the mean over them.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -17,14 +17,20 @@ from r1reward_jax.models.images import open_image
 from r1reward_jax.prompts import Template, evaluator_prompt, parse_verdict, well_formed
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.types import (
+    Candidate,
     Completion,
     EncodedPrompt,
     InputError,
     Params,
     PreferenceRecord,
+    Record,
+    RelevanceRecord,
     Verdict,
     VideoPart,
 )
+
+R = TypeVar("R", PreferenceRecord, RelevanceRecord)
+T = TypeVar("T", PreferenceRecord, Candidate)
 
 BATCHES = 4
 """Batches of the engine whose pixels are in memory at a time."""
@@ -158,7 +164,7 @@ def describe(judgements: Sequence[Judgement]) -> dict[str, float]:
     }
 
 
-def without_images(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord]:
+def without_images(records: Sequence[R]) -> list[R]:
     """The records with each image and frame replaced by a grey one of the same size."""
 
     def blank(image: Any) -> Image.Image:
@@ -167,8 +173,15 @@ def without_images(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord
     def still(video: VideoPart | None) -> VideoPart | None:
         return video and replace(video, frames=tuple(blank(f) for f in video.frames))
 
+    def hidden(holder: T) -> T:
+        images = tuple(blank(i) for i in holder.images)
+        return replace(holder, images=images, video=still(holder.video))
+
     return [
-        replace(r, images=tuple(blank(i) for i in r.images), video=still(r.video)) for r in records
+        replace(r, candidates=tuple(hidden(c) for c in r.candidates))
+        if isinstance(r, RelevanceRecord)
+        else hidden(r)
+        for r in records
     ]
 
 
@@ -181,12 +194,18 @@ def judgement_row(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def record_row(record: PreferenceRecord) -> dict[str, Any]:
-    """A record, as it was shown to the model, in a line about what the model said."""
+def record_row(record: Record) -> dict[str, Any]:
+    """A record, as it was shown to the model, in a line about what the model said; the candidates
+    of a relevance record are its responses."""
+    if isinstance(record, RelevanceRecord):
+        question, responses = record.query, tuple(c.text for c in record.candidates)
+        images = [i for c in record.candidates for i in c.images]
+    else:
+        question, responses, images = record.question, record.responses, record.images
     return {
         "id": record.id,
-        "question": record.question,
-        "responses": record.responses,
+        "question": question,
+        "responses": responses,
         "preferred": record.preferred,
-        "images": [i if isinstance(i, str) else "embedded" for i in record.images],
+        "images": [i if isinstance(i, str) else "embedded" for i in images],
     }
