@@ -29,8 +29,8 @@ from r1reward_jax.types import (
     VideoPart,
 )
 
-R = TypeVar("R", PreferenceRecord, RelevanceRecord)
-T = TypeVar("T", PreferenceRecord, Candidate)
+R = TypeVar("R", bound=Record)
+T = TypeVar("T", bound=PreferenceRecord | Candidate)
 
 BATCHES = 4
 """Batches of the engine whose pixels are in memory at a time."""
