@@ -9,14 +9,24 @@ import re
 from dataclasses import dataclass
 
 from r1reward_jax.responses import ANSWER, ResponseFormat
-from r1reward_jax.types import ImagePart, PreferenceRecord, Prompt, Verdict
+from r1reward_jax.types import (
+    Candidate,
+    ImagePart,
+    InputError,
+    PreferenceRecord,
+    Prompt,
+    Record,
+    RelevanceRecord,
+    Verdict,
+    VideoPart,
+)
 
 SYSTEM = "You are a helpful assistant."
 
 
 @dataclass(frozen=True)
 class Template:
-    """The two questions that are put to models: which response, and does the analysis fit."""
+    """The questions that are put to models: which response or candidate, does the analysis fit."""
 
     evaluator: str
     """With {question}, {first} and {second}; images stand before it, or where it has {images}."""
@@ -29,6 +39,8 @@ class Template:
     """Of the evaluator's prompt."""
     response: ResponseFormat = ANSWER
     """Where the evaluator's verdict stands."""
+    relevance: str = ""
+    """As `evaluator`, for a query and two candidates; images stand at the marks [Images 1|2]."""
 
 
 TEMPLATES = {
@@ -64,17 +76,40 @@ Response {verdict} is better.
 [Your answer, Yes or No]:""",
         supports="Yes",
         contradicts="No",
+        relevance="""\
+Two candidates for a query follow, each with its own pictures. Decide which one is more relevant.
+
+[Query]:
+{query}
+
+[Candidate 1]:
+[Images 1]
+{first}
+
+[Candidate 2]:
+[Images 2]
+{second}
+
+First list what the query asks for. Then check each candidate against it, in its pictures and in \
+its text; where they contradict each other, trust the pictures. Write this analysis between \
+<think> and </think>. Then write the number of the more relevant candidate, 1 or 2, between \
+<answer> and </answer>. There is no tie.
+
+[Output format]:
+<think>your analysis</think><answer>1 or 2</answer>""",
     ),
     "brief": Template(
         evaluator="{question}\n{first} first\n{second} second\nWhich is better?",
         judge="{analysis}\nVerdict: {verdict}\nConsistent?",
         supports="Yes",
         contradicts="No",
+        relevance="{query}\nfirst\n[Images 1]{first}\nsecond\n[Images 2]{second}\nWhich is better?",
     ),
 }
 
 _BODY = r"(?:(?!</?think>|</?answer>).)*"
 _FORMAT = re.compile(rf"<think>({_BODY})</think><answer>({_BODY})</answer>", re.DOTALL)
+_MARKS = re.compile(r"\[Images [12]\]\n?")
 _HEADER = r"\s*(?:\n#+ *)?"
 """Before a section's name: white space and, in published prompts, a markdown header's marks."""
 _SECTIONS = re.compile(
@@ -88,11 +123,12 @@ _SECTIONS = re.compile(
 )
 
 
-def evaluator_prompt(record: PreferenceRecord, template: Template) -> Prompt:
-    """The question to the policy: images, video, then question and responses in stored order."""
+def evaluator_prompt(record: Record, template: Template) -> Prompt:
+    """The question to the policy: images, video, then question and responses in stored order; of a
+    relevance record, each candidate's images and video between its heading and its text."""
+    if isinstance(record, RelevanceRecord):
+        return _relevance_prompt(record, template)
     first, second = record.responses
-    seen = [ImagePart(image) for image in record.images]
-    seen += [record.video] if record.video else []
     before, marked, after = template.evaluator.partition("{images}")
     if not marked:
         before, after = "", before
@@ -100,15 +136,35 @@ def evaluator_prompt(record: PreferenceRecord, template: Template) -> Prompt:
         part.format(question=record.question, first=first, second=second)
         for part in (before, after)
     ]
-    content = [texts[0], *seen, texts[1]]
+    content = [texts[0], *_seen(record), texts[1]]
     return Prompt(template.system, tuple(part for part in content if part != ""))
+
+
+def _relevance_prompt(record: RelevanceRecord, template: Template) -> Prompt:
+    # split before the texts are filled in: what stands in them is never taken for a mark
+    parts = _MARKS.split(template.relevance)
+    if len(parts) != 3:
+        raise InputError(
+            f"record {record.id}: the template has no wording for candidates; expected `relevance` "
+            "with [Images 1] and [Images 2]"
+        )
+    first, second = record.candidates
+    head, middle, tail = (
+        part.format(query=record.query, first=first.text, second=second.text) for part in parts
+    )
+    return Prompt(template.system, (head, *_seen(first), middle, *_seen(second), tail))
+
+
+def _seen(holder: PreferenceRecord | Candidate) -> list[ImagePart | VideoPart]:
+    """The images, then the video, as parts of a prompt."""
+    video = [holder.video] if holder.video else []
+    return [*(ImagePart(image) for image in holder.images), *video]
 
 
 def response_prompt(record: PreferenceRecord) -> Prompt:
     """What stands before a response that a scalar reward model scores: the material and the
     question, nothing about judging."""
-    seen = [ImagePart(image) for image in record.images]
-    return Prompt(SYSTEM, (*seen, *([record.video] if record.video else []), record.question))
+    return Prompt(SYSTEM, (*_seen(record), record.question))
 
 
 def judge_prompt(analysis: str, verdict: Verdict, template: Template) -> Prompt:

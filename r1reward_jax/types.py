@@ -77,6 +77,36 @@ class PreferenceRecord:
         return replace(self, responses=swapped, preferred=flipped)
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """What may be relevant to a query: a text, and images or a video of its own."""
+
+    text: str
+    images: tuple[Any, ...] = ()
+    """As in PreferenceRecord."""
+    video: VideoPart | None = None
+
+
+@dataclass(frozen=True)
+class RelevanceRecord:
+    """A query, two candidates, and which of them is more relevant to it."""
+
+    id: str
+    query: str
+    candidates: tuple[Candidate, Candidate]
+    preferred: Verdict | None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def swapped(self) -> "RelevanceRecord":
+        """The same record with its candidates, images and all, in the other order."""
+        flipped = None if self.preferred is None else other(self.preferred)
+        return replace(self, candidates=self.candidates[::-1], preferred=flipped)
+
+
+Record = PreferenceRecord | RelevanceRecord
+"""What an evaluator can be asked about."""
+
+
 def other(verdict: Verdict) -> Verdict:
     """The other position: 2 for 1, 1 for 2."""
     return 2 if verdict == 1 else 1

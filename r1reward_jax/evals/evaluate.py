@@ -7,7 +7,7 @@ there. Here every pair is judged in both orders; accuracy is the mean over them.
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -19,14 +19,20 @@ from r1reward_jax.prompts import Template, evaluator_prompt, parse_verdict, well
 from r1reward_jax.rollout.answers import verdict_probability
 from r1reward_jax.rollout.engine import Clear, Engine
 from r1reward_jax.types import (
+    Candidate,
     Completion,
     EncodedPrompt,
     InputError,
     Params,
     PreferenceRecord,
+    Record,
+    RelevanceRecord,
     Verdict,
     VideoPart,
 )
+
+R = TypeVar("R", bound=Record)
+T = TypeVar("T", bound=PreferenceRecord | Candidate)
 
 BATCHES = 4
 """Batches of the engine whose pixels are in memory at a time."""
@@ -261,7 +267,7 @@ def describe(judgements: Sequence[Judgement]) -> dict[str, float]:
     }
 
 
-def without_images(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord]:
+def without_images(records: Sequence[R]) -> list[R]:
     """The records with each image and frame replaced by a grey one of the same size."""
 
     def blank(image: Any) -> Image.Image:
@@ -270,8 +276,15 @@ def without_images(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord
     def still(video: VideoPart | None) -> VideoPart | None:
         return video and replace(video, frames=tuple(blank(f) for f in video.frames))
 
+    def hidden(holder: T) -> T:
+        images = tuple(blank(i) for i in holder.images)
+        return replace(holder, images=images, video=still(holder.video))
+
     return [
-        replace(r, images=tuple(blank(i) for i in r.images), video=still(r.video)) for r in records
+        replace(r, candidates=tuple(hidden(c) for c in r.candidates))
+        if isinstance(r, RelevanceRecord)
+        else hidden(r)
+        for r in records
     ]
 
 
@@ -318,12 +331,18 @@ def judgement_row(judgement: Judgement, number: int) -> dict[str, Any]:
     )
 
 
-def record_row(record: PreferenceRecord) -> dict[str, Any]:
-    """A record, as it was shown to the model, in a line about what the model said."""
+def record_row(record: Record) -> dict[str, Any]:
+    """A record, as it was shown to the model, in a line about what the model said; the candidates
+    of a relevance record are its responses."""
+    if isinstance(record, RelevanceRecord):
+        question, responses = record.query, tuple(c.text for c in record.candidates)
+        images = [i for c in record.candidates for i in c.images]
+    else:
+        question, responses, images = record.question, record.responses, record.images
     return {
         "id": record.id,
-        "question": record.question,
-        "responses": record.responses,
+        "question": question,
+        "responses": responses,
         "preferred": record.preferred,
-        "images": [i if isinstance(i, str) else "embedded" for i in record.images],
+        "images": [i if isinstance(i, str) else "embedded" for i in images],
     }
