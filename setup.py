@@ -65,6 +65,7 @@ setup(
         "orbax-checkpoint",
         "packaging",
         "pillow>=11",
+        "pyarrow",
         "safetensors",
         "tensorflow-datasets",
         "tokenizers",

@@ -323,7 +323,7 @@ def _write_judgements(config: ConfigDict, judge: Judge, judged: Sequence[Judgeme
     written = [i for i, j in enumerate(judged) if j.completions]
     texts = [judged[i].completions[0] for i in written]
     answers = _supported(judge, [c.text for c in texts])
-    labels = [judged[i].record.preferred for i in written]
+    labels: list[Verdict | None] = [judged[i].record.preferred for i in written]
     asked = {k: p for k, p in enumerate(answers) if p is not None}
     rewards, _ = score(texts, labels, asked, scoring_of(config))
     rows = [

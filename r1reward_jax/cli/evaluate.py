@@ -34,7 +34,7 @@ from r1reward_jax.responses import response_format
 from r1reward_jax.train.build import load_policy, make_engine, make_scalar_model
 from r1reward_jax.train.folder import claim_data, run_folder
 from r1reward_jax.train.settings import ModelSettings
-from r1reward_jax.types import PreferenceRecord
+from r1reward_jax.types import InputError, PreferenceRecord, Record
 
 FLAGS = {
     "model": ("model.path", "FOLDER", "Hugging Face folder of the model"),
@@ -120,7 +120,7 @@ def _folder(config: ConfigDict) -> str:
     return f"runs/evaluate/{(parts or ['model'])[-1]}-{epath.Path(config.eval.benchmark).stem}"
 
 
-def _hash(records: Sequence[PreferenceRecord]) -> str:
+def _hash(records: Sequence[Record]) -> str:
     """sha256 of what is asked and what is right; images count by their names."""
     digest = hashlib.sha256()
     for record in records:
@@ -128,7 +128,7 @@ def _hash(records: Sequence[PreferenceRecord]) -> str:
     return digest.hexdigest()
 
 
-def _judge(config: ConfigDict, template: Template, records: Sequence[PreferenceRecord]) -> None:
+def _judge(config: ConfigDict, template: Template, records: Sequence[Record]) -> None:
     """Write what is missing of judgements.jsonl; the first of several processes does."""
     path, total = f"{config.workdir}/judgements.jsonl", 2 * len(records)
     if jax.process_index() == 0:
@@ -141,7 +141,7 @@ def _judge(config: ConfigDict, template: Template, records: Sequence[PreferenceR
 def _judge_rest(
     config: ConfigDict,
     template: Template,
-    records: Sequence[PreferenceRecord],
+    records: Sequence[Record],
     done: int,
     write: Any,
 ) -> None:
@@ -159,7 +159,10 @@ def _judge_rest(
 
     policy, c = load_policy(config, config.model.path), config.eval
     if has_head(policy.path):
-        scalar.judge_each(make_scalar_model(config, policy), records, emit, done)
+        pairs = [r for r in records if isinstance(r, PreferenceRecord)]
+        if len(pairs) < len(records):
+            raise InputError(f"{policy.path}: a scalar model scores responses, not candidates")
+        scalar.judge_each(make_scalar_model(config, policy), pairs, emit, done)
         return
     evaluate.judge_each(
         make_engine(config, policy, template.response),

@@ -156,7 +156,7 @@ def _rl(row: Row, finder: Finder) -> PreferenceRecord:
         raise InputError(f"{row.name}: {len(videos)} videos, a record has at most one")
     bare = row.fields | {"image": "", "video": None, "meta": dict(_meta(row))}
     bare["message"] = json.dumps([*message[:-1], message[-1] | {"content": texts}])
-    record = preferences._to_record(bare, row.where, epath.Path(""), row.number, DEFAULT)
+    record = preferences.to_record(bare, row.where, epath.Path(""), row.number, DEFAULT)
     given = row.fields.get("image")
     # a table keeps the pictures in its own column; the message only names them
     inside = isinstance(given, (bytes, dict, list))

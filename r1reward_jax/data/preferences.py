@@ -71,7 +71,7 @@ def _write(path: str, rows: Iterable[dict[str, Any]]) -> None:
 
 def _to_row(record: PreferenceRecord, path: str) -> dict[str, Any]:
     folder = f"{epath.Path(path).parent}/"
-    images = [_image_text(image, folder) for image in record.images]
+    images = [image_text(image, folder) for image in record.images]
     prompt = evaluator_prompt(record, TEMPLATES["full"])
     content = [{"type": "text", "text": prompt.content[-1]}]
     content += [{"type": "image", "image": image} for image in images]
@@ -88,7 +88,7 @@ def _to_row(record: PreferenceRecord, path: str) -> dict[str, Any]:
     return row | ({"meta": record.meta} if record.meta else {})
 
 
-def _image_text(image: Any, folder: str) -> str:
+def image_text(image: Any, folder: str) -> str:
     """A path relative to the folder, or bytes as a data URL."""
     if isinstance(image, bytes):
         return "data:image;base64," + base64.b64encode(image).decode()
@@ -110,13 +110,13 @@ def _rows(path: str, frames: Sampling) -> Iterator[tuple[PreferenceRecord, dict[
         where = f"{path}:{number}"
         try:
             row = json.loads(line)
-            yield _to_record(row, where, file.parent, number, frames), row, where
+            yield to_record(row, where, file.parent, number, frames), row, where
         except (json.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise InputError(f"{where}: not a row of the R1-Reward-RL schema ({problem})") from None
 
 
-def _to_record(
+def to_record(
     row: dict[str, Any], where: str, folder: epath.Path, number: int, frames: Sampling
 ) -> PreferenceRecord:
     content = json.loads(row["message"])[-1]["content"]
@@ -144,7 +144,7 @@ def _to_record(
         question=row.get("question") or sections[0],
         responses=sections[1:],
         preferred=preferred,
-        images=tuple(_image(i, folder, where) for i in images or (row.get("image"),) if i),
+        images=tuple(image_of(i, folder, where) for i in images or (row.get("image"),) if i),
         video=_video(videos[0] if videos else row.get("video"), folder, where, frames),
         meta=row.get("meta", {}),
     )
@@ -159,7 +159,7 @@ def _video(video: str | None, folder: epath.Path, where: str, frames: Sampling) 
         raise InputError(f"{where}: {error}") from None
 
 
-def _image(image: str, folder: epath.Path, where: str) -> str | bytes:
+def image_of(image: str, folder: epath.Path, where: str) -> str | bytes:
     """A path as a path (relative ones below the file's folder), base64 or a data URL as bytes."""
     if len(image) < 1024 and not image.startswith("data:"):
         return str(folder / image)

@@ -94,6 +94,6 @@ def _to_row(record: RelevanceRecord, path: str) -> dict[str, Any]:
 
 
 def _candidate_row(candidate: Candidate, folder: str) -> dict[str, Any]:
-    images = [preferences._image_text(image, folder) for image in candidate.images]
+    images = [preferences.image_text(image, folder) for image in candidate.images]
     video = path_of(candidate.video).removeprefix(folder) if candidate.video else ""
     return {"text": candidate.text, "images": images} | ({"video": video} if video else {})

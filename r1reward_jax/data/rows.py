@@ -181,7 +181,7 @@ class Finder:
                 f"{row.name}: an image is {type(value).__name__}; expected a path, base64, bytes, "
                 "or a struct of bytes and path"
             )
-        image = preferences._image(value, epath.Path(""), row.where)
+        image = preferences.image_of(value, epath.Path(""), row.where)
         return (image,) if isinstance(image, bytes) else (self._path(value, row),)
 
     def video(self, value: Any, row: Row) -> VideoPart | None:

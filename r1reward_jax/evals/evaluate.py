@@ -24,7 +24,6 @@ from r1reward_jax.types import (
     EncodedPrompt,
     InputError,
     Params,
-    PreferenceRecord,
     Record,
     RelevanceRecord,
     Verdict,
@@ -32,7 +31,7 @@ from r1reward_jax.types import (
 )
 
 R = TypeVar("R", bound=Record)
-T = TypeVar("T", bound=PreferenceRecord | Candidate)
+T = TypeVar("T", bound=Record | Candidate)
 
 BATCHES = 4
 """Batches of the engine whose pixels are in memory at a time."""
@@ -45,7 +44,7 @@ Rule = Callable[[int, int, int], bool]
 class Judgement:
     """One record in one order (as shown to the model), and what the model says about it."""
 
-    record: PreferenceRecord
+    record: Record
     verdicts: tuple[Verdict | None, ...]
     completions: tuple[Completion, ...] = ()
     """What was written, one text per verdict; none by a scalar reward model."""
@@ -70,7 +69,7 @@ class Judgement:
 def judge(
     engine: Engine,
     params: Params,
-    records: Sequence[PreferenceRecord],
+    records: Sequence[Record],
     template: Template,
     *,
     temperatures: Sequence[float],
@@ -98,7 +97,7 @@ def judge(
 def judge_each(
     engine: Engine,
     params: Params,
-    records: Sequence[PreferenceRecord],
+    records: Sequence[Record],
     template: Template,
     emit: Callable[[Judgement], Any],
     temperatures: Sequence[float],
@@ -140,7 +139,7 @@ def judge_each(
 class _Batch:
     """Records for one call of the engine; their judgements leave in order."""
 
-    def __init__(self, engine: Engine, shown: Sequence[PreferenceRecord], template: Template):
+    def __init__(self, engine: Engine, shown: Sequence[Record], template: Template):
         self.engine, self.shown, self.template = engine, shown, template
         self.prompts = {i: p for i, r in enumerate(shown) if (p := _encode(engine, r, template))}
 
@@ -199,14 +198,14 @@ def _clear(rule: Rule, votes: int, template: Template) -> Clear:
     return clear
 
 
-def _encode(engine: Engine, record: PreferenceRecord, template: Template) -> EncodedPrompt | None:
+def _encode(engine: Engine, record: Record, template: Template) -> EncodedPrompt | None:
     """The tokenised prompt; None if it is larger than any batch."""
     prompt = evaluator_prompt(record, template)
     with about(f"record {record.id}"):
         return None if engine.processor.misfit(prompt) else engine.processor.encode(prompt)
 
 
-def require_labels(records: Sequence[PreferenceRecord]) -> None:
+def require_labels(records: Sequence[Record]) -> None:
     """Raise InputError unless there are records and all of them are labelled."""
     unlabelled = [r.id for r in records if r.preferred is None]
     if unlabelled or not records:
@@ -276,16 +275,16 @@ def without_images(records: Sequence[R]) -> list[R]:
     def still(video: VideoPart | None) -> VideoPart | None:
         return video and replace(video, frames=tuple(blank(f) for f in video.frames))
 
-    def hidden(holder: T) -> T:
+    def hidden(holder: Any) -> Any:
         images = tuple(blank(i) for i in holder.images)
         return replace(holder, images=images, video=still(holder.video))
 
-    return [
-        replace(r, candidates=tuple(hidden(c) for c in r.candidates))
-        if isinstance(r, RelevanceRecord)
-        else hidden(r)
-        for r in records
-    ]
+    def bare(record: Any) -> Any:
+        if isinstance(record, RelevanceRecord):
+            return replace(record, candidates=tuple(hidden(c) for c in record.candidates))
+        return hidden(record)
+
+    return [bare(r) for r in records]
 
 
 def judgement_row(judgement: Judgement, number: int) -> dict[str, Any]:

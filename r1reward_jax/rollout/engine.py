@@ -130,7 +130,7 @@ class Engine:
           InputError: a prompt does not fit its bucket, a limit is not in 1..max_new_tokens, or a
             setting makes no sense.
         """
-        warmth = np.broadcast_to(np.float32(temperature), (samples,))
+        warmth = np.broadcast_to(np.asarray(temperature, np.float32), (samples,))
         if not all(0 <= t < math.inf for t in warmth):
             raise InputError(f"temperature {temperature}: expected 0 (greedy) or more")
         run = _Run(self, params, prompts, warmth, seed, first_row, limits)
