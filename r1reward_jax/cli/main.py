@@ -20,6 +20,7 @@ VERBS = {
     "train": "StableReinforce on preference records",
     "scalar": "the baseline: a Bradley-Terry reward head on preference records",
     "evaluate": "judge preference records in both answer orders",
+    "compare": "two evaluations of the same records, with a paired test",
     "score": "which of two answers to a question is better",
     "check": "compare the paths of a model: training forward, prefill, decode, the original",
     "bench": "measure this machine: our code against what it replaces",

@@ -1,11 +1,171 @@
-"""From several verdicts to one (paper, section 5: voting@K)."""
+"""From several verdicts to one (paper, section 5: voting@K), and when more of them change nothing.
 
-from collections.abc import Sequence
+Beside the paper's majority: votes weighted by their probability, the votes of both answer orders
+together, and rules by which sampling may end before all votes are in.
+"""
 
-from r1reward_jax.types import Verdict
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from r1reward_jax.evals.judgements import Judged, Shown
+from r1reward_jax.types import Verdict, other
+
+SIZES = (1, 3, 5, 7, 9, 15)
+"""Numbers of votes that are reported, as far as there are so many; and all votes."""
+LEVEL = 0.99
+"""Probability at which a majority counts as settled."""
+
+Rule = Callable[[int, int, int], bool]
+"""(votes for 1, votes for 2, votes that are still to come) -> whether sampling may end."""
+
+
+# ------------------------------------------------------------------- votes
 
 
 def majority(verdicts: Sequence[Verdict | None]) -> Verdict | None:
     """The verdict given more often; unparsable ones do not vote; None on a tie or without votes."""
     ones, twos = verdicts.count(1), verdicts.count(2)
     return None if ones == twos else (1 if ones > twos else 2)
+
+
+def weighted(
+    verdicts: Sequence[Verdict | None], probabilities: Sequence[float | None]
+) -> Verdict | None:
+    """The verdict with more probability behind it, `sum_i p_i(1)` against half the votes.
+
+    Args:
+      verdicts: of the samples; one that cannot be read does not vote.
+      probabilities: of the verdict 1, one for each; a vote without one is left out.
+
+    Returns:
+      The verdict; None on a tie or without votes.
+    """
+    given = [p for v, p in zip(verdicts, probabilities) if v is not None and p is not None]
+    lead = math.fsum(given) - len(given) / 2
+    # p and 1 - p of two orders must cancel in spite of rounding
+    return None if abs(lead) < 1e-9 * max(1, len(given)) else (1 if lead > 0 else 2)
+
+
+def both_orders(a: Shown, b: Shown) -> tuple[Verdict | None, Verdict | None]:
+    """The verdict of all votes of both orders together: by majority, and by probability.
+
+    Args:
+      a: the record as stored.
+      b: the record with its responses swapped.
+
+    Returns:
+      1 where the first response, as stored, is the better one. A model that looks at the position
+      only ties with itself.
+    """
+    votes: list[Verdict | None] = [*a.votes, *(None if v is None else other(v) for v in b.votes)]
+    turned = [None if p is None else 1 - p for p in b.vote_probabilities]
+    both = [*_padded(a.vote_probabilities, len(a.votes)), *_padded(turned, len(b.votes))]
+    return majority(votes), weighted(votes, both)
+
+
+def _padded(values: Sequence[float | None], length: int) -> list[float | None]:
+    return [*values, *[None] * (length - len(values))]
+
+
+def any_correct(verdicts: Sequence[Verdict | None], preferred: Verdict) -> bool:
+    """Whether one of the samples is right; read it beside `any_correct_chance`."""
+    return preferred in verdicts
+
+
+def any_correct_chance(samples: int) -> float:
+    """What a coin per sample scores at any-correct@K: `1 - 2^-K`."""
+    return 1 - 0.5**samples
+
+
+def sizes(judged: Sequence[Judged], asked: int | None = None) -> list[int]:
+    """For which K there are votes: those of SIZES, and all.
+
+    Args:
+      judged: what there is.
+      asked: votes that were asked for. None: the most that a judgement has.
+
+    Returns:
+      In rising order; empty without votes. Where sampling was stopped early the votes say only
+      what all of them would have come to, so only their whole number is left.
+    """
+    shown = [s for j in judged for s in j.orders if not s.skipped]
+    whole = asked or max((len(s.votes) for s in shown), default=0)
+    if not whole or not any(s.votes for s in shown):
+        return []
+    if any(s.stopped for s in shown):
+        return [whole]
+    least = min(len(s.votes) for s in shown)
+    return sorted({k for k in (*SIZES, whole) if k <= least})
+
+
+def verdict_at(shown: Shown, votes: int) -> Verdict | None:
+    """The greedy verdict (0 votes), or the majority of the first votes."""
+    return majority(shown.votes[:votes]) if votes else shown.verdict
+
+
+# ---------------------------------------------------------- stopping rules
+
+
+def decided(ones: int, twos: int, left: int) -> bool:
+    """Whether no votes to come can take the majority away: the lead exceeds what is left.
+
+    A tie would take it away, too. Votes that turn out unparsable leave the lead as it is, so that
+    they cannot.
+    """
+    return abs(ones - twos) > left
+
+
+def leader_stays(ones: int, twos: int, left: int) -> float:
+    """Probability that the leader of the votes so far has the majority of all of them.
+
+    With a uniform prior on the share of votes for either side, a votes for the leader and b
+    against, the number k for the leader among m more is beta-binomial:
+
+        P(k) = C(a + k, k) C(b + m - k, m - k) / C(a + b + m + 1, m),
+
+    summed, in whole numbers, over the k with a + k > b + m - k. Votes to come are taken to be
+    parsable. 0 while there is no leader.
+    """
+    return _leader_stays(max(ones, twos), min(ones, twos), left)
+
+
+@cache
+def _leader_stays(a: int, b: int, m: int) -> float:
+    if a == b:
+        return 0.0
+    ways = sum(
+        math.comb(a + k, k) * math.comb(b + m - k, m - k) for k in range(m + 1) if a + k > b + m - k
+    )
+    return ways / math.comb(a + b + m + 1, m)
+
+
+def probably_decided(ones: int, twos: int, left: int, level: float = LEVEL) -> bool:
+    """Whether the leader keeps the majority with a probability of at least `level`."""
+    return leader_stays(ones, twos, left) >= level
+
+
+RULES: dict[str, Rule] = {"exact": decided, "posterior": probably_decided}
+
+
+def replay(shown: Shown, rule: Rule) -> tuple[Verdict | None, int, int]:
+    """What would have come out, had votes been drawn one by one until the rule holds.
+
+    Args:
+      shown: with all its votes.
+      rule: one of RULES.
+
+    Returns:
+      The verdict, the votes used, and the tokens of their completions.
+
+    Raises:
+      ValueError: sampling was stopped, so that the votes to come are not known.
+    """
+    if shown.stopped:
+        raise ValueError("votes that were stopped early cannot be replayed")
+    ones = twos = used = 0
+    for used, vote in enumerate(shown.votes, 1):
+        ones, twos = ones + (vote == 1), twos + (vote == 2)
+        if rule(ones, twos, len(shown.votes) - used):
+            break
+    return majority(shown.votes[:used]), used, sum(shown.vote_tokens[:used])

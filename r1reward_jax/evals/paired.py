@@ -1,0 +1,191 @@
+"""Two evaluations of the same records: is one model better, or is it chance?
+
+A pair scores the share of its two orders in which the verdict is right; unparsable verdicts and
+ties are wrong, so that both models are scored on the same pairs. What is compared is the difference
+of these scores, b - a, summed over units, as pairs of a unit are not independent.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from r1reward_jax.evals import voting
+from r1reward_jax.evals.intervals import bootstrap, cluster_sums, numbered, ratio
+from r1reward_jax.evals.judgements import Judged, read_judged
+from r1reward_jax.types import InputError
+
+JUDGEMENTS = "judgements.jsonl"
+SAME = ("id", "group", "unit", "preferred", "question", "responses")
+"""What a record must have in common in two evaluations."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation, as far as a comparison needs it."""
+
+    folder: str
+    judged: Sequence[Judged]
+    records: Mapping[int, Mapping[str, Any]]
+    """Row -> what its line, in the stored order, says of the record."""
+    config: Mapping[str, Any]
+    """Flat; empty if the folder has none."""
+
+
+def read(folder: str) -> Evaluation:
+    """An evaluation's folder.
+
+    Raises:
+      InputError: it holds no judgements, or ones that cannot be read.
+    """
+    path = epath.Path(folder) / JUDGEMENTS
+    judged = read_judged(str(path))
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    records = {row["row"]: {n: row.get(n) for n in SAME} for row in rows if row["order"] == 1}
+    return Evaluation(folder, judged, records, _config(epath.Path(folder) / "config.json"))
+
+
+def _config(path: epath.Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); expected the config of a run") from None
+    flat: dict[str, Any] = {}
+
+    def add(part: Mapping[str, Any], prefix: str) -> None:
+        for name, value in part.items():
+            if isinstance(value, dict):
+                add(value, f"{prefix}{name}.")
+            elif prefix + name != "workdir":
+                flat[prefix + name] = value
+
+    add(found if isinstance(found, dict) else {}, "")
+    return flat
+
+
+def require_same_records(a: Evaluation, b: Evaluation) -> None:
+    """Raise InputError unless both have judged the same records, in the same order."""
+    both = f"{a.folder} and {b.folder}"
+    hint = "; evaluate both on the same data"
+    if len(a.records) != len(b.records):
+        raise InputError(f"{both}: {len(a.records)} and {len(b.records)} records{hint}")
+    if a.records.keys() != b.records.keys():
+        row = min(a.records.keys() ^ b.records.keys())
+        raise InputError(f"{both}: row {row} is in one of them only{hint}")
+    for row, record in a.records.items():
+        different = [n for n in SAME if record[n] != b.records[row][n]]
+        if different:
+            name, ids = different[0], (record["id"], b.records[row]["id"])
+            who = f"ids {ids[0]!r} and {ids[1]!r}" if name == "id" else f"id {ids[0]!r}"
+            what = "records" if name == "id" else f"field {name!r}"
+            raise InputError(f"{both}: row {row} ({who}): the {what} differ{hint}")
+
+
+def config_differences(a: Evaluation, b: Evaluation) -> dict[str, tuple[Any, Any]]:
+    """Settings that are not the same; a setting that is missing is None."""
+    names = [n for n in {**a.config, **b.config} if a.config.get(n) != b.config.get(n)]
+    return {name: (a.config.get(name), b.config.get(name)) for name in names}
+
+
+# ------------------------------------------------------------- comparisons
+
+
+def compare(a: Sequence[Judged], b: Sequence[Judged]) -> dict[str, Any]:
+    """The difference between two models, by greedy verdicts and by the most votes both have.
+
+    Args:
+      a: judgements of one model.
+      b: those of another, of the same records in the same order.
+
+    Returns:
+      {votes: K or null, greedy, voting: {overall: row, groups: {name: row}}}, voting null without
+      common votes. A row has pairs, units, a, b (accuracies over both orders), difference (b - a)
+      with low, high (95 %, bootstrap over units), better, worse (pairs for which b scores more, and
+      less), p (two-sided, exact) and, in groups, p_holm.
+    """
+    common = sorted({*voting.sizes(a)} & {*voting.sizes(b)})
+    votes = common[-1] if common else None
+    return {
+        "votes": votes,
+        "greedy": _compared(a, b, 0),
+        "voting": _compared(a, b, votes) if votes else None,
+    }
+
+
+def _compared(a: Sequence[Judged], b: Sequence[Judged], votes: int) -> dict[str, Any]:
+    scores = np.asarray([(pair_score(x, votes), pair_score(y, votes)) for x, y in zip(a, b)])
+    units = [j.unit for j in a]
+    names = [j.group for j in a]
+    groups = {}
+    for name in dict.fromkeys(n for n in names if n):
+        inside = [i for i, n in enumerate(names) if n == name]
+        groups[name] = _row(scores[inside], [units[i] for i in inside])
+    for row, p in zip(groups.values(), holm([row["p"] for row in groups.values()])):
+        row["p_holm"] = p
+    return {"overall": _row(scores, units), "groups": groups}
+
+
+def pair_score(judged: Judged, votes: int) -> float:
+    """Share of the two orders, 0, 1/2 or 1, in which the verdict is right; greedy with 0 votes."""
+    return sum(voting.verdict_at(s, votes) == s.preferred for s in judged.orders) / 2
+
+
+def _row(scores: np.ndarray, units: Sequence[str]) -> dict[str, Any]:
+    difference = scores[:, 1] - scores[:, 0]
+    sums = cluster_sums(np.stack([difference, np.ones_like(difference)], axis=1), numbered(units))
+    low, high = bootstrap(sums, ratio) or (None, None)
+    return {
+        "pairs": len(scores),
+        "units": len(sums),
+        "a": float(scores[:, 0].mean()),
+        "b": float(scores[:, 1].mean()),
+        "difference": float(difference.mean()),
+        "low": low,
+        "high": high,
+        "better": int((difference > 0).sum()),
+        "worse": int((difference < 0).sum()),
+        "p": sign_flip_test(np.rint(2 * sums[:, 0]).astype(np.int64)),
+    }
+
+
+def sign_flip_test(sums: np.ndarray) -> float:
+    """Exact two-sided permutation test of differences that are whole numbers.
+
+    If neither model is better, swapping their labels in any unit changes nothing: every sum has
+    either sign with probability 1/2. The distribution of the total, sum_u +-|s_u|, is the
+    convolution of these two-point distributions; the p-value is the probability of a total at
+    least as far from 0. With differences of -1, 0 and 1 this is McNemar's exact test.
+
+    Args:
+      sums: [units], differences of scores in whole units, such as halves of a pair.
+
+    Returns:
+      The p-value, in (0, 1] up to what a float can hold.
+    """
+    steps = np.abs(sums[sums != 0])
+    reach = int(steps.sum())
+    # chances[i] is of the total 2 i - reach, which rises by 2 s where a sign turns
+    chances = np.zeros(reach + 1)
+    chances[0] = 1.0
+    top = 0
+    for step in map(int, steps):
+        grown = chances[: top + step + 1].copy()
+        grown[step:] += chances[: top + 1]
+        top += step
+        chances[: top + 1] = grown / 2
+    totals = np.abs(2 * np.arange(reach + 1) - reach)
+    return min(1.0, math.fsum(chances[totals >= abs(int(sums.sum()))]))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number (Holm, 1979): the probability of any false alarm stays
+    below the level at which they are read."""
+    order, found, worst = np.argsort(p, kind="stable"), [0.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        worst = max(worst, min(1.0, (len(p) - rank) * p[i]))
+        found[i] = worst
+    return found
