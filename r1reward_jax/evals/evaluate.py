@@ -13,13 +13,12 @@ from PIL import Image
 
 from r1reward_jax.console import counter
 from r1reward_jax.errors import about
-from r1reward_jax.evals.voting import majority
+from r1reward_jax.evals.voting import Rule, majority
 from r1reward_jax.models.images import open_image
 from r1reward_jax.prompts import Template, evaluator_prompt, parse_verdict, well_formed
 from r1reward_jax.rollout.answers import verdict_probability
 from r1reward_jax.rollout.engine import Clear, Engine
 from r1reward_jax.types import (
-    Candidate,
     Completion,
     EncodedPrompt,
     InputError,
@@ -31,13 +30,9 @@ from r1reward_jax.types import (
 )
 
 R = TypeVar("R", bound=Record)
-T = TypeVar("T", bound=Record | Candidate)
 
 BATCHES = 4
 """Batches of the engine whose pixels are in memory at a time."""
-Rule = Callable[[int, int, int], bool]
-"""Whether votes for the one, for the other and still to come leave the outcome clear
-(`voting.RULES`)."""
 
 
 @dataclass(frozen=True)
