@@ -2,25 +2,29 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 
+from r1reward_jax.data.preferences import write_records
 from tests.judge.test_remote import (
     server,  # noqa: F401 (a fixture)
     truth,
 )
-from tests.pods.worker import work
+from tests.pods.worker import evaluate, work
 
 
-def run_processes(count: int, folder: str, url: str) -> list[dict]:
+def run_processes(count: int, **given: str) -> list[dict]:
     """What each of them prints."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--processes", str(count), "--port", str(port), "--folder", folder, "--url", url]
+    given |= {"processes": str(count), "port": str(port)}
+    options = [word for name, value in given.items() for word in (f"--{name}", value)]
     command = [sys.executable, "-m", "tests.pods.worker", *options]
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # of programs for another topology
@@ -44,12 +48,33 @@ def run_processes(count: int, folder: str, url: str) -> list[dict]:
     return [json.loads(out.splitlines()[-1]) for out, _ in outputs]
 
 
-def test_two_processes_sample_and_judge_like_one(checkpoint, server):  # noqa: F811
+@pytest.fixture(scope="module")
+def benchmark(world, tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("pods") / "pairs.jsonl")
+    write_records(path, world[1]["heldout"][:6])
+    return path
+
+
+def judgements(workdir) -> list[str]:
+    """Lines of an evaluation, without what is rounded."""
+    rows = [json.loads(x) for x in (workdir / "judgements.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if "probabilities" not in k} for row in rows]
+
+
+def test_two_processes_work_like_one(checkpoint, server, benchmark, tmp_path):  # noqa: F811
+    """Rollout and judges; and an evaluation, of which the first process has five lines already."""
     server.latency = 0.02
     url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     expected = work(checkpoint, url)
     assert sorted(server.seen) == list(range(9)) and set(server.seen.values()) == {1}
-    first, second = run_processes(2, checkpoint, url)
+    evaluate(checkpoint, benchmark, str(tmp_path / "one"))
+    lines = (tmp_path / "one" / "judgements.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "two").mkdir()
+    shutil.copy(tmp_path / "one" / "run.json", tmp_path / "two" / "run.json")
+    (tmp_path / "two" / "judgements.jsonl").write_text("".join(lines[:5]))
+    where = {"benchmark": benchmark, "workdir": str(tmp_path / "two")}
+    first, second = run_processes(2, folder=checkpoint, url=url, **where)
+    assert judgements(tmp_path / "two") == judgements(tmp_path / "one")
     assert first == second and first["devices"] == 4 and expected["devices"] == 8
     assert set(server.seen.values()) == {2}  # one of the two processes asked, once for each
     assert first["texts"] == expected["texts"]  # whatever is refilled when

@@ -1,4 +1,5 @@
-"""One of the processes of `test_processes`: rollout and both judges; what it saw, as JSON."""
+"""One of the processes of `test_processes`: rollout and both judges, then an evaluation; what it
+saw, as JSON."""
 
 import argparse
 import json
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 
 from r1reward_jax.cli import configs
+from r1reward_jax.cli.main import main
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.train.build import load_judge, load_policy, make_engine
 from r1reward_jax.types import ImagePart, Prompt
@@ -73,12 +75,23 @@ def work(folder: str, url: str) -> dict:
     }
 
 
+def evaluate(folder: str, benchmark: str, workdir: str) -> None:
+    """`r1reward evaluate` with the settings from above."""
+    changed = ["template=brief", "rollout.rows=8", "rollout.refill=2", "rollout.shrink=1"]
+    changed += ["buckets.tokens=(96,160)", "buckets.images=(1,)", "buckets.patches=(36,)"]
+    changed += ["rollout.max_new_tokens=12", "eval.samples=2", "model.max_pixels=28224"]
+    where = ["--benchmark", benchmark, "--workdir", workdir]
+    assert main(["evaluate", "--model", folder, *where, *changed]) == 0
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    for name in ("rank", "processes", "port", "folder", "url"):
+    for name in ("rank", "processes", "port", "folder", "url", "benchmark", "workdir"):
         parser.add_argument(f"--{name}")
     args = parser.parse_args()
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     address = f"127.0.0.1:{args.port}"
     jax.distributed.initialize(address, int(args.processes), int(args.rank))
-    print(json.dumps(work(args.folder, args.url)))
+    found = work(args.folder, args.url)
+    evaluate(args.folder, args.benchmark, args.workdir)
+    print(json.dumps(found))
