@@ -1,39 +1,35 @@
 """The Python API: load an exported (or a hub) model and ask which of two responses is better.
 
-    model = RewardModel.from_pretrained("runs/rl/exported")
-    print(model.compare("What is on the table?", "photo.jpg", "A cup.", "A cat."))
-
-The parts are put together here from plain arguments, not by `train.build`: a config's mesh takes
-all devices, and two rows cannot be split over them. Only its defaults are read.
+model = RewardModel.from_pretrained("runs/rl/exported")
+print(model.compare("What is on the table?", "photo.jpg", "A cup.", "A cat."))
+print(model.rank("What is on the table?", "photo.jpg", ["A cup.", "A cat.", "A red cup."]).best)
 """
 
-import functools
+import math
 import os
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from PIL import Image
 
 from r1reward_jax.configs import default  # pyright: ignore[reportMissingImports] (see setup.py)
-from r1reward_jax.evals.compare import Comparison, Opinion, Reasoner, Scorer
-from r1reward_jax.models import port_of, reward_head
-from r1reward_jax.models.images import open_image
-from r1reward_jax.prompts import TEMPLATES
-from r1reward_jax.rollout.engine import Engine
-from r1reward_jax.rollout.sampler import SamplerConfig
-from r1reward_jax.train.mesh import BATCH, make_mesh, param_shardings, put_batch, slot_shardings
+from r1reward_jax.errors import about
+from r1reward_jax.evals import tournament
+from r1reward_jax.evals.chats import IMAGE_KINDS, to_records
+from r1reward_jax.evals.compare import Reasoner, Scorer
+from r1reward_jax.evals.opinions import ORDERS, Comparison, Opinion, Ranking
+from r1reward_jax.models import port_of
+from r1reward_jax.models.images import image_size, open_image
+from r1reward_jax.train.comparing import IMAGES, dtype_of, load_comparing, rows_of
+from r1reward_jax.train.mesh import make_mesh
 from r1reward_jax.train.settings import ModelSettings
 from r1reward_jax.types import InputError, PreferenceRecord, VideoPart
 
-__all__ = ["Comparison", "Opinion", "RewardModel"]
-
-SHORTEST = 64
-"""Tokens, and patches, of the smallest size that prompts and images are padded to."""
-IMAGES = (1, 2, 4, 8)
-"""Of a prompt; temporal patches (two frames each) of a video among them."""
+__all__ = ["Comparison", "Opinion", "Ranking", "RewardModel"]
 
 
 class RewardModel:
@@ -55,6 +51,7 @@ class RewardModel:
         max_new_tokens: int | None = None,
         video_rule: str | None = None,
         max_prompt_tokens: int | None = None,
+        batch_size: int = 8,
         dtype: Any = None,
         mesh: Mesh | None = None,
     ) -> "RewardModel":
@@ -71,9 +68,11 @@ class RewardModel:
           video_rule: where text goes on behind a video, "max" or "side".
           max_prompt_tokens: longest prompt, visual tokens included. Longer ones are refused,
             shorter ones pay little for it.
+          batch_size: pairs, in both orders, that are decoded at a time. Single comparisons are not
+            slower for it.
           dtype: of parameters and forward pass; bfloat16 on accelerators and float32 on CPU.
-          mesh: a `train.mesh.make_mesh` whose data x fsdp is 1 or 2 (the two orders); the default
-            is one device.
+          mesh: a `train.mesh.make_mesh` whose data x fsdp divides 2 * batch_size, the rows; the
+            default is one device.
 
         Raises:
           InputError: not such a folder, or a setting that makes no sense.
@@ -92,7 +91,8 @@ class RewardModel:
         if longest < 1:
             raise InputError(f"max_prompt_tokens {longest}: expected at least 1")
         mesh = mesh or make_mesh(1, 1, 1, devices=jax.local_devices()[:1])
-        judge = _load(port, folder, settings, longest, _dtype(dtype), mesh)
+        rows = rows_of(batch_size, mesh)
+        judge = load_comparing(port, folder, settings, longest, rows, dtype_of(dtype), mesh)
         return cls(judge, settings)
 
     def compare(
@@ -119,82 +119,127 @@ class RewardModel:
         """
         for name, text in {"question": question, "a": a, "b": b}.items():
             _require_text(name, text)
-        seen = read_images(images)
-        return self._judge.compare(PreferenceRecord("", question, (a, b), None, seen, video))
+        record = PreferenceRecord("", question, (a, b), None, read_images(images), video)
+        return self._judge.compare_batch([record], [""])[0]
 
+    def compare_batch(self, records: Sequence[PreferenceRecord]) -> list[Comparison]:
+        """Judge many pairs, `batch_size` at a time; each comparison is what `compare` would say.
 
-def _load(
-    port: Any, folder: str, settings: ModelSettings, longest: int, dtype: Any, mesh: Mesh
-) -> Reasoner | Scorer:
-    """Put the parts together.
+        Texts, and the heads of image files, are looked at before the first pair is judged.
 
-    Args:
-      port: of the model.
-      folder: a Hugging Face folder.
-      settings: how it is asked.
-      longest: tokens of a prompt.
-      dtype: of parameters and forward pass.
-      mesh: where it runs.
-    """
-    place = lambda tree: param_shardings(tree, port.RULES, mesh)  # noqa: E731
-    vision = port.Config.load(folder).vision
-    cell = (vision.patch_size * vision.spatial_merge_size) ** 2
-    patches = 4 * max(1, settings.max_pixels // cell)
-    sizes = port.Buckets(_ladder(longest, 2), IMAGES, _ladder(patches, 4))
-    asked = {"max_pixels": settings.max_pixels, "video_rule": settings.video_rule}
-    processor = port.Processor(folder, sizes, **asked)
-    model, params = port.load(folder, dtype, place)
-    model, put = (
-        replace(model, rows=NamedSharding(mesh, BATCH)),
-        functools.partial(put_batch, mesh=mesh),
-    )
-    if reward_head.has_head(folder):
-        params = reward_head.load_head(folder, model, params)
-        return Scorer(model, params, processor, dtype=dtype, put_batch=put)
-    sampler = SamplerConfig(
-        samples=1,
-        max_new_tokens=settings.max_new_tokens,
-        eos_ids=processor.eos_ids,
-        pad_id=processor.pad_id,
-        banned_ids=processor.banned_ids,
-        vocab_size=len(processor.tokenizer),
-        unroll=False,
-        compute_dtype=dtype,
-    )
-    slots = functools.partial(slot_shardings, mesh=mesh)
-    engine = Engine(
-        model,
-        processor,
-        sampler,
-        rows=2,
-        refill=2,
-        put_batch=put,
-        place=slots,
-        layout=place(params),
-    )
-    return Reasoner(engine, params, TEMPLATES[settings.template])
+        Args:
+          records: their labels do not count, and may be missing.
 
+        Raises:
+          InputError: as `compare`; the message names the record by its place, from 0.
+        """
+        if not isinstance(records, Sequence):
+            raise InputError(f"records: expected a list, not {type(records).__name__}")
+        names = [f"record {place}" for place in range(len(records))]
+        for record, name in zip(records, names, strict=True):
+            with about(name):
+                _require_record(record)
+        return self._judge.compare_batch(records, names)
 
-def _ladder(last: int, factor: int) -> tuple[int, ...]:
-    """Sizes that grow by a factor up to the last one: few of them, so few compilations."""
-    sizes, size = [], SHORTEST
-    while size < last:
-        sizes.append(size)
-        size *= factor
-    return (*sizes, last)
+    def rank(
+        self,
+        question: str,
+        images: Any,
+        responses: Sequence[str],
+        *,
+        video: VideoPart | None = None,
+    ) -> Ranking:
+        """Order N responses, best first, by a merge sort of comparisons in both orders: at most
+        2 N ceil(log2 N) judgements. Without verdict, and at one half, the given order stays.
 
+        Args:
+          question: about the images.
+          images: as for `compare`.
+          responses: one or more.
+          video: comes behind the images.
 
-def _dtype(dtype: Any) -> Any:
-    """The dtype of the forward pass. Raises InputError for what is none of floats."""
-    if dtype is None:
-        return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
-    try:
-        found = jnp.dtype(dtype)
-    except TypeError:
-        found = None
-    if found is None or not jnp.issubdtype(found, jnp.floating):
-        raise InputError(f"dtype {dtype!r}: expected float32, bfloat16 or float16")
-    return found
+        Raises:
+          InputError: as `compare`, or there are no responses.
+        """
+        sort = lambda count, better: (tournament.merge_sort(count, better), None)  # noqa: E731
+        return self._ranked(question, images, responses, video, sort)
+
+    def round_robin(
+        self,
+        question: str,
+        images: Any,
+        responses: Sequence[str],
+        *,
+        video: VideoPart | None = None,
+    ) -> Ranking:
+        """As `rank`, by the mean probability of being better than each of the others: all
+        N (N - 1) judgements."""
+        return self._ranked(question, images, responses, video, tournament.round_robin)
+
+    def _ranked(
+        self,
+        question: str,
+        images: Any,
+        responses: Sequence[str],
+        video: VideoPart | None,
+        contest: Callable[[int, tournament.Better], tuple[list[int], list[float] | None]],
+    ) -> Ranking:
+        _require_text("question", question)
+        if isinstance(responses, str) or not isinstance(responses, Sequence) or not responses:
+            raise InputError(f"responses {responses!r:.60}: expected a list of one text or more")
+        for place, text in enumerate(responses):
+            _require_text(f"response {place}", text)
+        seen, made = read_images(images), {}
+
+        def better(pairs: list[tournament.Pair]) -> list[float]:
+            both = [(responses[i], responses[j]) for i, j in pairs]
+            records = [PreferenceRecord("", question, two, None, seen, video) for two in both]
+            names = [f"responses {i} and {j}" for i, j in pairs]
+            found = self._judge.compare_batch(records, names)
+            made.update(zip(pairs, found, strict=True))
+            return [0.5 if c.probability is None else c.probability for c in found]
+
+        order, chances = contest(len(responses), better)
+        chances = None if chances is None else tuple(chances)
+        return Ranking(tuple(order), order[0], 2 * len(made), made, chances)
+
+    def judge(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Sequence[str]],
+        shuffle_order: bool = True,
+        *,
+        return_scores: bool = False,
+        seed: int = 0,
+    ) -> list[int] | list[float]:
+        """Which of two completions is better, by the convention of TRL's pairwise judges: 0, 1, or
+        -1 where there is no verdict. Each pair is judged once, in one order.
+
+        Args:
+          prompts: strings, or chats whose last message is the user's and may hold images and a
+            video (`evals.chats`).
+          completions: for each prompt, two texts; they may be empty.
+          shuffle_order: show each pair in an order drawn from the seed, against position bias;
+            False shows them as given.
+          return_scores: give the probabilities that the first completion is better instead; nan
+            where there is no verdict.
+          seed: same seed, prompts and completions, same orders.
+
+        Raises:
+          InputError: other shapes, or as `compare`; the message names the pair by its place.
+        """
+        records = to_records(prompts, completions)
+        names = [f"pair {place}" for place in range(len(records))]
+        for record, name in zip(records, names, strict=True):
+            with about(name):
+                _require_record(record, empty=True)
+        # of the texts, too: calls with one pair each must not all be in the same order
+        drawn = [random.Random(f"{seed}/{r.id}/{r.question}/{r.responses}") for r in records]
+        orders = [ORDERS[bool(shuffle_order) and draw.random() < 0.5] for draw in drawn]
+        found = self._judge.once(records, orders, names)
+        if return_scores:
+            return [math.nan if chance is None else chance for _, chance in found]
+        return [-1 if verdict is None else verdict - 1 for verdict, _ in found]
 
 
 def read_images(images: Any) -> tuple[Image.Image, ...]:
@@ -203,20 +248,46 @@ def read_images(images: Any) -> tuple[Image.Image, ...]:
     Raises:
       InputError: one cannot be read, there are too many, or it is something else.
     """
-    kinds = (str, os.PathLike, bytes, Image.Image)
-    found = [images] if isinstance(images, kinds) else images
-    if not isinstance(found, (list, tuple)) or not all(isinstance(i, kinds) for i in found):
+    return tuple(open_image(image) for image in _image_list(images))
+
+
+def _image_list(images: Any) -> Sequence[Any]:
+    """One or several, as several. Raises InputError for too many, and for something else."""
+    found = [images] if isinstance(images, IMAGE_KINDS) else images
+    if not isinstance(found, (list, tuple)) or not all(isinstance(i, IMAGE_KINDS) for i in found):
         raise InputError(
             "images: expected a path, bytes or a PIL image, or a list of them ([] for none), not "
             f"{type(images).__name__}"
         )
     if len(found) > max(IMAGES):
         raise InputError(f"{len(found)} images: expected at most {max(IMAGES)}")
-    return tuple(open_image(image) for image in found)
+    return found
 
 
-def _require_text(name: str, text: Any) -> None:
-    if not isinstance(text, str) or not text.strip():
+def _require_record(record: Any, *, empty: bool = False) -> None:
+    """Raise InputError for what is no record, or is found to be wrong before pixels are read.
+
+    Args:
+      record: a PreferenceRecord; of others that prompts can be made of, only encoding tells.
+      empty: whether its responses may be empty.
+    """
+    if not isinstance(record, PreferenceRecord):
+        if not hasattr(record, "swapped"):
+            raise InputError(f"expected a PreferenceRecord, not {type(record).__name__}")
+        return
+    _require_text("question", record.question)
+    if not isinstance(record.responses, (list, tuple)) or len(record.responses) != 2:
+        raise InputError(f"responses {record.responses!r:.60}: expected two texts")
+    for name, text in zip("ab", record.responses, strict=True):
+        _require_text(name, text, empty=empty)
+    if isinstance(record.images, IMAGE_KINDS):
+        raise InputError(f"images: expected several, not one {type(record.images).__name__}")
+    for image in _image_list(record.images):
+        image_size(image)
+
+
+def _require_text(name: str, text: Any, *, empty: bool = False) -> None:
+    if not isinstance(text, str) or not (text.strip() or empty):
         raise InputError(f"{name} is empty or not a string ({text!r}); expected a text")
     try:
         text.encode()

@@ -2,7 +2,11 @@
 other, images count, an exported model knows how it is asked."""
 
 import io
+import itertools
 import json
+import math
+import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -11,15 +15,21 @@ import pytest
 
 from r1reward_jax.cli import configs, convert, score
 from r1reward_jax.cli.main import main
+from r1reward_jax.evals import compare
+from r1reward_jax.evals.chats import to_records
+from r1reward_jax.evals.opinions import Comparison
 from r1reward_jax.evals.scalar import ScalarModel
 from r1reward_jax.models import qwen2_5_vl, reward_head
+from r1reward_jax.models.images import open_image
 from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
 from r1reward_jax.reward_model import RewardModel
 from r1reward_jax.rollout.answers import verdict_place
 from r1reward_jax.train.build import export, load_policy
 from r1reward_jax.train.checkpoint import Checkpoints
+from r1reward_jax.train.comparing import rows_of
+from r1reward_jax.train.mesh import make_mesh
 from r1reward_jax.train.settings import FILE, ModelSettings
-from r1reward_jax.types import Completion, InputError, PreferenceRecord, TrainState
+from r1reward_jax.types import Completion, InputError, PreferenceRecord, TrainState, VideoPart
 from tests.conftest import random_image
 from tests.train.test_step import one_device
 
@@ -31,7 +41,12 @@ TEXT = "<think>1 circle, 2 squares.</think><answer> 2\n</answer>"
 @pytest.fixture(scope="module")
 def model(checkpoint):
     return RewardModel.from_pretrained(
-        checkpoint, template="brief", max_pixels=10**5, max_new_tokens=24, max_prompt_tokens=128
+        checkpoint,
+        template="brief",
+        max_pixels=10**5,
+        max_new_tokens=24,
+        max_prompt_tokens=128,
+        batch_size=2,
     )
 
 
@@ -242,8 +257,261 @@ def test_a_scalar_model(checkpoint, loaded, tmp_path):
     swapped = model.compare(QUESTION, image, GREEN, RED)
     assert swapped.probability == pytest.approx(1 - found.probability, abs=1e-6)
     assert "scores" in str(found)
+    records = unlabelled(5)
+    for one, record in zip(model.compare_batch(records), records, strict=True):
+        same(one, model.compare(QUESTION, list(record.images), *record.responses))
+    assert model.judge([QUESTION], [(RED, GREEN)]) in ([0], [1])
+    ranked = model.rank(QUESTION, image, [RED, GREEN, "Red."])
+    assert ranked.order == model.round_robin(QUESTION, image, [RED, GREEN, "Red."]).order
+    with pytest.raises(InputError, match="record 0: the longer response has"):
+        model.compare_batch([replace(records[0], responses=(RED * 3000, GREEN))])
     with pytest.raises(InputError, match="longer response has"):
         model.compare(QUESTION, [], RED * 3000, GREEN)
+
+
+# ------------------------------------------------------------------ many pairs
+
+
+def unlabelled(count):
+    """Records about images of two sizes, and one without."""
+    images = [random_image(0, 84, 84), random_image(1, 56, 90)]
+    shown = [(images[0],), (images[1],), ()]
+    pairs = [(RED, GREEN), (GREEN, "Blue?"), ("Red.", GREEN)]
+    return [
+        PreferenceRecord(f"r{i}", QUESTION, pairs[i % 3], None, shown[i // 2 % 3])
+        for i in range(count)
+    ]
+
+
+def same(one, other):
+    """Whether two comparisons say the same, probabilities to 1e-5."""
+    assert (one.preferred, one.agree) == (other.preferred, other.agree)
+    assert [o.text for o in one.orders] == [o.text for o in other.orders]
+    assert [o.shown for o in one.orders] == [o.shown for o in other.orders]
+    assert one.probability == pytest.approx(other.probability, abs=1e-5)
+    assert one.scores == pytest.approx(other.scores, abs=1e-5)
+
+
+class Scripted:
+    """An engine's `generate` that writes what a function of the prompt says, as it is shown."""
+
+    def __init__(self, model, text):
+        self.processor, self.text, self.calls = model._judge.engine.processor, text, []
+
+    def __call__(self, params, prompts, **_):
+        self.calls.append(len(prompts))
+        texts = [self.text(self.processor.decode(p.token_ids.tolist())) for p in prompts]
+        ids = [tuple(self.processor.encode_completion(t)) for t in texts]
+        written = [[Completion(t, i, "eos")] for t, i in zip(texts, ids, strict=True)]
+        return SimpleNamespace(completions=written)
+
+
+@pytest.fixture
+def script(model, monkeypatch):
+    """Makes the model write what a function of the prompt's text gives."""
+
+    def script(text):
+        scripted = Scripted(model, text)
+        monkeypatch.setattr(model._judge.engine, "generate", scripted)
+        return scripted
+
+    return script
+
+
+def verdict(number):
+    return f"<think>x</think><answer>{number}</answer>"
+
+
+def test_a_batch_says_what_single_comparisons_say(model):
+    """What the random model writes, in rows that are refilled and shrink."""
+    records = unlabelled(7)
+    found = model.compare_batch(records)
+    singles = [model.compare(QUESTION, list(r.images), *r.responses) for r in records]
+    for one, other in zip(found, singles, strict=True):
+        same(one, other)
+    assert len({o.text for c in found for o in c.orders}) > 2
+    assert model.compare_batch([]) == []
+
+
+def test_probabilities_of_a_batch_are_those_of_single_comparisons(model, script, monkeypatch):
+    """Also in several calls of the engine, and where texts have no verdict."""
+    monkeypatch.setattr(compare, "BATCHES", 2)
+    scripted = script(lambda prompt: "no verdict" if "Blue" in prompt else TEXT)
+    records = unlabelled(7)
+    found = model.compare_batch(records)
+    assert scripted.calls == [8, 6] and model._judge.engine.sizes == [4, 2]
+    for one, record in zip(found, records, strict=True):
+        same(one, model.compare(QUESTION, list(record.images), *record.responses))
+    assert [c.probability is None for c in found] == [False, True, False] * 2 + [False]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"question": ""}, "record 2: question is empty"),
+        ({"responses": ("x", "")}, "record 2: b is empty"),
+        ({"responses": ("x",)}, "record 2: responses .* expected two"),
+        ({"images": ("nowhere.png",)}, "record 2: image nowhere.png"),
+        ({"images": "a.png"}, "record 2: images: expected several"),
+        ({"responses": (RED * 100, GREEN)}, "record 2: the prompt has"),
+        (None, "record 2: expected a PreferenceRecord, not str"),
+    ],
+)
+def test_mistakes_name_the_record(model, script, change, message):
+    script(lambda prompt: TEXT)
+    records: list = unlabelled(4)
+    records[2] = "a question" if change is None else replace(records[2], **change)
+    with pytest.raises(InputError, match=f"^{message}"):
+        model.compare_batch(records)
+    with pytest.raises(InputError, match="records: expected a list, not PreferenceRecord"):
+        model.compare_batch(records[0])
+
+
+def test_batches_and_meshes_that_do_not_fit(checkpoint):
+    two = make_mesh(2, 2, 1, devices=jax.devices()[:4])
+    with pytest.raises(InputError, match="its 6 rows .* cannot be split over 4 devices"):
+        RewardModel.from_pretrained(checkpoint, batch_size=3, mesh=two)
+    for wrong in (0, 1.5, True):
+        with pytest.raises(InputError, match="batch_size"):
+            RewardModel.from_pretrained(checkpoint, batch_size=wrong)
+    assert rows_of(4, two) == (8, 4)
+
+
+# --------------------------------------------------------------------- ranking
+
+WORDS = ["a cat", "a cup", "a red cup", "a tree", "a red cup on a table"]
+
+
+def longer(prompt):
+    """A verdict for the longer response of a brief prompt."""
+    first, second = re.findall(r"(.*) (?:first|second)", prompt)
+    return verdict(1 if len(first) > len(second) else 2)
+
+
+@pytest.fixture
+def likes_longer(model, monkeypatch):
+    """Makes the model prefer longer responses; gives the sizes of its batches."""
+    asked = []
+
+    def compare_batch(records, names):
+        asked.append(len(records))
+        by = [len(r.responses[0]) - len(r.responses[1]) for r in records]
+        chances = [0.5 if d == 0 else 0.9 if d > 0 else 0.2 for d in by]
+        return [Comparison(None, chance, True) for chance in chances]
+
+    monkeypatch.setattr(model._judge, "compare_batch", compare_batch)
+    return asked
+
+
+def test_the_best_of_five(model, likes_longer):
+    found = model.rank(QUESTION, [], WORDS)
+    assert (found.order, found.best) == ((4, 2, 3, 0, 1), 4)
+    assert found.judgements == 2 * len(found.comparisons) == 2 * sum(likes_longer) <= 30
+    assert likes_longer[0] == 2 and found.chances is None
+    assert found.comparisons[0, 1].probability == 0.5 and "best is response 4 of 5" in str(found)
+
+
+def test_all_against_all(model, likes_longer):
+    found = model.round_robin(QUESTION, [], tuple(WORDS))
+    assert (found.order, found.best, found.judgements) == ((4, 2, 3, 0, 1), 4, 20)
+    assert set(found.comparisons) == set(itertools.combinations(range(5), 2))
+    assert found.chances == pytest.approx((0.275, 0.275, 0.675, 0.475, 0.8))
+    assert likes_longer == [10] and model.rank(QUESTION, [], ["x"]).order == (0,)
+
+
+def test_one_response_needs_no_judge_and_no_verdict_keeps_the_order(model, script):
+    scripted = script(lambda prompt: "nothing")
+    for way in (model.rank, model.round_robin):
+        assert (way(QUESTION, [], ["x"]).order, scripted.calls) == ((0,), [])
+    assert model.rank(QUESTION, [], WORDS).order == (0, 1, 2, 3, 4)
+    for wrong, message in [([], "one text or more"), ("xy", "one text"), (["x", ""], "response 1")]:
+        with pytest.raises(InputError, match=message):
+            model.rank(QUESTION, [], wrong)
+    with pytest.raises(InputError, match="responses 0 and 1: the prompt has"):
+        model.rank(QUESTION, [], [RED * 100, GREEN])
+
+
+# ----------------------------------------------------------------------- judge
+
+
+def test_judge_gives_places_and_minus_one(model, script):
+    prompts = ["Blue?", "Red?", "None?"]
+    pairs = [["long text", "text"], ("text", "long text"), ["", "b"]]
+    scripted = script(lambda prompt: "no" if "None?" in prompt else longer(prompt))
+    for seed in range(4):  # whichever order is drawn
+        assert model.judge(prompts, pairs, seed=seed) == [0, 1, -1]
+    assert model.judge(prompts, pairs, False) == [0, 1, -1] and set(scripted.calls) == {3}
+    first, second, nothing = model.judge(prompts, pairs, return_scores=True)
+    assert 0 < first < 1 and 0 < second < 1 and math.isnan(nothing)
+    assert model.judge([], []) == []
+
+
+def test_judge_shuffles_by_the_seed_only(model, script):
+    script(lambda prompt: verdict(1))
+    prompts, pairs = [QUESTION] * 40, [(RED, GREEN)] * 40
+    assert model.judge(prompts, pairs, shuffle_order=False) == [0] * 40
+    drawn = model.judge(prompts, pairs)
+    assert 8 < sum(drawn) < 32 and drawn == model.judge(prompts, pairs)
+    assert drawn != model.judge(prompts, pairs, seed=1)
+    single = [model.judge([f"{i}?"], [(RED, GREEN)])[0] for i in range(16)]
+    assert 0 < sum(single) < 16  # one pair at a time, too
+
+
+def test_judge_sees_the_last_turn_of_a_chat(model, tmp_path):
+    """As a record with the same material, whose answer the random model words alike."""
+    image, frames, data = random_image(0, 84, 84), [random_image(i, 56, 56) for i in (1, 2)], None
+    image.save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    before = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Yes?"}]
+    text = {"type": "text", "text": QUESTION}
+    ways = [image, data, tmp_path / "a.png", str(tmp_path / "a.png")]
+    chats = [
+        [*before, {"role": "user", "content": [{"type": "image", "image": way}, text]}]
+        for way in ways
+    ]
+    chats += [[{"role": "user", "content": [image, text]}], [{"role": "user", "content": QUESTION}]]
+    video = {"type": "video", "video": frames, "fps": 2}
+    chats += [[{"role": "user", "content": [video, text, {"type": "text", "text": "Say."}]}]]
+    *seen, plain, moving = to_records(chats, [(RED, GREEN)] * len(chats))
+    pixels = {open_image(r.images[0]).tobytes() for r in seen}
+    assert pixels == {image.tobytes()} and {r.question for r in seen} == {QUESTION}
+    assert plain.images == () and moving.question == f"{QUESTION}\nSay."
+    assert moving.video == VideoPart(tuple(frames), 2.0)
+    assert model.judge(chats[-2:], [(RED, GREEN)] * 2) == [-1, -1]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "pair", "message"),
+    [
+        (3, ("a", "b"), "pair 0: the prompt is 3: expected a string"),
+        ([], ("a", "b"), "the prompt is"),
+        (["x"], ("a", "b"), "message 'x'"),
+        ([{"role": "user"}], ("a", "b"), "keys role and content"),
+        ([{"role": "assistant", "content": "x"}], ("a", "b"), "role 'assistant'"),
+        ([{"role": "user", "content": 5}], ("a", "b"), "content 5"),
+        ([{"role": "user", "content": ["x"]}], ("a", "b"), "part 'x'"),
+        ([{"role": "user", "content": [{"type": "audio"}]}], ("a", "b"), "type text, image or"),
+        ([{"role": "user", "content": [{"type": "image"}]}], ("a", "b"), "a path, bytes"),
+        ([{"role": "user", "content": [{"type": "text", "text": 1}]}], ("a", "b"), "a string"),
+        ([{"role": "user", "content": [random_image(0, 9, 9)]}], ("a", "b"), "no text"),
+        ([{"role": "user", "content": [{"type": "video", "video": []}]}], ("a", "b"), "video"),
+        ("q", ("a",), "expected two strings"),
+        ("q", "ab", "expected two strings"),
+        ("q", (1, "b"), "expected two strings"),
+        ("q", ("a", "\ud800"), "pair 0: b: not valid Unicode"),
+        (" ", ("a", "b"), "pair 0: the prompt has no text"),
+    ],
+)
+def test_judge_refuses_other_shapes(model, prompt, pair, message):
+    with pytest.raises(InputError, match=message):
+        model.judge([prompt], [pair])
+
+
+def test_judge_refuses_lists_that_do_not_fit(model):
+    with pytest.raises(InputError, match="1 prompts and 2 pairs"):
+        model.judge(["q"], [("a", "b")] * 2)
+    with pytest.raises(InputError, match="prompts: expected a list, not str"):
+        model.judge("q", [("a", "b")])
 
 
 # ---------------------------------------------------------------------- score

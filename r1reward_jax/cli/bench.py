@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import Any
 
-from r1reward_jax.bench import judge, model, rollout, timing, train
+from r1reward_jax.bench import judge, model, rank, rollout, timing, train
 from r1reward_jax.console import say
 
 SIZES = {
@@ -37,6 +37,13 @@ JUDGE = SIZES | {
     "requests": (64, "requests to a remote judge"),
     "latency_ms": (50, "milliseconds that its server takes for each"),
 }
+RANK = {
+    "scenes": (64, "held-out scenes of the embedded world"),
+    "fewest": (4, "responses to a question"),
+    "most": (8, "responses to a question, in a last round; all numbers between are measured too"),
+    "seed": (0, "of the world; that of the model's own run gives the questions it has not seen"),
+    "batch": (16, "pairs that are judged at a time"),
+}
 TRAIN = SIZES | {
     "batch": (8, "rows"),
     "completion": (64, "tokens of a completion"),
@@ -45,9 +52,13 @@ TRAIN = SIZES | {
 BENCHES = {
     "judge": (JUDGE, "our judge in batches against single pairs and the original; remote requests"),
     "model": (MODEL, "our port against the original in transformers: same weights, same inputs"),
+    "rank": (RANK, "a model's best of N: merge sort against all pairs, and both against the truth"),
     "rollout": (ROLLOUT, "our sampler against generate, refills against waiting, shared prompts"),
     "train": (TRAIN, "our train step against the same step written plainly with torch"),
 }
+
+OTHERS = {"judge": "other", "rank": "robin", "rollout": "other"}
+"""What a table calls the other contestant, where it is not the original."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -60,17 +71,22 @@ def add_arguments(parser: ArgumentParser) -> None:
             bench.add_argument(option, type=int, default=value, help=shown)
         if name == "model":
             bench.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+        if name == "rank":
+            bench.add_argument(
+                "--model", required=True, metavar="FOLDER", help="Hugging Face folder"
+            )
         bench.add_argument("--out", help="JSON file for the rows and the machine")
 
 
 def run(args: Namespace) -> None:
     sizes: dict[str, Any] = {name: getattr(args, name) for name in BENCHES[args.bench][0]}
-    bench: Any = {"judge": judge, "model": model, "rollout": rollout, "train": train}[args.bench]
-    dtype = {"dtype": args.dtype} if args.bench == "model" else {}
-    settings = bench.Settings(**sizes, **dtype)  # wrong ones before the table's head
-    timing.show_header("other" if args.bench in ("judge", "rollout") else "original")
-    rows, more = bench.run(settings)
+    benches = {"judge": judge, "model": model, "rank": rank, "rollout": rollout, "train": train}
+    bench: Any = benches[args.bench]
+    more = {n: getattr(args, n) for n in ("dtype", "model") if hasattr(args, n)}
+    settings = bench.Settings(**sizes, **more)  # wrong ones before the table's head
+    timing.show_header(OTHERS.get(args.bench, "original"))
+    rows, found = bench.run(settings)
     if args.out:
-        other = model.original_runs_on() | more
+        other = found if args.bench == "rank" else model.original_runs_on() | found
         timing.write(args.out, args.bench, asdict(settings), rows, other)
         say(f"written: {args.out}")

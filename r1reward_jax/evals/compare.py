@@ -4,15 +4,16 @@ A reasoning model sees them in both orders. Its probability is that of the verdi
 its own greedy analysis; a scalar model's is that of Bradley and Terry, sigmoid(r_1 - r_2).
 """
 
+import contextlib
 import math
-import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from r1reward_jax.errors import about
+from r1reward_jax.evals.opinions import ORDERS, Comparison, Opinion, Order
 from r1reward_jax.models.reward_head import scores
 from r1reward_jax.prompts import (
     Template,
@@ -35,83 +36,21 @@ from r1reward_jax.types import (
     other,
 )
 
-NAMES = {1: "a", 2: "b"}
-"""What a text calls the two responses."""
-ORDERS: tuple[tuple[Verdict, Verdict], ...] = ((1, 2), (2, 1))
-"""In which they are shown."""
+BATCHES = 4
+"""Batches of prompts whose pixels are in memory at a time."""
 
 
-@dataclass(frozen=True)
-class Opinion:
-    """What a reasoning model says when it sees the two responses, a (1) and b (2), in one order."""
+class Asked(NamedTuple):
+    """A record in one order."""
 
-    shown: tuple[Verdict, Verdict]
-    """The order: (1, 2) where a is shown first."""
-    text: str
-    """All that the model wrote."""
-    analysis: str
-    """The part of it that argues."""
-    position: Verdict | None
-    """The verdict as written: the place, in this order, of the better response."""
-    verdict: Verdict | None
-    """The better response: 1 for a, 2 for b. None if the text has no verdict."""
-    probability: float | None
-    """That a is better, behind this analysis; None without a verdict."""
-    finish_reason: Literal["eos", "length"]
-    """Whether the model ended its text, or ran into the limit."""
-
-    def __str__(self) -> str:
-        first = NAMES[self.shown[0]]
-        if self.verdict is None or self.probability is None:
-            cut = ", cut off at the limit" if self.finish_reason == "length" else ""
-            head, body = f"no verdict{cut}", self.text
-        else:
-            said = f"verdict {self.position}, which is {_named(self.verdict, self.probability)}"
-            head, body = said, self.analysis
-        return f"{first} shown first: {head}\n{textwrap.indent(body.strip(), '    ')}".rstrip()
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Which of two responses, a (1) and b (2), is better."""
-
-    preferred: Verdict | None
-    """The response with more than half the probability; None at one half, and without verdict."""
-    probability: float | None
-    """That a is better: the mean over the orders with a verdict; None if there is none."""
-    agree: bool
-    """Whether both orders name the same response."""
-    orders: tuple[Opinion, ...] = field(repr=False, default=())
-    """With a shown first, with b shown first; empty from a scalar model, which sees no order."""
-    scores: tuple[float, float] | None = None
-    """Of a and b, from a scalar model."""
-
-    def __str__(self) -> str:
-        if self.probability is None:
-            return "\n".join(["no verdict", *map(str, self.orders)])
-        said = "undecided: both have probability 0.500"
-        if self.preferred:
-            said = f"better is {_named(self.preferred, self.probability)}"
-        if self.scores is not None:
-            return f"{said}; scores {self.scores[0]:.4g} and {self.scores[1]:.4g}"
-        missing = any(o.verdict is None for o in self.orders)
-        how = "one order has no verdict" if missing else "the orders disagree"
-        said += f"; {'both orders agree' if self.agree else how}"
-        return "\n".join([said, *map(str, self.orders)])
-
-
-def _named(verdict: Verdict, probability: float) -> str:
-    """A response and its own probability, for the reader.
-
-    Args:
-      verdict: which one.
-      probability: that a is better.
-    """
-    return f"{NAMES[verdict]}, probability {probability if verdict == 1 else 1 - probability:.3f}"
+    record: PreferenceRecord
+    shown: Order
+    name: str
+    """What a message calls the record; "" for nothing."""
 
 
 class Reasoner:
-    """Compares with a model that writes an analysis and a verdict; both orders in one batch."""
+    """Compares with a model that writes an analysis and a verdict."""
 
     def __init__(self, engine: Engine, params: Params, template: Template):
         """
@@ -128,83 +67,159 @@ class Reasoner:
             lambda params, inputs: first_probability(engine.model, params, inputs, answers, dtype)
         )
 
-    def compare(self, record: PreferenceRecord) -> Comparison:
-        """Raises InputError if the prompt is too long."""
-        encode, both = self.engine.processor.encode, (record, record.swapped())
-        prompts = [encode(evaluator_prompt(shown, self.template)) for shown in both]
-        for prompt in prompts:
-            _require_room("prompt", len(prompt.token_ids), self.engine.processor)
+    def compare_batch(
+        self, records: Sequence[PreferenceRecord], names: Sequence[str]
+    ) -> list[Comparison]:
+        """Both orders of every record.
+
+        Args:
+          records: labels do not count.
+          names: what messages call them.
+
+        Raises:
+          InputError: a prompt is too long, or an image cannot be read.
+        """
+        both = zip(records, names, strict=True)
+        found = self._opinions([Asked(r, order, name) for r, name in both for order in ORDERS])
+        return [_comparison(*two) for two in zip(found[::2], found[1::2], strict=True)]
+
+    def once(
+        self, records: Sequence[PreferenceRecord], orders: Sequence[Order], names: Sequence[str]
+    ) -> list[tuple[Verdict | None, float | None]]:
+        """Verdict, and probability that the first response is better, from one order each.
+
+        Args:
+          records: labels do not count.
+          orders: in which their responses are shown.
+          names: what messages call them.
+        """
+        found = self._opinions([Asked(*a) for a in zip(records, orders, names, strict=True)])
+        return [(opinion.verdict, opinion.probability) for opinion in found]
+
+    def _opinions(self, asked: Sequence[Asked]) -> list[Opinion]:
+        size, found = BATCHES * self.engine.rows, []
+        for start in range(0, len(asked), size):
+            found += self._part(asked[start : start + size])
+        return found
+
+    def _part(self, asked: Sequence[Asked]) -> list[Opinion]:
+        """In one call of the engine."""
+        prompts = [self._encode(each) for each in asked]
         rollout = self.engine.generate(self.params, prompts, samples=1, temperature=0.0, seed=0)
         completions = [completion for (completion,) in rollout.completions]
         chances = self._probabilities(prompts, completions)
-        ahead, behind = (
-            _opinion(order, completion, chance)
-            for order, completion, chance in zip(ORDERS, completions, chances, strict=True)
-        )
-        known = [o.probability for o in (ahead, behind) if o.probability is not None]
-        probability = sum(known) / len(known) if known else None
-        agree = ahead.verdict is not None and ahead.verdict == behind.verdict
-        return Comparison(_winner(probability), probability, agree, (ahead, behind))
+        return [
+            _opinion(each.shown, completion, chance)
+            for each, completion, chance in zip(asked, completions, chances, strict=True)
+        ]
+
+    def _encode(self, asked: Asked) -> EncodedPrompt:
+        record = asked.record if asked.shown == ORDERS[0] else asked.record.swapped()
+        with _concerning(asked.name):
+            prompt = self.engine.processor.encode(evaluator_prompt(record, self.template))
+            _require_room("prompt", len(prompt.token_ids), self.engine.processor)
+        return prompt
 
     def _probabilities(
         self, prompts: Sequence[EncodedPrompt], completions: Sequence[Completion]
     ) -> list[float | None]:
         """Of the verdict 1, for each row; None without verdict. One program per size of prompts:
-        there is room for the longest completion."""
-        processor, config = self.engine.processor, self.engine.config
+        there are always `refill` rows, and there is room for the longest completion."""
+        processor, size = self.engine.processor, self.engine.refill
         places = [verdict_place(c.token_ids, self.answers, processor.decode) for c in completions]
-        if places == [None] * len(places):
-            return [None] * len(places)
-        inputs = processor.collate(
-            prompts,
-            [c.token_ids[: place or 0] for c, place in zip(completions, places, strict=True)],
-            completion_capacity=config.max_new_tokens,
-        )
-        check(inputs)
-        found = np.asarray(self._first(self.params, self.engine.put_batch(inputs)))
-        return [
-            None if place is None else _finite(float(chance))
-            for chance, place in zip(found, places, strict=True)
-        ]
+        found: list[float | None] = [None] * len(places)
+        known = [i for i, place in enumerate(places) if place is not None]
+        for start in range(0, len(known), size):
+            part = known[start : start + size]
+            inputs = processor.collate(
+                [prompts[i] for i in part],
+                [completions[i].token_ids[: places[i]] for i in part],
+                rows=size,
+                completion_capacity=self.engine.config.max_new_tokens,
+            )
+            check(inputs)
+            chances = np.asarray(self._first(self.params, self.engine.put_batch(inputs)))
+            for i, chance in zip(part, chances, strict=False):
+                found[i] = _finite(float(chance))
+        return found
 
 
 class Scorer:
-    """Compares with a scalar reward model."""
+    """Compares with a scalar reward model, for which there are no orders."""
 
     def __init__(
-        self, model: LanguageModel, params: Params, processor: Any, *, dtype: Any, put_batch: Any
+        self,
+        model: LanguageModel,
+        params: Params,
+        processor: Any,
+        *,
+        sizes: Sequence[int],
+        dtype: Any,
+        put_batch: Any,
     ):
         """
         Args:
           model: the backbone.
           params: its parameters and the head's.
           processor: of the backbone.
+          sizes: numbers of rows that batches may have, falling; two of a row are a comparison's.
           dtype: of the forward pass.
           put_batch: puts a host batch on the devices.
         """
         self.params, self.processor, self.put_batch = params, processor, put_batch
+        self.sizes = sizes
         self._scores = jax.jit(lambda params, inputs: scores(model, params, inputs, dtype=dtype))
 
-    def compare(self, record: PreferenceRecord) -> Comparison:
-        """Raises InputError if the prompt or a response is too long."""
-        processor, prompt = self.processor, self.processor.encode(response_prompt(record))
-        responses = [processor.encode_completion(text) for text in record.responses]
-        _require_room("prompt", len(prompt.token_ids), processor)
+    def compare_batch(
+        self, records: Sequence[PreferenceRecord], names: Sequence[str]
+    ) -> list[Comparison]:
+        """Every record.
+
+        Args:
+          records: labels do not count.
+          names: what messages call them.
+
+        Raises:
+          InputError: a prompt or a response is too long, or an image cannot be read.
+        """
+        found, size = [], self.sizes[0] // 2
+        for start in range(0, len(records), size):
+            part = slice(start, start + size)
+            found += self._part(records[part], names[part])
+        return found
+
+    def once(
+        self, records: Sequence[PreferenceRecord], orders: Sequence[Order], names: Sequence[str]
+    ) -> list[tuple[Verdict | None, float | None]]:
+        """As `Reasoner.once`; the orders do not count."""
+        return [(c.preferred, c.probability) for c in self.compare_batch(records, names)]
+
+    def _part(self, records: Sequence[PreferenceRecord], names: Sequence[str]) -> list[Comparison]:
+        """In one batch."""
+        prompts, responses = [], []
+        for record, name in zip(records, names, strict=True):
+            with _concerning(name):
+                prompt, texts = self._encode(record)
+            prompts += [prompt, prompt]
+            responses += texts
         longest = max(map(len, responses))
-        _require_room("longer response", longest, processor)
-        room = min(size for size in processor.buckets.tokens if size >= longest)
-        inputs = processor.collate([prompt, prompt], responses, completion_capacity=room)
+        room = min(size for size in self.processor.buckets.tokens if size >= longest)
+        rows = min(size for size in self.sizes if size >= len(prompts))
+        inputs = self.processor.collate(prompts, responses, rows=rows, completion_capacity=room)
         check(inputs)
-        found = self._scores(self.params, self.put_batch(inputs))
-        first, second = (_finite(float(score)) for score in np.asarray(found))
-        probability = 0.5 + 0.5 * math.tanh((first - second) / 2)  # the sigmoid, never overflows
-        preferred = _winner(probability)
-        return Comparison(preferred, probability, preferred is not None, scores=(first, second))
+        found = np.asarray(self._scores(self.params, self.put_batch(inputs)))[: len(prompts)]
+        return [_scored(_finite(float(a)), _finite(float(b))) for a, b in found.reshape(-1, 2)]
+
+    def _encode(self, record: PreferenceRecord) -> tuple[EncodedPrompt, list[list[int]]]:
+        """The prompt, and both responses."""
+        prompt = self.processor.encode(response_prompt(record))
+        responses = [self.processor.encode_completion(text) for text in record.responses]
+        _require_room("prompt", len(prompt.token_ids), self.processor)
+        _require_room("longer response", max(map(len, responses)), self.processor)
+        return prompt, responses
 
 
-def _opinion(
-    shown: tuple[Verdict, Verdict], completion: Completion, chance: float | None
-) -> Opinion:
+def _opinion(shown: Order, completion: Completion, chance: float | None) -> Opinion:
     """From places to responses.
 
     Args:
@@ -213,7 +228,7 @@ def _opinion(
       chance: of the verdict 1 as written.
     """
     position = parse_verdict(completion.text)
-    kept = shown == (1, 2)
+    kept = shown == ORDERS[0]
     return Opinion(
         shown,
         completion.text,
@@ -223,6 +238,21 @@ def _opinion(
         chance if kept or chance is None else 1 - chance,
         completion.finish_reason,
     )
+
+
+def _comparison(ahead: Opinion, behind: Opinion) -> Comparison:
+    """Of the opinions from both orders."""
+    known = [o.probability for o in (ahead, behind) if o.probability is not None]
+    probability = sum(known) / len(known) if known else None
+    agree = ahead.verdict is not None and ahead.verdict == behind.verdict
+    return Comparison(_winner(probability), probability, agree, (ahead, behind))
+
+
+def _scored(first: float, second: float) -> Comparison:
+    """Of two scores."""
+    probability = 0.5 + 0.5 * math.tanh((first - second) / 2)  # the sigmoid, never overflows
+    preferred = _winner(probability)
+    return Comparison(preferred, probability, preferred is not None, scores=(first, second))
 
 
 def _winner(probability: float | None) -> Verdict | None:
@@ -236,6 +266,11 @@ def _finite(value: float) -> float:
     if not math.isfinite(value):
         raise InputError("the model's output is not a finite number; try dtype='float32'")
     return value
+
+
+def _concerning(name: str) -> contextlib.AbstractContextManager[None]:
+    """Put the name before the message of an InputError, if there is one."""
+    return about(name) if name else contextlib.nullcontext()
 
 
 def _require_room(what: str, tokens: int, processor: Any) -> None:
