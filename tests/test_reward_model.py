@@ -1,6 +1,7 @@
 """The Python API and `r1reward score`: the probability is the model's own, orders mirror each
 other, images count, an exported model knows how it is asked."""
 
+import functools
 import io
 import itertools
 import json
@@ -55,12 +56,29 @@ def write(model, monkeypatch):
     """Makes the model write the given texts, to the orders (a, b) and (b, a)."""
 
     def write(*texts):
-        ids = [tuple(model._judge.engine.processor.encode_completion(t)) for t in texts]
-        written = [[Completion(t, i, "eos")] for t, i in zip(texts, ids, strict=True)]
-        rollout = SimpleNamespace(completions=written)
-        monkeypatch.setattr(model._judge.engine, "generate", lambda *a, **k: rollout)
+        made = lambda params, prompts, **_: forced(model, prompts, texts)  # noqa: E731
+        monkeypatch.setattr(model._judge.engine, "generate", made)
 
     return write
+
+
+def forced(model, prompts, texts):
+    """A rollout with these texts, and what the model's logits say about them."""
+    engine, params = model._judge.engine, model._judge.params
+    ids = [tuple(engine.processor.encode_completion(t)) for t in texts]
+    batch = engine.processor.collate(prompts, ids, completion_capacity=32)
+    logits = np.asarray(_logits(engine.model, params, batch))
+    gaps = logits[..., engine.config.answers[0]] - logits[..., engine.config.answers[1]]
+    completions = [
+        [Completion(text, i, "eos", gap[len(p.token_ids) - 1 :])]
+        for text, i, gap, p in zip(texts, ids, gaps, prompts, strict=True)
+    ]
+    return SimpleNamespace(completions=completions)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(lm, params, batch):
+    return lm.hidden(params, batch) @ lm.head(params)
 
 
 def test_probability_is_that_of_the_verdicts_token(model, loaded, write):
@@ -132,7 +150,7 @@ def test_what_a_random_model_writes_and_calls_that_compile_nothing(model, capsys
     assert str(found).startswith("no verdict\na shown first: no verdict")
     made = model._judge.engine.programs
     (jitted,) = made._made.values()
-    programs = [made._prefill, jitted.insert, jitted.advance, jitted.empty, model._judge._first]
+    programs = [made._prefill, jitted.insert, jitted.advance, jitted.empty]
     before = [p._cache_size() for p in programs]
     again = model.compare("Which color is the square?", random_image(1, 90, 80), GREEN, "Red.")
     assert [p._cache_size() for p in programs] == before
@@ -296,14 +314,13 @@ class Scripted:
     """An engine's `generate` that writes what a function of the prompt says, as it is shown."""
 
     def __init__(self, model, text):
-        self.processor, self.text, self.calls = model._judge.engine.processor, text, []
+        self.model, self.text, self.calls = model, text, []
+        self.processor = model._judge.engine.processor
 
     def __call__(self, params, prompts, **_):
         self.calls.append(len(prompts))
         texts = [self.text(self.processor.decode(p.token_ids.tolist())) for p in prompts]
-        ids = [tuple(self.processor.encode_completion(t)) for t in texts]
-        written = [[Completion(t, i, "eos")] for t, i in zip(texts, ids, strict=True)]
-        return SimpleNamespace(completions=written)
+        return forced(self.model, prompts, texts)
 
 
 @pytest.fixture

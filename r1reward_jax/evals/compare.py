@@ -22,7 +22,7 @@ from r1reward_jax.prompts import (
     parse_verdict,
     response_prompt,
 )
-from r1reward_jax.rollout.answers import first_probability, verdict_place
+from r1reward_jax.rollout.answers import verdict_probability
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.types import (
     Completion,
@@ -55,17 +55,11 @@ class Reasoner:
     def __init__(self, engine: Engine, params: Params, template: Template):
         """
         Args:
-          engine: samples; two rows are enough.
+          engine: samples, and notes the logits of the answers 1 and 2; two rows are enough.
           params: of the model.
           template: of the prompts.
         """
         self.engine, self.params, self.template = engine, params, template
-        processor: Any = engine.processor
-        self.answers = [processor.token_id(digit) for digit in "12"]
-        answers, dtype = np.asarray(self.answers, np.int32), engine.config.compute_dtype
-        self._first = jax.jit(
-            lambda params, inputs: first_probability(engine.model, params, inputs, answers, dtype)
-        )
 
     def compare_batch(
         self, records: Sequence[PreferenceRecord], names: Sequence[str]
@@ -107,10 +101,10 @@ class Reasoner:
         prompts = [self._encode(each) for each in asked]
         rollout = self.engine.generate(self.params, prompts, samples=1, temperature=0.0, seed=0)
         completions = [completion for (completion,) in rollout.completions]
-        chances = self._probabilities(prompts, completions)
+        answers, decode = self.engine.config.answers, self.engine.processor.decode
         return [
-            _opinion(each.shown, completion, chance)
-            for each, completion, chance in zip(asked, completions, chances, strict=True)
+            _opinion(each.shown, c, verdict_probability(c, answers, decode))
+            for each, c in zip(asked, completions, strict=True)
         ]
 
     def _encode(self, asked: Asked) -> EncodedPrompt:
@@ -119,29 +113,6 @@ class Reasoner:
             prompt = self.engine.processor.encode(evaluator_prompt(record, self.template))
             _require_room("prompt", len(prompt.token_ids), self.engine.processor)
         return prompt
-
-    def _probabilities(
-        self, prompts: Sequence[EncodedPrompt], completions: Sequence[Completion]
-    ) -> list[float | None]:
-        """Of the verdict 1, for each row; None without verdict. One program per size of prompts:
-        there are always `refill` rows, and there is room for the longest completion."""
-        processor, size = self.engine.processor, self.engine.refill
-        places = [verdict_place(c.token_ids, self.answers, processor.decode) for c in completions]
-        found: list[float | None] = [None] * len(places)
-        known = [i for i, place in enumerate(places) if place is not None]
-        for start in range(0, len(known), size):
-            part = known[start : start + size]
-            inputs = processor.collate(
-                [prompts[i] for i in part],
-                [completions[i].token_ids[: places[i]] for i in part],
-                rows=size,
-                completion_capacity=self.engine.config.max_new_tokens,
-            )
-            check(inputs)
-            chances = np.asarray(self._first(self.params, self.engine.put_batch(inputs)))
-            for i, chance in zip(part, chances, strict=False):
-                found[i] = _finite(float(chance))
-        return found
 
 
 class Scorer:
@@ -227,7 +198,7 @@ def _opinion(shown: Order, completion: Completion, chance: float | None) -> Opin
       completion: what was written.
       chance: of the verdict 1 as written.
     """
-    position = parse_verdict(completion.text)
+    position, chance = parse_verdict(completion.text), chance and _finite(chance)
     kept = shown == ORDERS[0]
     return Opinion(
         shown,

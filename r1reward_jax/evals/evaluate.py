@@ -172,15 +172,22 @@ class _Batch:
         self.engine.generate(params, prompts, samples=samples, on_done=on_done, **settings)
 
     def _judgement(self, number: int, written: Sequence[Completion]) -> Judgement:
-        form, engine = self.template.response, self.engine
-        answers, decode = engine.config.answers, engine.processor.decode
+        form = self.template.response
         return Judgement(
             self.shown[number],
             tuple(parse_verdict(c.text, form) for c in written),
             tuple(written),
-            probabilities=tuple(verdict_probability(c, answers, decode, form) for c in written),
+            probabilities=tuple(self._probability(c) for c in written),
             prompt_tokens=len(self.prompts[number].token_ids),
         )
+
+    def _probability(self, completion: Completion) -> float | None:
+        """None also where a tokenizer does not keep the label apart: numbers say how often."""
+        answers, decode = self.engine.config.answers, self.engine.processor.decode
+        try:
+            return verdict_probability(completion, answers, decode, self.template.response)
+        except InputError:
+            return None
 
 
 def _clear(rule: Rule, votes: int, template: Template) -> Clear:

@@ -31,7 +31,7 @@ class Opinion:
     """The better response: 1 for a, 2 for b. None if the text has no verdict."""
     probability: float | None
     """That a is better, behind this analysis; None without a verdict."""
-    finish_reason: Literal["eos", "length"]
+    finish_reason: Literal["eos", "length", "stopped"]
     """Whether the model ended its text, or ran into the limit."""
 
     def __str__(self) -> str:

@@ -81,20 +81,20 @@ def verdict_probability(
     form: ResponseFormat = ANSWER,
 ) -> float | None:
     """P(first label) / (P(first) + P(second)) where the verdict was chosen: the sigmoid of the gap
-    between their logits. None without a verdict, and where it is no token of its own.
+    between their logits. None without a verdict.
 
     Args:
       completion: what was written, with its gaps.
       answers: ids of the two labels.
       decode: ids to text.
       form: where the verdict stands.
+
+    Raises:
+      InputError: as `verdict_place`.
     """
     if completion.answer_gaps is None:
         return None
-    try:
-        place = verdict_place(completion.token_ids, answers, decode, form)
-    except InputError:
-        return None
+    place = verdict_place(completion.token_ids, answers, decode, form)
     return (
         None if place is None else 0.5 + 0.5 * math.tanh(float(completion.answer_gaps[place]) / 2)
     )

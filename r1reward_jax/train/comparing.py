@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from r1reward_jax.evals.compare import Reasoner, Scorer
 from r1reward_jax.models import reward_head
 from r1reward_jax.prompts import TEMPLATES
+from r1reward_jax.responses import ANSWER
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.rollout.sampler import SamplerConfig
 from r1reward_jax.train.mesh import BATCH, param_shardings, put_batch, slot_shardings
@@ -74,6 +75,7 @@ def load_comparing(
         vocab_size=len(processor.tokenizer),
         unroll=False,
         compute_dtype=dtype,
+        answers=tuple(processor.token_id(label) for label in ANSWER.labels),
     )
     slots = functools.partial(slot_shardings, mesh=mesh)
     engine = Engine(
