@@ -79,10 +79,9 @@ def require_same_records(a: Evaluation, b: Evaluation) -> None:
     for row, record in a.records.items():
         different = [n for n in SAME if record[n] != b.records[row][n]]
         if different:
-            name, ids = different[0], (record["id"], b.records[row]["id"])
-            who = f"ids {ids[0]!r} and {ids[1]!r}" if name == "id" else f"id {ids[0]!r}"
-            what = "records" if name == "id" else f"field {name!r}"
-            raise InputError(f"{both}: row {row} ({who}): the {what} differ{hint}")
+            ids = dict.fromkeys([record["id"], b.records[row]["id"]])
+            who = " and ".join(map(repr, ids))
+            raise InputError(f"{both}: row {row} (id {who}): {different[0]} differs{hint}")
 
 
 def config_differences(a: Evaluation, b: Evaluation) -> dict[str, tuple[Any, Any]]:
