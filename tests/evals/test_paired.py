@@ -77,9 +77,20 @@ def test_units_are_drawn_whole():
     assert (row["pairs"], row["units"]) == (90, 30)
 
 
+def stop(judged):
+    """After nine votes."""
+    return [
+        replace(j, orders=tuple(replace(s, votes=s.votes[:9], stopped=True) for s in j.orders))
+        for j in judged
+    ]
+
+
 def test_the_largest_common_number_of_votes():
     a, b = simulate(20, votes=10), simulate(20, votes=15)
     assert paired.compare(a, b)["votes"] == 9
+    assert paired.compare(stop(b), stop(b), (15, 15))["votes"] == 15
+    assert paired.compare(b, stop(b), (15, 15))["votes"] == 15
+    assert paired.compare(a, stop(b), (10, 15))["votes"] is None
     none = paired.compare(a, simulate(20, votes=0))
     assert none["votes"] is None and none["voting"] is None
 

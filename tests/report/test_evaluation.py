@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from r1reward_jax.evals.calibration import calibration
 from r1reward_jax.evals.judgements import Shown
 from r1reward_jax.evals.metrics import summarize
 from tests.evals.synthetic import simulate, write_run
+from tests.report.conftest import HOSTILE
 
 
 def make(folder, judged, **more):
@@ -81,10 +83,14 @@ def test_read_outs_of_shares(visit, path):
 
 def test_several_runs_are_laid_over_one_another(visit, folder, tmp_path):
     scalar = [
-        (j, tuple(Shown(s.preferred, s.verdict, s.probability) for s in j.orders))
+        replace(
+            j,
+            group="",
+            orders=tuple(Shown(s.preferred, s.verdict, s.probability) for s in j.orders),
+        )
         for j in simulate(30, seed=3)
     ]
-    other = make(tmp_path / "second", [type(j)(j.row, j.id, "", j.unit, o) for j, o in scalar])
+    other = make(tmp_path / "second", scalar)
     page = visit(report.write([str(folder), str(other)], str(tmp_path / "two.html")))
     section = page.locator("#evaluation")
     assert section.locator(".card").first.locator(".number").count() == 2
@@ -101,13 +107,25 @@ def test_several_runs_are_laid_over_one_another(visit, folder, tmp_path):
 
 def test_models_that_never_answer_have_a_page(visit, tmp_path):
     mute = [
-        type(j)(j.row, j.id, j.group, j.unit, tuple(Shown(s.preferred, None) for s in j.orders))
-        for j in simulate(6)
+        replace(j, orders=tuple(Shown(s.preferred, None) for s in j.orders)) for j in simulate(6)
     ]
     page = visit(report.write([str(make(tmp_path / "run", mute))]))
     text = page.inner_text("#evaluation")
     assert "no verdict could be parsed" in text and "nan" not in text.lower()
     assert page.locator("#evaluation .chart").count() == 0
+
+
+def test_hostile_names_stay_words(visit, tmp_path):
+    judged = [replace(j, group=HOSTILE if j.row % 2 else "b", unit=HOSTILE) for j in simulate(8)]
+    folder = make(tmp_path / "<b onclick=x>'&\"run", judged)
+    found = json.loads((folder / "evaluation.json").read_text())
+    (folder / "evaluation.json").write_text(json.dumps(found | {"benchmark": HOSTILE}))
+    other = make(tmp_path / "other", judged)
+    page = visit(report.write([str(folder), str(other)], str(tmp_path / "x.html")))
+    section = page.locator("#evaluation")
+    assert HOSTILE in section.locator("p").first.inner_text()
+    assert HOSTILE in section.locator("tbody th").all_inner_texts()
+    assert page.locator("script").count() == 1 and page.locator("img, [onclick]").count() == 0
 
 
 def test_other_forms_are_noted(visit, folder, tmp_path):
