@@ -4,21 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from r1reward_jax.report.charts import COLORS, DASHES, Frame, Series, line_chart
-from r1reward_jax.report.read import Run, mapping
-from r1reward_jax.report.scale import share_axis
+from r1reward_jax.report.evaluation_charts import Found, calibrated, calibration, votes
+from r1reward_jax.report.read import Run
+from r1reward_jax.report.shares import interval, table, three
 from r1reward_jax.report.summary import card, number
 
-Found = tuple[int, Mapping[str, Any]]
-"""Index of a run, and its evaluation."""
 CONVENTIONS = {"left_out": "leaves them out", "coin": "gives half a point", "wrong": "does so too"}
-SOURCES = {
-    "answer": "greedy answer",
-    "votes": "share of votes",
-    "vote_answers": "votes' answers",
-}
-"""Where a probability comes from; answers are the verdict's token."""
-ORDERS = {"single": "each order by itself", "averaged": "both orders averaged"}
 
 
 def evaluation(runs: Sequence[Run]) -> str:
@@ -27,7 +18,7 @@ def evaluation(runs: Sequence[Run]) -> str:
     if not found:
         return ""
     parts = [_about(runs, found), _cards(runs, found), _groups(runs, found)]
-    parts += [_votes(runs, found), _calibration(runs, found), _more(runs, found)]
+    parts += [votes(runs, found), calibration(runs, found), _more(runs, found)]
     return f'<section id="evaluation"><h2>Evaluation</h2>{"".join(parts)}</section>'
 
 
@@ -35,20 +26,16 @@ def _about(runs: Sequence[Run], found: Sequence[Found]) -> str:
     lines, notes = "", []
     for i, e in found:
         name = f"{runs[i].name}: " if len(runs) > 1 else ""
-        notes += [f"{name}{note}" for note in (*e["notes"], *_calibrated(e).get("notes", ()))]
+        notes += [f"{name}{note}" for note in (*e["notes"], *calibrated(e).get("notes", ()))]
         of = f"{e['benchmark']}, " if e.get("benchmark") else ""
-        votes = f", {e['sizes'][-1]} votes each" if e["sizes"] else ""
+        each = f", {e['sizes'][-1]} votes each" if e["sizes"] else ""
         lines += (
             f"<p>{escape(name)}{escape(of)}{e['overall']['pairs']:,} pairs, each in both orders"
-            f"{votes}. Accuracy counts unparsable verdicts and ties as wrong; the official one "
+            f"{each}. Accuracy counts unparsable verdicts and ties as wrong; the official one "
             f"{CONVENTIONS[e['convention']]}.</p>"
         )
     rows = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return lines + (f'<ul class="remarks">{rows}</ul>' if notes else "")
-
-
-def _calibrated(e: Mapping[str, Any]) -> Mapping[str, Any]:
-    return mapping(e.get("calibration"))
 
 
 # ------------------------------------------------------------------- cards
@@ -61,11 +48,11 @@ def _most(e: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _cards(runs: Sequence[Run], found: Sequence[Found]) -> str:
     sizes = {e["sizes"][-1] for _, e in found if e["sizes"]}
-    votes = f"{sizes.pop()} votes" if len(sizes) == 1 else "all votes"
+    size = f"{sizes.pop()} votes" if len(sizes) == 1 else "all votes"
     kinds: list[tuple[str, str, Callable[[Mapping[str, Any]], Any]]] = [
         ("Accuracy", "of greedy verdicts, over both orders", _greedy("release")),
         (
-            f"Majority of {votes}",
+            f"Majority of {size}",
             "accuracy over both orders; ties are wrong",
             lambda e: (_most(e) or {}).get("release"),
         ),
@@ -135,169 +122,7 @@ def _decisions(e: Mapping[str, Any], title: str, of: Callable[[Any], Any]) -> st
         release, blank = mean["release"], [""] * 2
         values = ["", three(release), interval(release), *blank, three(mean["official"])]
         rows.append(["mean over groups", *values, *[""] * 4])
-    return _table(title, heads, rows)
-
-
-def _table(title: str, heads: Mapping[str, str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose columns are numbers but for the first."""
-    top = ""
-    for head, about in heads.items():
-        meaning = f' title="{escape(about)}"' if about else ""
-        top += f'<th scope="col"{meaning}>{escape(head)}</th>'
-    body = ""
-    for first, *rest in rows:
-        cells = "".join(f"<td>{escape(value)}</td>" for value in rest)
-        body += f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>'
-    return (
-        f'<div class="scroll"><table class="shares"><caption>{escape(title)}</caption>'
-        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def three(found: Mapping[str, Any]) -> str:
-    """The value of a score, share or mean; a dash if it has none."""
-    return "–" if found["value"] is None else f"{found['value']:.3f}"
-
-
-def interval(found: Mapping[str, Any], digits: str = ".3f") -> str:
-    """Its interval; empty if it has none."""
-    return "" if found["low"] is None else f"{found['low']:{digits}} to {found['high']:{digits}}"
-
-
-# ------------------------------------------------------------------ charts
-
-
-class _Lines:
-    """Collects the series of a chart: of one run a colour for each kind, of several one for each
-    run."""
-
-    def __init__(self, runs: Sequence[Run]):
-        self._runs, self.series = runs, []
-
-    def add(self, run: int, kind: int, label: str, points: Sequence, *, dash: int = 0) -> None:
-        """
-        Args:
-          run: its index.
-          kind: of the line, from 0.
-          label: of the kind.
-          points: (step, value).
-          dash: of the only run.
-        """
-        color = kind
-        if len(self._runs) > 1:
-            color, dash = run, kind + run // COLORS
-            label = f"{self._runs[run].name}, {label}"
-        self.series.append(Series(label, points, color % COLORS + 1, dash % DASHES))
-
-
-def _votes(runs: Sequence[Run], found: Sequence[Found]) -> str:
-    curves = [(i, e) for i, e in found if len(e["overall"]["any_correct"]) > 1]
-    if not curves:
-        return ""
-    majority, some = _Lines(runs), _Lines(runs)
-    for i, e in curves:
-        votes, any_correct = e["overall"]["votes"], e["overall"]["any_correct"]
-        for kind, name in enumerate(("release", "official")):
-            label = "accuracy" if name == "release" else "official"
-            points = [(int(k), d[name]["value"]) for k, d in votes.items()]
-            majority.add(i, kind, label, points, dash=kind)
-        some.add(i, 0, "any correct", [(int(k), a["value"]) for k, a in any_correct.items()])
-    longest = max((e["overall"]["any_correct"] for _, e in curves), key=len)
-    coins = [(int(k), a["chance"]) for k, a in longest.items()]
-    some.series.append(Series("coins", coins, len(runs) % COLORS + 1, 1))
-    told = "accuracy of the majority over both orders, by the number of votes"
-    any_told = "share of judgements with a right one among the votes, and what coins score"
-    charts = line_chart(Frame("Majority", told, "votes"), majority.series)
-    charts += line_chart(Frame("Any correct", any_told, "votes"), some.series)
-    return (
-        f'<section class="phase"><h3>Votes</h3><div class="charts">{charts}</div>'
-        f"{_stopping(runs, found)}</section>"
-    )
-
-
-def _stopping(runs: Sequence[Run], found: Sequence[Found]) -> str:
-    heads = {
-        "rule": "exact: nothing to come can change the outcome; posterior: hardly anything",
-        "votes saved": "share, drawn one after another",
-        "tokens saved": "share of the votes' tokens",
-        "verdicts changed": "of the majority of all votes",
-        "accuracy": "over both orders",
-    }
-    rows = []
-    for i, e in found:
-        name = f"{runs[i].name}, " if len(runs) > 1 else ""
-        for rule, saved in (e["overall"]["stopping"] or {}).items():
-            values = [three(saved["votes_saved"]), three(saved["tokens_saved"])]
-            values += [f"{saved['changed']['count']:,}", three(saved["release"])]
-            rows.append([name + rule, *values])
-    return _table("Had sampling stopped early", heads, rows) if rows else ""
-
-
-def _calibration(runs: Sequence[Run], found: Sequence[Found]) -> str:
-    reliability, abstention, rows = "", "", []
-    for source, words in SOURCES.items():
-        having = [(i, s) for i, e in found if (s := _calibrated(e).get("sources", {}).get(source))]
-        if having:
-            reliability += _reliability(runs, having, words)
-            abstention += _abstention(runs, having, words)
-            rows += _figures(runs, having, words)
-    if not rows:
-        return ""
-    heads = {
-        "probability from": "",
-        "ECE": "expected calibration error, ten bins of confidence",
-        "95 %": "of the ECE, by pairs or units",
-        "Brier": "mean squared error of the probability",
-        "AURC": "area under error against coverage",
-        "confidence": "mean of max(p, 1 - p)",
-        "accuracy": "of the more probable response",
-        "items": "with a probability",
-    }
-    return (
-        f'<section class="phase"><h3>Calibration</h3>'
-        f'<div class="charts">{reliability}</div><div class="charts">{abstention}</div>'
-        f"{_table('Calibration', heads, rows)}</section>"
-    )
-
-
-def _reliability(runs: Sequence[Run], having: Sequence[Found], words: str) -> str:
-    lines, middles = _Lines(runs), []
-    for i, kinds in having:
-        for kind, (name, label) in enumerate(ORDERS.items()):
-            bins = [b for b in kinds[name]["bins"] or () if b["count"]]
-            points = [((b["low"] + b["high"]) / 2, b["accuracy"]) for b in bins]
-            points = [(round(x, 3), y) for x, y in points]
-            middles += [x for x, _ in points]
-            lines.add(i, kind, label, points)
-    diagonal = [(x, x) for x in sorted(set(middles))]
-    color = len(runs) if len(runs) > 1 else len(ORDERS)
-    lines.series.append(Series("as sure as right", diagonal, color % COLORS + 1, 2))
-    about = "accuracy against confidence, in bins of 0.05"
-    return line_chart(
-        Frame(f"Reliability: {words}", about, "confidence"), lines.series, share_axis(0.5)
-    )
-
-
-def _abstention(runs: Sequence[Run], having: Sequence[Found], words: str) -> str:
-    lines = _Lines(runs)
-    for i, kinds in having:
-        for kind, (name, label) in enumerate(ORDERS.items()):
-            lines.add(i, kind, label, [(x, y) for x, y in kinds[name]["curve"] or ()])
-    about = "accuracy of the share of items with most confidence"
-    return line_chart(
-        Frame(f"Abstention: {words}", about, "coverage"), lines.series, share_axis(0.0)
-    )
-
-
-def _figures(runs: Sequence[Run], having: Sequence[Found], words: str) -> Iterator[list[str]]:
-    for i, kinds in having:
-        name = f"{runs[i].name}: " if len(runs) > 1 else ""
-        for kind, label in ORDERS.items():
-            f = kinds[kind]
-            if f["items"]:
-                values = [three(f["ece"]), interval(f["ece"]), three(f["brier"])]
-                values += [f"{f[n]:.3f}" for n in ("aurc", "confidence", "accuracy")]
-                yield [f"{name}{words}, {label}", *values, f"{f['items']:,}"]
+    return table(title, heads, rows)
 
 
 # -------------------------------------------------------------------- more

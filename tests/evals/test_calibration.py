@@ -41,6 +41,7 @@ def test_bins_begin_with_their_lower_end():
 def test_one_half_is_no_verdict():
     f = figures([0.5, 0.5], [1, 1])
     assert f["accuracy"] == 0.5 and f["ece"]["value"] == 0 and f["aurc"] == 0.5
+    assert figures([np.nextafter(0.5, 0), np.nextafter(0.5, 1)], [1, 1]) == f  # rounding
 
 
 def test_missing_probabilities_are_left_out():

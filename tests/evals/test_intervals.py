@@ -22,6 +22,10 @@ def test_effective_size_lies_between_clusters_and_items():
     ones = np.ones(100)
     same = np.repeat(np.arange(50) % 2, 2).astype(float)
     assert intervals.effective_size(same, ones, clusters) == pytest.approx(50, rel=0.03)
+    # four pairs with 2, 2, 1, 0 right: (5/8)(3/8) / (4/3 * 2.75 / 8^2)
+    few = np.asarray([1, 1, 1, 1, 1, 0, 0, 0], float)
+    by_hand = intervals.effective_size(few, np.ones(8), np.repeat(np.arange(4), 2))
+    assert by_hand == pytest.approx(45 / 11)
     opposite = np.tile([1.0, 0.0], 50)  # always says 1: its accuracy has no variance
     assert intervals.effective_size(opposite, ones, clusters) == 100
     for edge in (np.zeros(100), ones):

@@ -56,6 +56,9 @@ def test_by_hand():
     units = s["overall"]["units"]["greedy"]
     assert (units["stored"]["right"], units["stored"]["of"]) == (1, 2)
     assert (units["swapped"]["right"], units["mean"]["value"]) == (1, 0.5)
+    assert (
+        summarize(HAND[::-1], convention="wrong", units=True)["overall"]["units"]["greedy"] == units
+    )
     assert s["groups"]["x"]["pairs"] == 2 and list(s["groups"]) == ["x", "y"]
     assert s["overall"]["tokens"] == {"prompt": 0, "greedy": 120, "votes": 180}
     assert s["overall"]["length"]["greedy"]["value"] == 20
