@@ -25,7 +25,10 @@ def run(args: Namespace) -> None:
     a, b = paired.read(args.a), paired.read(args.b)
     paired.require_same_records(a, b)
     differences = paired.config_differences(a, b)
-    found = {"a": args.a, "b": args.b, "config": differences, **paired.compare(a.judged, b.judged)}
+    # where sampling was stopped early, only the config knows how many votes there were to be
+    samples = a.config.get("eval.samples"), b.config.get("eval.samples")
+    compared = paired.compare(a.judged, b.judged, samples)
+    found = {"a": args.a, "b": args.b, "config": differences, **compared}
     for line in _lines(found):
         say(line)
     if args.out:

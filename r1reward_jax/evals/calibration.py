@@ -14,10 +14,11 @@ here depends on which response is stored first, not even where it is always the 
                  both orders as separate items, averaged the mean over both; notes
     figures      items, missing (without probability: left out), and, null without items,
                  accuracy, confidence: means
-                 ece, brier: {value, low, high}
+                 ece, brier: {value, low, high}, by a bootstrap; a finite sample's ECE is
+                 too high, and that of a bootstrap's draw a little more so
                  aurc: area under error against coverage
                  bins: [{low, high, count, confidence, accuracy}], ten of equal width
-                 curve: [[coverage, accuracy]] of the most confident items, at most 101 points
+                 curve: [[coverage, accuracy]] of the most confident items, by hundredths
 """
 
 from collections.abc import Callable, Sequence
@@ -29,8 +30,8 @@ from r1reward_jax.evals.intervals import bootstrap, cluster_sums, numbered, rati
 from r1reward_jax.evals.judgements import Judged, Shown
 
 BINS = 10
-POINTS = 101
-"""Of a curve, at most."""
+POINTS = 100
+"""Of a curve."""
 
 
 def calibration(judged: Sequence[Judged]) -> dict[str, Any]:
@@ -188,7 +189,6 @@ def accuracy_at_coverage(confidence: np.ndarray, right: np.ndarray) -> np.ndarra
 
 
 def _thinned(curve: np.ndarray) -> list[list[float]]:
-    """[coverage, accuracy] at even steps of coverage; the last is that of all items."""
+    """[coverage, accuracy] at each hundredth of the items, the first of them rounded up."""
     count = len(curve)
-    kept = np.unique(np.ceil(np.linspace(1 / POINTS, 1, POINTS) * count).astype(int)) - 1
-    return [[float((k + 1) / count), float(curve[k])] for k in kept]
+    return [[i / POINTS, float(curve[-(-i * count // POINTS) - 1])] for i in range(1, POINTS + 1)]

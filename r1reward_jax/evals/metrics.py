@@ -224,6 +224,7 @@ def _macro(
     """Mean over the groups, each counting the same; null if one of them has no value."""
     place = {name: i for i, name in enumerate(names)}
     inside = [j for j in judged if j.group in place]
+    kinds: list[tuple[int, Convention]]
     kinds = [(k, rule) for k in (0, *sizes) for _, rule in both_conventions(convention)]
     earned = np.zeros((len(inside), len(kinds), len(names), 2))
     for row, j in zip(earned, inside):

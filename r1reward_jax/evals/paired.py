@@ -79,10 +79,9 @@ def require_same_records(a: Evaluation, b: Evaluation) -> None:
     for row, record in a.records.items():
         different = [n for n in SAME if record[n] != b.records[row][n]]
         if different:
-            name, ids = different[0], (record["id"], b.records[row]["id"])
-            who = f"ids {ids[0]!r} and {ids[1]!r}" if name == "id" else f"id {ids[0]!r}"
-            what = "records" if name == "id" else f"field {name!r}"
-            raise InputError(f"{both}: row {row} ({who}): the {what} differ{hint}")
+            ids = dict.fromkeys([record["id"], b.records[row]["id"]])
+            who = " and ".join(map(repr, ids))
+            raise InputError(f"{both}: row {row} (id {who}): {different[0]} differs{hint}")
 
 
 def config_differences(a: Evaluation, b: Evaluation) -> dict[str, tuple[Any, Any]]:
@@ -94,12 +93,17 @@ def config_differences(a: Evaluation, b: Evaluation) -> dict[str, tuple[Any, Any
 # ------------------------------------------------------------- comparisons
 
 
-def compare(a: Sequence[Judged], b: Sequence[Judged]) -> dict[str, Any]:
+def compare(
+    a: Sequence[Judged],
+    b: Sequence[Judged],
+    samples: tuple[int | None, int | None] = (None, None),
+) -> dict[str, Any]:
     """The difference between two models, by greedy verdicts and by the most votes both have.
 
     Args:
       a: judgements of one model.
       b: those of another, of the same records in the same order.
+      samples: votes that either was asked for; None: the most that a judgement has.
 
     Returns:
       {votes: K or null, greedy, voting: {overall: row, groups: {name: row}}}, voting null without
@@ -107,7 +111,7 @@ def compare(a: Sequence[Judged], b: Sequence[Judged]) -> dict[str, Any]:
       with low, high (95 %, bootstrap over units), better, worse (pairs for which b scores more, and
       less), p (two-sided, exact) and, in groups, p_holm.
     """
-    common = sorted({*voting.sizes(a)} & {*voting.sizes(b)})
+    common = sorted({*voting.sizes(a, samples[0])} & {*voting.sizes(b, samples[1])})
     votes = common[-1] if common else None
     return {
         "votes": votes,

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from r1reward_jax.report.read import Curve
 from r1reward_jax.report.scale import Axis, short, step_axis, value_axis
 
+Points = Sequence[tuple[float, float | None]]
+"""(step, value) in order; None where the value is not finite."""
 COLORS = 6
 """Colours of the style sheet; beyond, they come again, dashed."""
 DASHES = 4
@@ -28,7 +29,7 @@ class Series:
     """A curve and how it is drawn."""
 
     label: str
-    points: Curve
+    points: Points
     color: int
     dash: int = 0
     meaning: str = ""
@@ -44,13 +45,19 @@ class Frame:
     """What a step is called."""
 
 
-def line_chart(frame: Frame, series: Sequence[Series]) -> str:
-    """The series over steps, as a figure; empty if none has a finite value."""
+def line_chart(frame: Frame, series: Sequence[Series], x: Axis | None = None) -> str:
+    """The series over steps, as a figure; empty if none has a finite value.
+
+    Args:
+      frame: its words.
+      series: the curves.
+      x: the axis of steps that are not whole numbers. None: from the first step to the last.
+    """
     values = [v for s in series for _, v in s.points if v is not None]
     if not values:
         return ""
     steps = sorted({step for s in series for step, _ in s.points})
-    x, y = step_axis(steps[0], steps[-1]), value_axis(values)
+    x, y = x or step_axis(int(steps[0]), int(steps[-1])), value_axis(values)
     drawn = "".join(_line(s, x, y) for s in series)
     shown = [_Row(s.label, s.color, s.dash, s.meaning, _at_steps(s.points, steps)) for s in series]
     return _figure(frame, drawn, shown, steps, x, y)
@@ -94,7 +101,7 @@ class _Row:
     values: Sequence[str | None]
 
 
-def _at_steps(points: Curve, steps: Sequence[int]) -> list[str | None]:
+def _at_steps(points: Points, steps: Sequence[float]) -> list[str | None]:
     """The values as they are written, at each of the steps; None where there is none."""
     table = dict(points)
     return [
@@ -132,7 +139,7 @@ def _columns(floor: dict[int, float], height: dict[int, float], x: Axis, y: Axis
 
 
 def _figure(
-    frame: Frame, drawn: str, rows: Sequence[_Row], steps: Sequence[int], x: Axis, y: Axis
+    frame: Frame, drawn: str, rows: Sequence[_Row], steps: Sequence[float], x: Axis, y: Axis
 ) -> str:
     grid = "".join(f"M0 {(1 - y.place(v)) * HEIGHT:.1f}h{WIDTH}" for v, _ in y.ticks)
     gutter = max(len(text) for _, text in y.ticks)
@@ -143,7 +150,7 @@ def _figure(
         f'<figure class="chart" data-unit="{escape(frame.unit)}" data-steps="{_json(steps)}" '
         f'data-low="{x.low:g}" data-high="{x.high:g}">'
         f'<figcaption><div class="title"><h4>{escape(frame.title)}</h4>'
-        f'<span class="at">{escape(frame.unit)} {steps[-1]:,}</span></div>{about}</figcaption>'
+        f'<span class="at">{escape(frame.unit)} {_step(steps[-1])}</span></div>{about}</figcaption>'
         f'<ul class="legend">{legend}</ul>'
         f'<div class="plot" style="--gutter:{gutter}ch" tabindex="0" role="img" '
         f'aria-label="{escape(_spoken(frame, rows, steps))}">'
@@ -180,14 +187,19 @@ def _labels(axis: Axis, side: str) -> str:
     )
 
 
-def _spoken(frame: Frame, rows: Sequence[_Row], steps: Sequence[int]) -> str:
+def _spoken(frame: Frame, rows: Sequence[_Row], steps: Sequence[float]) -> str:
     """What a screen reader says."""
     parts = []
     for row in rows:
         said = [v for v in row.values if v is not None]
         parts.append(f"{row.label} from {said[0]} to {said[-1]}" if said else f"{row.label} none")
-    span = f"{frame.unit} {steps[0]} to {steps[-1]}"
+    span = f"{frame.unit} {_step(steps[0])} to {_step(steps[-1])}"
     return f"{frame.title}, {span}: {'; '.join(parts)}"
+
+
+def _step(step: float) -> str:
+    """As the script writes it: at most three decimals."""
+    return f"{step:,}" if isinstance(step, int) else f"{step:,.3f}".rstrip("0").rstrip(".")
 
 
 def _json(value: object) -> str:

@@ -23,6 +23,7 @@ from r1reward_jax.files import write_whole
 from r1reward_jax.report.cards import Cards
 from r1reward_jax.report.choice import Entry, choose, count, read_entries
 from r1reward_jax.report.curves import curves
+from r1reward_jax.report.evaluation import evaluation
 from r1reward_jax.report.head import differences, head, notes, settings
 from r1reward_jax.report.pictures import Pictures
 from r1reward_jax.report.read import Run, read_runs
@@ -79,9 +80,15 @@ def page(runs: Sequence[Run]) -> str:
     shown = _samples(runs, problems)  # adds what it cannot read
     charts = curves(runs)
     charts = f'<section id="curves"><h2>Curves</h2>{charts}</section>' if charts else ""
-    parts = {"Results": summary(runs), "Curves": charts, "Samples": shown, "Config": settings(runs)}
-    anchors = {"Results": "summary", "Curves": "curves", "Samples": "samples", "Config": "config"}
-    links = "".join(f'<a href="#{anchors[n]}">{n}</a>' for n, part in parts.items() if part)
+    parts = {
+        "Results": ("summary", summary(runs)),
+        "Evaluation": ("evaluation", evaluation(runs)),
+        "Curves": ("curves", charts),
+        "Samples": ("samples", shown),
+        "Config": ("config", settings(runs)),
+    }
+    body = "".join(part for _, part in parts.values())
+    links = "".join(f'<a href="#{at}">{name}</a>' for name, (at, part) in parts.items() if part)
     names = ", ".join(run.name for run in runs)
     style, script = (
         resources.files("r1reward_jax.report").joinpath(f"page.{kind}").read_text("utf-8")
@@ -96,7 +103,7 @@ def page(runs: Sequence[Run]) -> str:
         '<button type="button" id="theme" class="controls">Theme: auto</button></div>'
         f'<p class="eyebrow">Report</p><h1>{escape(names)}</h1>'
         f"{head(runs)}{differences(runs)}{notes(problems)}</header>"
-        f"<main>{''.join(parts.values())}</main><script>{script}</script></body></html>\n"
+        f"<main>{body}</main><script>{script}</script></body></html>\n"
     )
 
 

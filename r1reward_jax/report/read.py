@@ -13,6 +13,7 @@ from typing import Any
 
 from etils import epath
 
+from r1reward_jax.evals.metrics import SCHEMA
 from r1reward_jax.types import InputError
 
 Curve = tuple[tuple[int, float | None], ...]
@@ -40,8 +41,8 @@ class Run:
     """Its run.json."""
     summary: Mapping[str, Any]
     """Its summary.json; empty if there is none."""
-    evaluation: Mapping[str, Mapping[str, Any]]
-    """Its evaluation.json: kind of judgements -> number; empty if there is none."""
+    evaluation: Mapping[str, Any]
+    """Its evaluation.json, a summary of `evals.metrics`; empty if there is none."""
     curves: Mapping[str, Mapping[str, Curve]]
     """Phase -> metric -> curve, in the order of their appearance."""
     last: tuple[str, int, float] | None
@@ -96,13 +97,16 @@ def _read_run(given: str, name: str) -> Run:
     if len(steps) < len(lines):
         notes.append(f"metrics.jsonl: {len(lines) - len(steps)} lines without phase and step")
     evaluation = mapping(_object(folder / "evaluation.json", notes))
+    if evaluation and evaluation.get("schema") != SCHEMA:
+        notes.append("evaluation.json: of another version; `r1reward evaluate` makes a new one")
+        evaluation = {}
     endings = ("summary.json", "evaluation.json", "exported")
     return Run(
         folder=folder,
         name=name,
         about=about,
         summary=mapping(_object(folder / "summary.json", notes)),
-        evaluation={kind: mapping(found) for kind, found in evaluation.items()},
+        evaluation=evaluation,
         curves=_curves(steps),
         last=_last(steps),
         finished=any((folder / ending).exists() for ending in endings),

@@ -132,6 +132,8 @@ def _sample(row: Mapping[str, Any]) -> Sample | None:
         verdicts = _verdicts(row["verdicts"])
     else:
         verdicts = _verdicts([parse_verdict(text) for text in texts])
+    if row.get("skipped") is True:  # a prompt that was too long: nobody was asked
+        verdicts = verdicts or (None,)
     if not verdicts:
         return None
     rewards = [row["reward"]] if "reward" in row else _list(row.get("rewards"))
@@ -151,7 +153,7 @@ def _sample(row: Mapping[str, Any]) -> Sample | None:
         judge=tuple(finite(p) for p in judged),
         scores=(scores[0], scores[1]) if len(scores) == 2 else None,
         votes=_verdicts(_list(row.get("votes"))),
-        cut=row.get("finish_reason") == "length",
+        cut="length" in (row.get("finish_reason"), *_list(row.get("finish_reasons"))[:1]),
     )
 
 

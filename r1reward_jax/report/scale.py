@@ -59,6 +59,12 @@ def step_axis(first: int, last: int, ticks: int = 6) -> Axis:
     return Axis(first, last, tuple((t, f"{t:,}") for t in range(start, last + 1, step)))
 
 
+def share_axis(low: float) -> Axis:
+    """An axis for shares, from `low` to 1, with a tick at every tenth or fifth."""
+    step = 0.1 if low >= 0.5 else 0.2
+    return Axis(low, 1.0, _ticks(low, 1.0, step))
+
+
 def nice_step(least: float) -> float:
     """The smallest of 1, 2, 5 times a power of ten that is not below `least`."""
     power = 10.0 ** math.floor(math.log10(least))

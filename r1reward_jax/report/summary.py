@@ -1,4 +1,4 @@
-"""The numbers that a run ends with, what they mean, and the few to look at first."""
+"""The numbers that a training run ends with, what they mean, and the few to look at first."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -31,18 +31,7 @@ MEANINGS = {
     "format_share": "share of well-formed completions",
     "mean_response_tokens_before": "mean length before RL, tokens",
     "mean_response_tokens_after": "mean length after RL, tokens",
-    "mean_response_tokens": "mean length, tokens",
     "seconds": "of the whole run",
-    "accuracy": "share of verdicts that name the preferred response, over both answer orders",
-    "strict_accuracy": "share of pairs that are judged right in both orders",
-    "vote_accuracy": "share of right majorities; ties are wrong",
-    "first_order_accuracy": "with the responses in their stored order",
-    "second_order_accuracy": "with the responses in the other order",
-    "flip_rate": "share of pairs in which both orders name the same position",
-    "unparsable_share": "share of completions without a verdict",
-    "truncated_share": "share of completions cut at the length limit",
-    "pairs": "records, each judged in both orders",
-    "samples": "completions per judgement",
 }
 MAIN = (
     ("rl_accuracy", "Accuracy after RL"),
@@ -50,28 +39,14 @@ MAIN = (
     ("rl_strict_accuracy", "Right in both orders"),
     ("consistent_share", "Consistent analyses"),
 )
-MAIN_EVALUATION = (
-    ("accuracy", "Accuracy"),
-    ("strict_accuracy", "Right in both orders"),
-    ("vote_accuracy", "Accuracy of the majority"),
-    ("flip_rate", "Same position in both orders"),
-)
 """Key and title of the cards."""
 
 
 def summary(runs: Sequence[Run]) -> str:
     """Cards and tables; empty where no run has numbers yet."""
     columns = [(run.name, run.summary) for run in runs]
-    kinds = [
-        (f"{run.name}, {kind}" if len(runs) > 1 else kind, found)
-        for run in runs
-        for kind, found in run.evaluation.items()
-    ]
-    found = _cards(runs, MAIN, [(i, "", run.summary) for i, run in enumerate(runs)])
-    judged = [(i, k, found) for i, run in enumerate(runs) for k, found in run.evaluation.items()]
-    found += _cards(runs, MAIN_EVALUATION, judged)
+    found = _cards(runs)
     found += _table("Summary", columns) if any(c for _, c in columns) else ""
-    found += _table("Evaluation", kinds) if kinds else ""
     return f'<section id="summary"><h2>Results</h2>{found}</section>' if found else ""
 
 
@@ -93,34 +68,39 @@ def written(name: str, value: Any) -> str:
     return f"{number:.3f}" if abs(number) < 10 else short(round(number, 1))
 
 
-def _cards(
-    runs: Sequence[Run],
-    wanted: Sequence[tuple[str, str]],
-    columns: Sequence[tuple[int, str, Mapping[str, Any]]],
-) -> str:
+def _cards(runs: Sequence[Run]) -> str:
     cards = ""
-    for name, title in wanted:
-        values = [(i, kind, c[name]) for i, kind, c in columns if finite(c.get(name)) is not None]
-        if not values:
-            continue
-        rows = "".join(_number(runs, name, *value) for value in values)
-        many = " many" if len(values) > 1 else ""
-        cards += (
-            f'<div class="card{many}"><h3>{escape(title)}</h3>{rows}'
-            f"<p>{escape(meaning(name))}</p></div>"
-        )
+    for name, title in MAIN:
+        values = [(i, r.summary[name]) for i, r in enumerate(runs) if name in r.summary]
+        values = [(i, value) for i, value in values if finite(value) is not None]
+        if values:
+            rows = "".join(_number(runs, name, *value) for value in values)
+            cards += card(title, rows, meaning(name), many=len(values) > 1)
     return f'<div class="cards">{cards}</div>' if cards else ""
 
 
-def _number(runs: Sequence[Run], name: str, index: int, kind: str, value: Any) -> str:
-    sign = f'<i class="chip f{index % COLORS + 1}"></i>' if len(runs) > 1 else ""
-    label = ", ".join(([runs[index].name] if len(runs) > 1 else []) + ([kind] if kind else []))
+def card(title: str, rows: str, about: str, *, many: bool) -> str:
+    """A card of numbers that are rows of HTML; smaller where they are many."""
+    look = " many" if many else ""
+    return f'<div class="card{look}"><h3>{escape(title)}</h3>{rows}<p>{escape(about)}</p></div>'
+
+
+def number(runs: Sequence[Run], index: int, value: str, small: str = "") -> str:
+    """A number of a card: of several runs, with the name of its own."""
+    said = ""
+    if len(runs) > 1:
+        sign = f'<i class="chip f{index % COLORS + 1}"></i>'
+        said = f"<span>{sign}{escape(runs[index].name)}</span>"
+    more = f"<small>{escape(small)}</small>" if small else ""
+    return f'<div class="number"><b>{escape(value)}</b>{said}{more}</div>'
+
+
+def _number(runs: Sequence[Run], name: str, index: int, value: Any) -> str:
     gain = ""
     before = finite(runs[index].summary.get("cold_start_accuracy"))
     if name == "rl_accuracy" and before is not None:
-        gain = f"<small>{float(value) - before:+.3f} by RL</small>".replace("-", "−")
-    said = f"<span>{sign}{escape(label)}</span>" if label else ""
-    return f"<div class='number'><b>{escape(written(name, value))}</b>{said}{gain}</div>"
+        gain = f"{float(value) - before:+.3f} by RL".replace("-", "−")
+    return number(runs, index, written(name, value), gain)
 
 
 def _table(title: str, columns: Sequence[tuple[str, Mapping[str, Any]]]) -> str:

@@ -266,10 +266,7 @@ def test_scalar_models_have_scores_instead_of_texts(visit, tmp_path):
     row = {"id": "a", "question": "q", "responses": ["x", "y"], "preferred": 1, "images": []}
     row |= {"verdicts": [2], "texts": [], "scores": [0.25, 1.5]}
     (folder / "judgements_scalar.jsonl").write_text(json.dumps(row) + "\n")
-    numbers = {"scalar": {"accuracy": 0.5, "pairs": 1}}
-    (folder / "evaluation.json").write_text(json.dumps(numbers))
     page = visit(report.write([str(folder)]))
     card = page.locator(".sample")
     assert "score 0.25" in card.inner_text() and "wrong" in card.inner_text()
     assert card.locator(".text").count() == 0
-    assert "Evaluation" in page.inner_text("#summary")

@@ -1,0 +1,158 @@
+"""Two evaluations of the same records."""
+
+import itertools
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from r1reward_jax.cli.main import main
+from r1reward_jax.evals import paired
+from tests.evals.synthetic import rows, simulate, write_run
+
+
+def by_enumeration(sums):
+    """All ways to give the sums signs."""
+    seen = [
+        abs(sum(s * sign for s, sign in zip(sums, signs)))
+        for signs in itertools.product([1, -1], repeat=len(sums))
+    ]
+    return sum(t >= abs(sum(sums)) for t in seen) / len(seen)
+
+
+@given(st.lists(st.integers(-4, 4), max_size=9))
+def test_sign_flips_are_those_of_all_signs(sums):
+    assert paired.sign_flip_test(np.asarray(sums, int)) == pytest.approx(by_enumeration(sums))
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 5))
+def test_single_differences_are_mcnemars_exact_test(better, worse, same):
+    n = better + worse
+    tail = sum(math.comb(n, k) for k in range(max(better, worse), n + 1)) / 2**n
+    sums = np.asarray([1] * better + [-1] * worse + [0] * same, int)
+    assert paired.sign_flip_test(sums) == pytest.approx(min(1.0, 2 * tail), rel=1e-9)
+
+
+def test_many_units_are_exact_to_the_last():
+    assert paired.sign_flip_test(np.ones(1000, int)) == pytest.approx(2.0**-999, rel=1e-9)
+    assert paired.sign_flip_test(np.asarray([2] * 2500 + [-1] * 2500)) < 1e-9
+
+
+def test_false_alarms_are_as_rare_as_promised():
+    rng = np.random.default_rng(0)
+    p = [paired.sign_flip_test(rng.integers(-2, 3, 40)) for _ in range(600)]
+    assert 0.02 < np.mean(np.asarray(p) <= 0.05) <= 0.07
+
+
+def test_holm_by_hand():
+    assert paired.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert paired.holm([0.6, 0.9]) == [1.0, 1.0] and paired.holm([]) == []
+
+
+def test_comparison_of_a_model_with_itself_and_a_better_one():
+    a, b = simulate(120), simulate(120, seed=1, skill=3.0)
+    same = paired.compare(a, a)
+    assert same["greedy"]["overall"]["difference"] == 0 and same["greedy"]["overall"]["p"] == 1.0
+    found = paired.compare(a, b)
+    overall = found["greedy"]["overall"]
+    assert found["votes"] == 15 and overall["low"] < overall["difference"] < overall["high"]
+    assert overall["difference"] == pytest.approx(overall["b"] - overall["a"])
+    assert overall["p"] < 0.05 and overall["better"] > overall["worse"]
+    turned = paired.compare(b, a)["greedy"]["overall"]
+    assert turned["p"] == pytest.approx(overall["p"])
+    assert turned["difference"] == -overall["difference"]
+    groups = found["voting"]["groups"]
+    assert list(groups) == ["general", "hallucination", "reasoning"]
+    assert all(row["p_holm"] >= row["p"] for row in groups.values())
+    assert sum(row["pairs"] for row in groups.values()) == 120
+
+
+def test_units_are_drawn_whole():
+    a, b = (simulate(90, seed=seed, per_unit=3) for seed in (0, 1))
+    row = paired.compare(a, b)["greedy"]["overall"]
+    assert (row["pairs"], row["units"]) == (90, 30)
+
+
+def stop(judged):
+    """After nine votes."""
+    return [
+        replace(j, orders=tuple(replace(s, votes=s.votes[:9], stopped=True) for s in j.orders))
+        for j in judged
+    ]
+
+
+def test_the_largest_common_number_of_votes():
+    a, b = simulate(20, votes=10), simulate(20, votes=15)
+    assert paired.compare(a, b)["votes"] == 9
+    assert paired.compare(stop(b), stop(b), (15, 15))["votes"] == 15
+    assert paired.compare(b, stop(b), (15, 15))["votes"] == 15
+    assert paired.compare(a, stop(b), (10, 15))["votes"] is None
+    none = paired.compare(a, simulate(20, votes=0))
+    assert none["votes"] is None and none["voting"] is None
+
+
+def test_command(tmp_path, capsys):
+    a = write_run(tmp_path / "a", simulate(60), model={"path": "one"}, seed=1)
+    b = write_run(tmp_path / "b", simulate(60, seed=1, skill=3.0), model={"path": "two"}, seed=1)
+    out = tmp_path / "found.json"
+    assert main(["compare", str(a), str(b), "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("differ in model.path: 'one', 'two'" in line for line in lines)
+    assert not any("seed" in line or "workdir" in line for line in lines)
+    heads = [line for line in lines if line.startswith(("greedy", "voting@15"))]
+    assert len(heads) == 2 and all("p (Holm)" in line for line in heads)
+    assert len([line for line in lines if line.startswith("overall")]) == 2
+    found = json.loads(out.read_text())
+    assert (
+        found["greedy"] == paired.compare(simulate(60), simulate(60, seed=1, skill=3.0))["greedy"]
+    )
+    assert found["config"] == {"model.path": ["one", "two"]}
+    bad = ["compare", str(a), str(b), "--out", str(tmp_path / "no" / "x.json")]
+    assert main(bad) == 2 and "--out" in capsys.readouterr().err
+
+
+def changed(folder, **fields):
+    """The run with fields of its row 3, stored order, changed."""
+    lines = list(rows(simulate(10)))
+    folder.mkdir()
+    lines[6] |= fields
+    (folder / "judgements.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"id": "else"}, "row 3 (id 'id-1' and 'else'): id differs"),
+        ({"question": "Else?"}, "row 3 (id 'id-1'): question differs"),
+        ({"responses": ["a", "b"]}, "responses differs"),
+        ({"group": "else"}, "group differs"),
+    ],
+)
+def test_other_records_are_refused(tmp_path, capsys, fields, message):
+    a = write_run(tmp_path / "a", simulate(10))
+    assert main(["compare", str(a), str(changed(tmp_path / "b", **fields))]) == 2
+    said = capsys.readouterr().err
+    assert message in said and "evaluate both on the same data" in said
+
+
+def test_other_labels_numbers_and_folders_are_refused(tmp_path, capsys):
+    a = write_run(tmp_path / "a", simulate(10))
+    few = write_run(tmp_path / "few", simulate(9))
+    turned = simulate(10)
+    turned[3] = replace(turned[3], orders=turned[3].orders[::-1])
+    labels = write_run(tmp_path / "labels", turned)
+    for folder, message in (
+        (few, "10 and 9 records"),
+        (labels, "row 3 (id 'id-1'): preferred differs"),
+        (tmp_path / "nothing", "judgements.jsonl: not found"),
+    ):
+        assert main(["compare", str(a), str(folder)]) == 2
+        assert message in capsys.readouterr().err
+    (few / "config.json").write_text("{")
+    assert main(["compare", str(few), str(few)]) == 2
+    assert "config.json: not JSON" in capsys.readouterr().err
