@@ -44,7 +44,7 @@ def desk(world, checkpoint, tmp_path, monkeypatch):
 
 def arguments(desk, verb, *more):
     data = {
-        "evaluate": f"data.heldout={desk}/heldout.jsonl",
+        "evaluate": f"eval.benchmark={desk}/heldout.jsonl",
         "train": f"data.train={desk}/rl.jsonl",
     }
     data |= {"scalar": data["train"], "sft": f"data.train={desk}/sft.jsonl"}
@@ -322,13 +322,11 @@ def test_large_images_are_skipped_not_cut(desk, capsys):
 def test_long_prompts_count_as_wrong_in_an_evaluation(desk, capsys):
     longer(desk, "heldout", 1, "word " * 200)
     assert main(arguments(desk, "evaluate")) == 0
-    found = json.loads((desk / "run" / "evaluation.json").read_text())
-    for kind in ("greedy", "votes"):
-        assert found[kind]["skipped"] == 2 and found[kind]["pairs"] == 4
-    rows = [
-        json.loads(x)
-        for x in (desk / "run" / "judgements_greedy.jsonl").read_text().split("\n")[:-1]
-    ]
+    found = json.loads((desk / "run" / "evaluation.json").read_text())["overall"]
+    assert found["skipped"]["count"] == 2 and found["pairs"] == 4
+    assert found["greedy"]["release"]["of"] == found["votes"]["1"]["release"]["of"] == 8
+    text = (desk / "run" / "judgements.jsonl").read_text()
+    rows = [json.loads(x) for x in text.splitlines()]
     assert [row["verdicts"] for row in rows[2:4]] == [[None], [None]] and len(rows) == 8
 
 

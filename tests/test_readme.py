@@ -26,10 +26,14 @@ EXECUTED = {
     "bench train": "bench/test_bench.py",
     "bench rollout": "bench/test_bench.py",
     "bench judge": "bench/test_bench.py",
+    "bench rank": "bench/test_rank.py",
 }
 """By another test than those of this file."""
 MORE = [*SMALL[2:], "template=brief", "model.max_pixels=28224", "buckets.patches=(36,)"]
 MORE += ["buckets.images=(1,)", "model.compute_dtype=float32", "data.threads=1", "wandb="]
+
+EVALUATED = ["rollout.rows=16", "rollout.max_new_tokens=8", "eval.samples=2"]
+EVALUATED += ["template=brief", "model.max_pixels=28224"]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +51,15 @@ def desk(checkpoint, tmp_path_factory):
     shutil.copytree(checkpoint, folder / "Qwen2.5-VL-7B-Instruct")
     shutil.copytree(checkpoint, folder / "runs" / "quickstart" / "exported")
     shutil.copytree(ROOT / "docs", folder / "docs")
+    bench = folder / "VL-RewardBench"
+    bench.mkdir()
+    ids = ["mathverse_1", "RLAIF-V-1", "RLAIF-V-1", "wildvision-battle-1"]
+    rows = [
+        {"id": i, "prompt": r.question, "chosen": r.responses[0], "rejected": r.responses[1]}
+        | {"image": str(r.images[0])}
+        for i, r in zip(ids, world["heldout"], strict=True)
+    ]
+    (bench / "vl_reward.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.MonkeyPatch.context() as patch:
         one_device(patch)
         patch.chdir(folder)
@@ -72,9 +85,9 @@ def test_every_file_that_the_readme_links_is_there():
 
 
 def test_from_a_cold_start_to_a_report(desk, capsys):
-    assert main([*command("sft"), *MORE]) == 0
+    assert main([*command("sft"), *MORE, "eval.records=2"]) == 0
     assert main([*command("train"), *MORE, "rl.kl_coef=0.01", "rl.aggregate=sequence"]) == 0
-    assert main([*command("evaluate"), *MORE]) == 0
+    assert main([*command("evaluate"), *EVALUATED]) == 0
     assert main([*command("convert"), "--dtype=float32"]) == 0
     assert main(command("report")) == 0
     assert "</html>" in (desk / "compared.html").read_text()
@@ -91,12 +104,37 @@ def test_from_a_cold_start_to_a_report(desk, capsys):
     rollouts = (desk / "runs/rl/rollouts/00001.jsonl").read_text().splitlines()
     assert len(rollouts) == 16 and "reward" in json.loads(rollouts[0])
     result = json.loads((desk / "runs/eval/evaluation.json").read_text())
-    assert result["greedy"]["pairs"] == 4 and result["votes"]["samples"] == 2
+    assert result["benchmark"] == "vl_rewardbench" and result["overall"]["pairs"] == 4
+    assert {name: part["pairs"] for name, part in result["groups"].items()} == {
+        "general": 1,
+        "hallucination": 2,
+        "reasoning": 1,
+    }
+    measured = [json.loads(x) for x in (desk / "runs/sft/metrics.jsonl").read_text().splitlines()]
+    assert all(0 <= measured[-1][f"eval/{name}"] <= 1 for name in ("accuracy", "flip_rate"))
     for run in ("sft", "rl", "eval"):
         assert "</html>" in (desk / "runs" / run / "report.html").read_text()
     assert list((desk / "runs/rl/tensorboard/rl").glob("events.*"))
     settings = json.loads((desk / "runs/rl/exported/r1reward.json").read_text())
     assert settings["template"] == "brief"
+
+
+def test_two_evaluations_compared(desk, capsys):
+    """Behind the test above, whose checkpoints and base they are of."""
+    quickstart = desk / "runs" / "quickstart"
+    shutil.copytree(desk / "runs/sft/checkpoints/sft", quickstart / "checkpoints" / "cold_start")
+    shutil.copytree(desk / "Qwen2.5-VL-7B-Instruct", quickstart / "base")
+    shutil.copytree(desk / "runs/sft/exported", quickstart / "exported", dirs_exist_ok=True)
+    (quickstart / "data").mkdir()
+    shutil.copy(desk / "heldout.jsonl", quickstart / "data")
+    assert main([*command("evaluate", nth=1), *EVALUATED]) == 0
+    assert main([*command("convert", nth=1), "--dtype=float32"]) == 0
+    assert main([*command("evaluate", nth=2), *EVALUATED]) == 0
+    capsys.readouterr()
+    assert main(command("compare")) == 0
+    told = capsys.readouterr().out
+    assert "overall" in told and "their configs differ in model.path" in told
+    assert "+0.000" in told  # the same weights
 
 
 def test_score_and_the_python_example(desk, capsys):

@@ -28,7 +28,7 @@ A prompt that was too long to be asked is treated the same. Schema, where a valu
                 of both orders together, or null
               any_correct: {K: score, and chance}: a right one among K votes of a judgement
               length: {greedy, votes: mean tokens of a completion, or null}
-              tokens: {prompt, greedy, votes}: sums
+              tokens: {prompt, greedy, votes}: sums, with those of samples that were stopped
               stopping: {exact, posterior: {votes_saved, tokens_saved: {value, count, of},
                 changed: share of verdicts, release, official}}, by replay, or null
               units: {greedy, votes: {K: {stored, swapped, mean}}}: scores of units whose pairs are
@@ -156,7 +156,7 @@ def _slice(
         "tokens": {
             "prompt": sum(s.prompt_tokens for s in shown),
             "greedy": sum(s.tokens for s in shown),
-            "votes": sum(sum(s.vote_tokens) for s in shown),
+            "votes": sum(sum(s.vote_tokens) + s.stopped_tokens for s in shown),
         },
         "stopping": _stopping(shown, two, convention) if votes and sizes[-1] > 1 else None,
         "units": {
@@ -272,8 +272,9 @@ def _notes(found: Mapping[str, Any], absent: Sequence[str]) -> list[str]:
     if overall["stopped"]:
         notes.append(
             f"sampling ended early in {overall['stopped']:,} of {2 * overall['pairs']:,} "
-            f"judgements, so there is voting@{found['sizes'][-1]}, but no fewer and no weighted "
-            "votes"
+            f"judgements, with {overall['unparsable_votes']['of']:,} votes in all instead of "
+            f"{2 * overall['pairs'] * found['sizes'][-1]:,}, so there is "
+            f"voting@{found['sizes'][-1]}, but no fewer and no weighted votes"
         )
     return notes
 

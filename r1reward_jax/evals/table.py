@@ -93,20 +93,27 @@ def _vote_curve(part: Mapping[str, Any]) -> Iterator[str]:
             ["any correct, of coins", *(f"{a['chance']:.3f}" for a in any_correct.values())],
         ]
     )
-    both = part["both_orders"]
-    others = {
-        "weighted by probability": part["weighted"],
-        "of both orders together": both["votes"],
-        "both, weighted": both["weighted"],
-    }
     rows = [[f"all {list(votes)[-1]} votes", "release", "95 %", "right", "official"]]
-    for name, found in others.items():
-        if found:
-            release = found["release"]
-            told = [_three(release), _interval(release), _counts(release)]
-            rows.append([name, *told, _three(found["official"])])
+    for name, found in all_votes(part).items():
+        release = found["release"]
+        told = [_three(release), _interval(release), _counts(release)]
+        rows.append([name, *told, _three(found["official"])])
     yield ""
     yield from aligned(rows)
+
+
+def all_votes(part: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What can be made of all votes: scores under both conventions, of judgements and then of
+    pairs; empty where sampling was stopped early."""
+    if not part["both_orders"]:
+        return {}
+    found = {
+        "majority": list(part["votes"].values())[-1],
+        "weighted by probability": part["weighted"],
+        "majority, both orders": part["both_orders"]["votes"],
+        "weighted, both orders": part["both_orders"]["weighted"],
+    }
+    return {name: scores for name, scores in found.items() if scores}
 
 
 def _acc_plus(part: Mapping[str, Any]) -> Iterator[str]:

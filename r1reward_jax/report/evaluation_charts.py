@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from r1reward_jax.evals.table import all_votes
 from r1reward_jax.report.charts import COLORS, DASHES, Frame, Series, line_chart
 from r1reward_jax.report.read import Run, mapping
 from r1reward_jax.report.scale import share_axis
@@ -69,8 +70,27 @@ def votes(runs: Sequence[Run], found: Sequence[Found]) -> str:
     charts += line_chart(Frame("Any correct", any_told, "votes"), some.series)
     return (
         f'<section class="phase"><h3>Votes</h3><div class="charts">{charts}</div>'
-        f"{_stopping(runs, found)}</section>"
+        f"{_all_votes(runs, found)}{_stopping(runs, found)}</section>"
     )
+
+
+def _all_votes(runs: Sequence[Run], found: Sequence[Found]) -> str:
+    heads = {
+        "votes": "weighted: each by the probability of its verdict's token",
+        "accuracy": "of judgements; with the votes of both orders, of pairs",
+        "95 %": "",
+        "official": "",
+        "right of": "",
+    }
+    rows = []
+    for i, e in found:
+        name = f"{runs[i].name}, " if len(runs) > 1 else ""
+        for kind, scores in all_votes(e["overall"]).items():
+            told = scores["release"]
+            counts = f"{told['right']:,} of {told['of']:,}"
+            values = [three(told), interval(told), three(scores["official"]), counts]
+            rows.append([name + kind, *values])
+    return table("All votes together", heads, rows) if rows else ""
 
 
 def _stopping(runs: Sequence[Run], found: Sequence[Found]) -> str:

@@ -10,6 +10,7 @@ from r1reward_jax.bench import rank
 from r1reward_jax.cli.main import main
 from r1reward_jax.data.synthetic import COLORS
 from r1reward_jax.types import PreferenceRecord
+from tests.readme import command
 
 
 @pytest.fixture
@@ -25,7 +26,8 @@ def model(checkpoint, tmp_path):
 def test_bench_rank_counts_judgements(model, tmp_path, capsys):
     out = tmp_path / "rows.json"
     sizes = "--scenes 2 --fewest 2 --most 3 --batch 1"
-    assert main(["bench", "rank", "--model", model, *sizes.split(), "--out", str(out)]) == 0
+    more = ["--model", model, *sizes.split(), "--out", str(out)]
+    assert main([*command("bench", "rank"), *more]) == 0
     body = json.loads(out.read_text())
     names = [row["name"] for row in body["rows"]]
     assert names == ["best of 2, 2 scenes", "best of 3, 2 scenes"]

@@ -125,28 +125,19 @@ def test_verb_and_evaluator(world, checkpoint, tmp_path, monkeypatch):
     base = f"model.path={checkpoint}"
     assert main([*command("scalar"), *small, f"workdir={run}", base, f"data.train={data}"]) == 0
     start = f"model.path={run}/exported"
-    assert (
-        main(
-            [
-                *command("evaluate", nth=1),
-                *small,
-                f"workdir={judged}",
-                start,
-                f"data.heldout={data}",
-            ]
-        )
-        == 0
-    )
+    arguments = [*command("evaluate", nth=-1), *small, start, f"eval.benchmark={data}"]
+    assert main([*arguments, f"workdir={judged}"]) == 0
 
-    (results,) = json.loads((tmp_path / "eval" / "evaluation.json").read_text()).values()
-    assert results["pairs"] == 7 and results["samples"] == 1 and "format_share" not in results
-    assert results["flip_rate"] == 0 and results["verdict_1_share"] == 0.5
-    assert results["first_order_accuracy"] == results["second_order_accuracy"]
-    written = (tmp_path / "eval" / "judgements_scalar.jsonl").read_text()
+    found = json.loads((tmp_path / "eval" / "evaluation.json").read_text())["overall"]
+    assert found["pairs"] == 7 and found["votes"] == {} and found["format"] is None
+    assert found["greedy"]["flips"]["value"] == 0 and found["greedy"]["says_1"]["value"] == 0.5
+    assert found["greedy"]["release_stored"]["right"] == found["greedy"]["release_swapped"]["right"]
+    written = (tmp_path / "eval" / "judgements.jsonl").read_text()
     rows = [json.loads(x) for x in written.splitlines()]
     assert len(rows) == 14 and rows[0]["scores"] == rows[1]["scores"][::-1]
     first, second = rows[0]["scores"]
     assert rows[0]["verdicts"] == [1 if first > second else 2] and first != second
+    assert rows[0]["probabilities"] == [pytest.approx(1 / (1 + np.exp(second - first)))]
 
     model, params = qwen2_5_vl.load(f"{run}/exported")  # the backbone is an ordinary folder
     with_head = reward_head.load_head(f"{run}/exported", model, params)
