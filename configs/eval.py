@@ -6,6 +6,7 @@ Time:     depends on the model; not yet measured
 Score:    R1-Reward (paper): VL-RewardBench 71.92, with 15 votes 76.46; Multimodal RewardBench 82.2,
           83.3; MM-RLHF-RewardBench 80.59 (Acc+ 54.35), 86.47 (67.39)
 
+The authors of VL-RewardBench draw 10 votes: eval.samples=10 eval.temperature=0.2 rollout.top_p=0.2.
 How the model is asked (template, max_pixels, max_new_tokens, video_rule) comes from the
 r1reward.json of its folder, if it has one; the command line overrides it.
 """

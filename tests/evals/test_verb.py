@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -48,13 +49,20 @@ def whole(desk):
     return desk / "runs" / "evaluate" / "model-pairs"
 
 
+def kill(count: int, delay: float, arguments) -> bool:
+    """Whether a process with the verb is killed, at its `count`-th judgement; it may end before."""
+    place = ["judgement", str(count), str(delay)]
+    command = [sys.executable, "-m", "tests.resume.worker", *place, *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode != 0
+
+
 def test_killed_while_it_judges(desk, whole):
     """What is in the file stays, a torn line goes, every row is there once; same numbers."""
     arguments = evaluate("--workdir", "killed")
-    command = [sys.executable, "-m", "tests.resume.worker", "judgement", "13", "0", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert kill(13, 0.0, arguments)
     path = desk / "killed" / "judgements.jsonl"
     left = path.read_text()
     assert 12 <= len(left.splitlines()) < 18
@@ -64,6 +72,29 @@ def test_killed_while_it_judges(desk, whole):
         assert (desk / "killed" / name).read_bytes() == (whole / name).read_bytes(), name
     before = path.stat().st_mtime_ns
     assert main(arguments) == 0 and path.stat().st_mtime_ns == before  # nothing left to judge
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(desk, whole):
+    """Twelve kills at random judgements and moments; a run that has ended is begun anew."""
+    rng, kills, runs = random.Random(0), 0, 0
+    while kills < 12:
+        workdir = desk / f"again{runs}"
+        arguments = evaluate("--workdir", workdir.name)
+        for _ in range(rng.randint(1, 4)):
+            there = workdir / "judgements.jsonl"
+            left = 18 - (len(there.read_text().splitlines()) if there.exists() else 0)
+            if left <= 0:
+                break
+            count, delay = rng.randint(1, left), rng.uniform(0, 0.05)
+            killed = kill(count, delay, arguments)
+            kills += killed
+            print(f"run {runs}: judgement {count} of {left}, {delay:.3f} s later: {killed}")
+        assert main(arguments) == 0
+        for name in ("judgements.jsonl", "evaluation.json"):
+            assert (workdir / name).read_bytes() == (whole / name).read_bytes(), name
+        runs += 1
+    print(f"{kills} kills in {runs} runs; every row is there once, all bytes are the same")
 
 
 def test_the_model_says_how_it_is_asked(desk, whole):
