@@ -127,6 +127,7 @@ def test_two_evaluations_compared(desk, capsys):
     shutil.copytree(desk / "runs/sft/exported", quickstart / "exported", dirs_exist_ok=True)
     (quickstart / "data").mkdir()
     shutil.copy(desk / "heldout.jsonl", quickstart / "data")
+    shutil.copytree(desk / "images", quickstart / "data" / "images")
     assert main([*command("evaluate", nth=1), *EVALUATED]) == 0
     assert main([*command("convert", nth=1), "--dtype=float32"]) == 0
     assert main([*command("evaluate", nth=2), *EVALUATED]) == 0

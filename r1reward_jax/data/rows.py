@@ -213,10 +213,10 @@ class Finder:
         """Raise InputError if files are missing: how many, the first five, and where was looked."""
         if not self.missing:
             return
-        first = "".join(f"\n  {each}" for each in self.missing[:5])
-        more = f"\n  and {len(self.missing) - 5} more" if len(self.missing) > 5 else ""
+        first = "; ".join(self.missing[:5])
+        more = f"; and {len(self.missing) - 5} more" if len(self.missing) > 5 else ""
         raise InputError(
-            f"{len(self.missing)} images or videos are missing:{first}{more}\nlooked in "
+            f"{len(self.missing)} images or videos are missing: {first}{more}. Looked in "
             f"{', '.join(self.folders)}, with and without the leading folder of the path; is the "
             "data folder right, and are all archives unpacked?"
         )

@@ -13,7 +13,14 @@ from r1reward_jax.evals import evaluate
 from r1reward_jax.evals.benchmarks import read_benchmark
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import TEMPLATES, Template, evaluator_prompt
-from r1reward_jax.types import Candidate, ImagePart, InputError, PreferenceRecord, RelevanceRecord
+from r1reward_jax.types import (
+    Candidate,
+    Completion,
+    ImagePart,
+    InputError,
+    PreferenceRecord,
+    RelevanceRecord,
+)
 from tests.rollout.test_sampler import make_engine
 
 
@@ -106,19 +113,23 @@ def test_judged_in_both_orders_by_a_script(shop):
         """Finds the mug, wherever it stands."""
 
         rows = 3
-        processor = SimpleNamespace(misfit=lambda prompt: None, encode=lambda prompt: prompt)
+        config = SimpleNamespace(answers=())
+        processor = SimpleNamespace(
+            misfit=lambda prompt: None,
+            encode=lambda prompt: SimpleNamespace(content=prompt.content, token_ids=[0]),
+            decode=str,
+        )
 
-        def generate(self, params, prompts, **_):
-            verdicts = [1 if p.content[4].startswith("A mug.") else 2 for p in prompts]
-            texts = [f"<think>red</think><answer>{v}</answer>" for v in verdicts]
-            return SimpleNamespace(
-                completions=[[SimpleNamespace(text=t, finish_reason="eos")] for t in texts]
-            )
+        def generate(self, params, prompts, *, on_done, **_):
+            for place, prompt in enumerate(prompts):
+                verdict = 1 if prompt.content[4].startswith("A mug.") else 2
+                text = f"<think>red</think><answer>{verdict}</answer>"
+                on_done(place, [Completion(text, (1,), "eos")])
 
     found = judged(Scripted(), {}, read_relevance(str(shop)))
     assert [j.verdicts for j in found] == [(1,), (2,), (1,), (2,)]
     assert evaluate.accuracy(found) == 0.5  # the second row's label is the bowl
-    row = evaluate.judgement_row(found[1])
+    row = evaluate.judgement_row(found[1], 1)
     assert row["question"].startswith("red mug") and row["responses"] == (
         "A {blue} bowl.",
         "A mug.",
@@ -127,7 +138,7 @@ def test_judged_in_both_orders_by_a_script(shop):
 
 
 def judged(engine, params, records):
-    settings = {"samples": 1, "temperature": 0.0, "seed": 0}
+    settings = {"temperatures": (0.0,), "seed": 0}
     return evaluate.judge(engine, params, records, TEMPLATES["brief"], **settings)
 
 

@@ -73,6 +73,7 @@ def rows(judged):
                 "prompt_tokens": s.prompt_tokens,
                 "skipped": s.skipped,
                 "stopped": s.stopped,
+                "stopped_tokens": s.stopped_tokens,
                 "scores": None,
             }
 

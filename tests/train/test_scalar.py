@@ -156,12 +156,28 @@ def test_verb_and_evaluator(world, checkpoint, tmp_path, monkeypatch):
 
 
 def test_ties_and_numbers_that_are_none_are_no_verdict(world):
-    class Scripted:
-        def score(self, records):
-            return [(0.5, 0.5), (float("nan"), 1.0), (2.0, 1.0)]
+    records, asked = world[1]["heldout"][:4], []
+    scores = [(0.5, 0.5), (float("nan"), 1.0), None, (2.0, 1.0)]
 
-    judgements = scalar.judge(Scripted(), world[1]["heldout"][:3])
-    assert [j.verdicts for j in judgements] == [(None,)] * 4 + [(1,), (2,)]
+    class Scripted:
+        rows = 5  # two records
+
+        def fits(self, record):
+            return record is not records[2]
+
+        def score(self, part):
+            asked.append(len(part))
+            return [scores[records.index(record)] for record in part]
+
+    judgements = scalar.judge(Scripted(), records)
+    assert [j.verdicts for j in judgements] == [(None,)] * 6 + [(1,), (2,)] and asked == [2, 1]
+    assert [j.skipped for j in judgements] == [False] * 4 + [True] * 2 + [False] * 2
+    expected = [0.5, 0.5, None, None, None, None, 1 / (1 + np.exp(-1.0)), 1 / (1 + np.exp(1.0))]
+    assert [j.probabilities[0] for j in judgements] == pytest.approx(expected)
+    rest = []
+    scalar.judge_each(Scripted(), records, rest.append, done=5)
+    assert [j.verdicts for j in rest] == [j.verdicts for j in judgements[5:]]
+    judgements = [j for j in judgements if not j.skipped]
     found = evaluate.describe(judgements)
     assert found["unparsable_share"] == pytest.approx(2 / 3)
 
