@@ -65,8 +65,8 @@ def verdict_place(
     if found is None:
         return None
     verdict, at = found
-    for place, token in enumerate(token_ids):
-        if token == answers[verdict - 1] and decode(token_ids[:place]) == text[:at]:
+    for place in reversed(range(len(token_ids))):  # it mostly stands near the end
+        if token_ids[place] == answers[verdict - 1] and decode(token_ids[:place]) == text[:at]:
             return place
     raise InputError(
         f"the verdict of {text[-40:]!r} shares a token with its neighbours, so its probability "
