@@ -49,7 +49,7 @@ from r1reward_jax.train.loop import run_rl, scoring_of
 from r1reward_jax.train.metrics import MetricsLog
 from r1reward_jax.train.scoring import score
 from r1reward_jax.train.sft import cold_start, run_sft
-from r1reward_jax.types import Judge, Params, PreferenceRecord, Verdict, other
+from r1reward_jax.types import InputError, Judge, Params, PreferenceRecord, Verdict, other
 
 
 def run(config: ConfigDict, *, controls: bool) -> dict[str, Any]:
@@ -60,6 +60,8 @@ def run(config: ConfigDict, *, controls: bool) -> dict[str, Any]:
       config: like configs/quickstart.py.
       controls: also train a policy that sees shuffled images, and a longer cold start.
     """
+    if not config.eval.samples:
+        raise InputError("eval.samples=0: a quickstart reports votes; expected 1 or more")
     config = ConfigDict(config.to_dict())
     config.judge.path = f"{config.workdir}/judge"
     folder = run_folder(config.workdir, config.to_dict(), verb="quickstart")

@@ -8,7 +8,7 @@ from r1reward_jax.errors import InputError
 LABELS = {"1": 1, "2": 2, "A": 1, "B": 2}
 """What a verdict may be called."""
 NAMED = {
-    "boxed": r"\\boxed\{\s*(?:\\text\{)?([12])",
+    "boxed": r"\\boxed\{\s*(?:\\text\{\s*)?([12])\s*\}",
     "brackets": r"\[\[([AB])\]\]",
     "judgment": r"(?i:judge?ment)\W{1,6}(?i:answer|response|assistant)\W{0,4}([12])\b",
 }
@@ -33,14 +33,12 @@ class ResponseFormat:
         "1 or 2", "10" and "Response 1" in an answer block are not verdicts.
         """
         if self.pattern is None:
-            blocks = list(_ANSWER.finditer(text))
-            if len(blocks) != 1 or text.count("<answer>") != 1:
+            block = _ANSWER.search(text) if text.count("<answer>") == 1 else None
+            word = block[1].strip() if block else ""
+            if block is None or word not in self.labels:
                 return None
-            inside = blocks[0][1]
-            word = inside.strip()
-            place = blocks[0].start(1) + inside.index(word)
-            return (LABELS[word], place) if word in self.labels else None
-        found = list(self.pattern.finditer(text))
+            return LABELS[word], block.start(1) + block[1].index(word)
+        found = [match for match in self.pattern.finditer(text) if match[1] is not None]
         if len({match[1] for match in found}) != 1:
             return None
         return LABELS[found[-1][1]], found[-1].start(1)

@@ -26,6 +26,7 @@ RECORD = PreferenceRecord(
         ("boxed", r"so it is \boxed{2}", 2),
         ("boxed", r"so it is \boxed{ \text{1}}", 1),
         ("boxed", r"\boxed{1}, no, \boxed{2}", None),
+        ("boxed", r"\boxed{12}, \boxed{2 responses}, \boxed{1.5}, \boxed{2x+1}", None),
         ("brackets", "My final verdict is: [[B]]", 2),
         ("brackets", "[[A]] or [[C]]? [[A]]", 1),
         ("brackets", "[[C]]", None),
@@ -35,6 +36,8 @@ RECORD = PreferenceRecord(
         (r"Winner: ([12])$", "Winner: 1 ... Winner: 2", 2),
         (r"Winner: ([AB])", "Winner: A. Winner: B.", None),
         (r"Winner: ([AB])", "Winner: B", 2),
+        (r"([12])|x", "x", None),
+        (r"([12])|x", "x 2", 2),
     ],
 )
 def test_verdicts(name, text, expected):
@@ -95,8 +98,26 @@ def test_a_prompt_from_a_row_of_the_published_set(tmp_path):
     prompt = evaluator_prompt(RECORD, with_prompt_from(TEMPLATES["brief"], f"{path}:2"))
     assert prompt.system == "Be strict." and prompt.content[1:] == (ImagePart("i.png"),)
     expected = text.replace("Old?", RECORD.question).replace("\nx\n", f"\n{RECORD.responses[0]}\n")
-    assert prompt.content[0] == expected.replace("\ny\n", f"\n{RECORD.responses[1]}\n")
-    for source in (str(path), f"{path}:3"):
+    expected = expected.replace("\ny\n", f"\n{RECORD.responses[1]}\n")
+    assert prompt.content[0] == expected
+    row = {
+        "message": json.dumps(
+            [{"role": "user", "content": [*content, {"type": "text", "text": "!"}]}]
+        )
+    }
+    path.write_text(json.dumps(row) + "\n")
+    prompt = evaluator_prompt(RECORD, with_prompt_from(TEMPLATES["brief"], str(path)))
+    assert prompt.content[1:] == (ImagePart("i.png"), "!")  # between two texts
+    row = {"message": json.dumps([{"role": "user", "content": text}])}  # no parts
+    path.write_text(json.dumps(row) + "\n")
+    prompt = evaluator_prompt(RECORD, with_prompt_from(TEMPLATES["brief"], str(path)))
+    assert prompt.content == (ImagePart("i.png"), expected)
+    cut = text.index("Old?") + 2
+    inside = [{"type": "text", "text": text[:cut]}, {"type": "image"}]
+    inside += [{"type": "text", "text": text[cut:]}]
+    path.write_text(json.dumps({"message": json.dumps([{"role": "user", "content": inside}])}))
+    path.write_text("{}\n" + path.read_text())
+    for source in (str(path), f"{path}:2", f"{path}:3"):
         with pytest.raises(InputError, match="prompt from"):
             with_prompt_from(TEMPLATES["brief"], source)
 

@@ -27,7 +27,7 @@ CHOICES = {
 MAY_BE_ZERO = (
     *("seed", "profile_step", "data.threads", "checkpoint.updates", "step.micro_tokens"),
     *("rollout.mesh.data", "rollout.mesh.fsdp", "rollout.mesh.tensor"),
-    *("checkpoint.iterations", "eval.records"),
+    *("checkpoint.iterations", "eval.records", "eval.samples"),
     *("rollout.top_k", "rollout.lanes", "judge.lines", "judge.retries", "judge.devices"),
 )
 

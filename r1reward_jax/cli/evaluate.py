@@ -27,14 +27,16 @@ from r1reward_jax.evals.prompt_file import with_prompt_from
 from r1reward_jax.evals.table import table
 from r1reward_jax.evals.voting import RULES
 from r1reward_jax.files import write_whole
+from r1reward_jax.models import port_of
 from r1reward_jax.models.reward_head import has_head
 from r1reward_jax.prompts import TEMPLATES, Template
 from r1reward_jax.report import reported
 from r1reward_jax.responses import response_format
 from r1reward_jax.train.build import load_policy, make_engine, make_scalar_model
 from r1reward_jax.train.folder import claim_data, run_folder
+from r1reward_jax.train.run import folder_hash
 from r1reward_jax.train.settings import ModelSettings
-from r1reward_jax.types import InputError, PreferenceRecord, Record
+from r1reward_jax.types import InputError, PreferenceRecord, Record, RelevanceRecord
 
 FLAGS = {
     "model": ("model.path", "FOLDER", "Hugging Face folder of the model"),
@@ -56,6 +58,8 @@ FLAGS = {
     ),
 }
 """Options that are short for a field of the config."""
+LANES = 3
+"""Samples of a prompt that are written at a time where votes may end early, by default."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -67,23 +71,55 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     config = _config(args)
+    # mistakes are told before a large model is loaded
     configs.require(config, "model.path", "eval.benchmark")
-    form = response_format(config.eval.response_format)
-    template = replace(TEMPLATES[config.template], response=form)
-    if config.eval.prompt_from:
-        template = with_prompt_from(template, config.eval.prompt_from)
-    # mistakes about files are told before a large model is loaded
-    benchmark, records, notes = read_benchmark(
-        config.eval.benchmark, config.eval.data, frames(config)
-    )
+    c, path = config.eval, config.model.path
+    port_of(path)
+    template = _template(config)
+    benchmark, records, notes = read_benchmark(c.benchmark, c.data, frames(config))
     evaluate.require_labels(records)
+    _require_effect(config, records)
+    evaluate.require_images(records, config.data.threads)
     for note in notes:
         say(note)
+    model, prompt = folder_hash(path), hashlib.sha256(repr(template).encode()).hexdigest()
     with run_folder(config.workdir, config.to_dict(), verb=args.verb), reported(config.workdir):
-        claim_data(config.workdir, _hash(records))
+        claim_data(config.workdir, _hash(records), model=model, prompt=prompt)
         _judge(config, template, records)
         if jax.process_index() == 0:
             _sum_up(config, benchmark, notes)
+
+
+def _template(config: ConfigDict) -> Template:
+    """How the model is asked, and where its verdict stands."""
+    form = response_format(config.eval.response_format)
+    template = replace(TEMPLATES[config.template], response=form)
+    if not config.eval.prompt_from:
+        return template
+    template = with_prompt_from(template, config.eval.prompt_from)
+    behind = template.evaluator.rpartition("{second}")[2].replace("{images}", "").strip()
+    say(
+        f"prompt from {config.eval.prompt_from}: {len(behind):,} characters behind the second "
+        "response" + ("" if behind else "; nothing there says how to answer")
+    )
+    return template
+
+
+def _require_effect(config: ConfigDict, records: Sequence[Record]) -> None:
+    """Raise InputError for settings that would do nothing here."""
+    c, scalar_model = config.eval, has_head(config.model.path)
+    candidates = any(isinstance(r, RelevanceRecord) for r in records)
+    if scalar_model and candidates:
+        raise InputError(f"{config.model.path}: a scalar model scores responses, not candidates")
+    given = {"prompt_from": c.prompt_from, "response_format": c.response_format != "answer"}
+    idle = [name for name, value in given.items() if value and scalar_model]
+    if c.prompt_from and candidates:
+        idle.append("prompt_from")
+    if idle:
+        what = "a scalar model" if scalar_model else "records of a query and two candidates"
+        raise InputError(f"eval.{idle[0]}: has no effect on {what}; leave it out")
+    if c.stop != "none" and not c.samples:
+        raise InputError(f"eval.stop={c.stop}: there are no votes to stop (eval.samples=0)")
 
 
 def _config(args: Namespace) -> ConfigDict:
@@ -93,6 +129,8 @@ def _config(args: Namespace) -> ConfigDict:
     args.overrides = [*flags, *args.overrides]
     given = configs.config_from(args)
     known = _of_model(given.model.path)
+    if given.eval.stop != "none" and not given.rollout.lanes:  # all at once saves nothing
+        known.append(f"rollout.lanes={LANES}")
     args.overrides = [*known, *args.overrides]
     config = configs.config_from(args)
     config.workdir = config.workdir or _folder(config)
@@ -121,10 +159,12 @@ def _folder(config: ConfigDict) -> str:
 
 
 def _hash(records: Sequence[Record]) -> str:
-    """sha256 of what is asked and what is right; images count by their names."""
+    """sha256 of what is asked and what is right; images count by their paths."""
     digest = hashlib.sha256()
     for record in records:
         digest.update(json.dumps(record_row(record)).encode())
+        if isinstance(record, RelevanceRecord):  # whose images they are
+            digest.update(str([len(c.images) for c in record.candidates]).encode())
     return digest.hexdigest()
 
 
@@ -133,6 +173,8 @@ def _judge(config: ConfigDict, template: Template, records: Sequence[Record]) ->
     path, total = f"{config.workdir}/judgements.jsonl", 2 * len(records)
     if jax.process_index() == 0:
         with Journal(path, total) as journal:
+            if journal.done < total:  # what is there was of other judgements
+                epath.Path(f"{config.workdir}/evaluation.json").unlink(missing_ok=True)
             _judge_rest(config, template, records, journal.done, journal.write)
     else:
         _judge_rest(config, template, records, 0, lambda row: None)
@@ -160,8 +202,6 @@ def _judge_rest(
     policy, c = load_policy(config, config.model.path), config.eval
     if has_head(policy.path):
         pairs = [r for r in records if isinstance(r, PreferenceRecord)]
-        if len(pairs) < len(records):
-            raise InputError(f"{policy.path}: a scalar model scores responses, not candidates")
         scalar.judge_each(make_scalar_model(config, policy), pairs, emit, done)
         return
     evaluate.judge_each(

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from r1reward_jax.errors import about
+from r1reward_jax.evals.evaluate import BATCHES
 from r1reward_jax.evals.opinions import ORDERS, Comparison, Opinion, Order
 from r1reward_jax.models.reward_head import scores
 from r1reward_jax.prompts import (
@@ -35,9 +36,6 @@ from r1reward_jax.types import (
     check,
     other,
 )
-
-BATCHES = 4
-"""Batches of prompts whose pixels are in memory at a time."""
 
 
 class Asked(NamedTuple):

@@ -4,8 +4,10 @@ The release always shows the preferred response first, so a model that always sa
 there. Here every pair is judged in both orders; accuracy is the mean over them.
 """
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -14,7 +16,7 @@ from PIL import Image
 from r1reward_jax.console import counter
 from r1reward_jax.errors import about
 from r1reward_jax.evals.voting import Rule, majority
-from r1reward_jax.models.images import open_image
+from r1reward_jax.models.images import image_size, open_image
 from r1reward_jax.prompts import Template, evaluator_prompt, parse_verdict, well_formed
 from r1reward_jax.rollout.answers import verdict_probability
 from r1reward_jax.rollout.engine import Clear, Engine
@@ -33,6 +35,8 @@ R = TypeVar("R", bound=Record)
 
 BATCHES = 4
 """Batches of the engine whose pixels are in memory at a time."""
+EMBEDDED = "embedded"
+"""What an image without a path is called."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def judge_each(
         return
     with counter("judging", len(shown), done) as one_more:
         for start in range(done // size * size, len(shown), size):
-            batch = _Batch(engine, shown[start : start + size], template)
+            batch = _Batch(engine, shown[start : start + size], template, start)
             batch.judge(
                 lambda judgement: (emit(judgement), one_more()),
                 params,
@@ -134,9 +138,10 @@ def judge_each(
 class _Batch:
     """Records for one call of the engine; their judgements leave in order."""
 
-    def __init__(self, engine: Engine, shown: Sequence[Record], template: Template):
+    def __init__(self, engine: Engine, shown: Sequence[Record], template: Template, start: int):
         self.engine, self.shown, self.template = engine, shown, template
-        self.prompts = {i: p for i, r in enumerate(shown) if (p := _encode(engine, r, template))}
+        prompts = (_encode(engine, r, template, start + i) for i, r in enumerate(shown))
+        self.prompts = {i: prompt for i, prompt in enumerate(prompts) if prompt}
 
     def judge(
         self,
@@ -191,7 +196,9 @@ class _Batch:
 
 
 def _clear(rule: Rule, votes: int, template: Template) -> Clear:
-    """A rule about votes as one about completions; the greedy one must have ended, too."""
+    """A rule about votes as one about completions; the greedy one must have ended, too. Where many
+    samples are written at a time, those that end first are the short ones: the posterior rule wants
+    few lanes."""
 
     def clear(ended: Mapping[int, Completion]) -> bool:
         found = [parse_verdict(c.text, template.response) for k, c in ended.items() if k]
@@ -200,10 +207,12 @@ def _clear(rule: Rule, votes: int, template: Template) -> Clear:
     return clear
 
 
-def _encode(engine: Engine, record: Record, template: Template) -> EncodedPrompt | None:
+def _encode(
+    engine: Engine, record: Record, template: Template, number: int
+) -> EncodedPrompt | None:
     """The tokenised prompt; None if it is larger than any batch."""
     prompt = evaluator_prompt(record, template)
-    with about(f"record {record.id}"):
+    with about(f"record {record.id} (row {number // 2 + 1})"):
         return None if engine.processor.misfit(prompt) else engine.processor.encode(prompt)
 
 
@@ -212,6 +221,24 @@ def require_labels(records: Sequence[Record]) -> None:
     unlabelled = [r.id for r in records if r.preferred is None]
     if unlabelled or not records:
         raise InputError(f"labelled records are needed; without label: {unlabelled[:5]}")
+
+
+def require_images(records: Sequence[Record], threads: int) -> None:
+    """Raise InputError for images that are none, as far as their heads tell; names up to five."""
+
+    def problem(row: int) -> str | None:
+        try:
+            for image in images_of(records[row]):
+                image_size(image)
+        except InputError as error:
+            return f"record {records[row].id} (row {row + 1}): {error}"
+        return None
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        found = [p for p in pool.map(problem, range(len(records))) if p]
+    if found:
+        more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
+        raise InputError(f"{'; '.join(found[:5])}{more}")
 
 
 def accuracy(judgements: Sequence[Judgement]) -> float:
@@ -241,21 +268,23 @@ def share(judgements: Sequence[Judgement], holds: Callable[[str], bool]) -> floa
 
 
 def describe(judgements: Sequence[Judgement]) -> dict[str, float]:
-    """Accuracy and bias of a set of judgements; format and length where there are texts."""
+    """Accuracy and bias of a set of judgements; format and length where there are texts. Flips are
+    among pairs with a verdict in both orders, verdicts of 1 among those that can be read; 0 where
+    there are none."""
     completions = [c for j in judgements for c in j.completions]
     verdicts = [v for j in judgements for v in j.verdicts]
-    flipped = [
-        majority(a.verdicts) == majority(b.verdicts) is not None
-        for a, b in zip(judgements[::2], judgements[1::2], strict=True)
-    ]
+    both = zip(judgements[::2], judgements[1::2], strict=True)
+    voted = [(majority(a.verdicts), majority(b.verdicts)) for a, b in both]
+    flipped = [a == b for a, b in voted if a is not None and b is not None]
+    read = [v for v in verdicts if v is not None]
     found = {
         "accuracy": accuracy(judgements),
         "strict_accuracy": strict_accuracy(judgements),
         "vote_accuracy": vote_accuracy(judgements),
         "first_order_accuracy": accuracy(judgements[::2]),
         "second_order_accuracy": accuracy(judgements[1::2]),
-        "flip_rate": sum(flipped) / len(flipped),
-        "verdict_1_share": verdicts.count(1) / len(verdicts),
+        "flip_rate": sum(flipped) / max(1, len(flipped)),
+        "verdict_1_share": read.count(1) / max(1, len(read)),
         "unparsable_share": verdicts.count(None) / len(verdicts),
         "skipped": sum(j.skipped for j in judgements),
     }
@@ -333,17 +362,40 @@ def judgement_row(judgement: Judgement, number: int) -> dict[str, Any]:
 
 
 def record_row(record: Record) -> dict[str, Any]:
-    """A record, as it was shown to the model, in a line about what the model said; the candidates
-    of a relevance record are its responses."""
+    """A record, as it was shown to the model, in a line about what the model said. Of embedded
+    images it has the beginning of their sha256."""
     if isinstance(record, RelevanceRecord):
-        question, responses = record.query, tuple(c.text for c in record.candidates)
-        images = [i for c in record.candidates for i in c.images]
+        question, holders = record.query, record.candidates
+        responses = tuple(c.text for c in record.candidates)
     else:
-        question, responses, images = record.question, record.responses, record.images
+        question, holders, responses = record.question, (record,), record.responses
+    videos = [video_name(holder.video) for holder in holders if holder.video]
     return {
         "id": record.id,
         "question": question,
         "responses": responses,
         "preferred": record.preferred,
-        "images": [i if isinstance(i, str) else "embedded" for i in images],
-    }
+        "images": [_image_name(i) for holder in holders for i in holder.images],
+    } | ({"videos": videos} if videos else {})
+
+
+def _image_name(image: Any) -> str:
+    if isinstance(image, str):
+        return image
+    data = image if isinstance(image, bytes) else open_image(image).tobytes()
+    return f"{EMBEDDED} {hashlib.sha256(data).hexdigest()[:16]}"
+
+
+def video_name(video: VideoPart) -> str:
+    """The path of a video's file, or of its first frame and how many there are."""
+    path = getattr(video.frames, "path", None)
+    first = next(iter(video.frames), None) if path is None else None
+    named = path or (first if isinstance(first, str) else EMBEDDED)
+    return f"{named} ({len(video.frames)} frames)"
+
+
+def images_of(record: Record) -> list[Any]:
+    """The images of a record, or of both candidates; of videos that are folders the frames."""
+    holders = record.candidates if isinstance(record, RelevanceRecord) else (record,)
+    frames = [h.video.frames for h in holders if h.video and isinstance(h.video.frames, tuple)]
+    return [i for h in holders for i in h.images] + [f for fs in frames for f in fs]

@@ -4,6 +4,7 @@
 responses swapped. Rows are numbered by their position in the benchmark; ids of benchmarks repeat.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,19 +75,22 @@ class Journal:
           InputError: it holds other lines, or more of them.
         """
         self._path = epath.Path(path)
-        text = self._path.read_text() if self._path.exists() else ""
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            write_whole(self._path, whole)
-        lines = whole.splitlines()
-        wrong = [i for i, line in enumerate(lines) if _number(line) != i]
-        if wrong or len(lines) > total:
-            raise InputError(
-                f"{path}: line {wrong[0] + 1 if wrong else total + 1} is not the judgement that "
-                f"belongs there (of {total}); delete the file, or take another workdir"
-            )
-        self.done = len(lines)
+        self.done, torn = 0, False
         """Judgements that are there."""
+        with contextlib.ExitStack() as stack:
+            lines = stack.enter_context(self._path.open()) if self._path.exists() else ()
+            for line in lines:
+                if torn := not line.endswith("\n"):
+                    break
+                if _number(line) != self.done or self.done == total:
+                    raise InputError(
+                        f"{path}: line {self.done + 1} is not the judgement that belongs there (of "
+                        f"{total}); delete the file, or take another workdir"
+                    )
+                self.done += 1
+        if torn:
+            text = self._path.read_text()
+            write_whole(self._path, text[: text.rfind("\n") + 1])
 
     def __enter__(self) -> "Journal":
         self._file = self._path.open("a")

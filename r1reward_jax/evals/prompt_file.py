@@ -54,22 +54,40 @@ def _split(source: str) -> tuple[str, int]:
 def _of_row(row: dict[str, Any]) -> tuple[str, str]:
     """The system message and the evaluator's text, as the row's chat has them."""
     chat = json.loads(row["message"])
-    system = next((turn["content"] for turn in chat if turn["role"] == "system"), SYSTEM)
-    content = chat[-1]["content"]
-    kinds = [part["type"] for part in content]
-    text = "".join(part["text"] for part in content if part["type"] == "text")
+    parts = _parts(chat[-1])
+    system = [_parts(turn) for turn in chat if turn["role"] == "system"]
+    text = "".join(part["text"] for part in parts if part["type"] == "text")
     spans = message_spans(text)
     if spans is None:
         raise ValueError("no sections [Question], [Response 1] and [Response 2]")
+    fields = dict(zip(spans, NEEDED, strict=True)) | _images_at(parts)
     evaluator, end = "", 0
-    for name, (start, stop) in zip(NEEDED, spans, strict=True):
-        evaluator += _literal(text[end:start]) + "{" + name + "}"
+    for start, stop in sorted(fields):
+        if start < end:
+            raise ValueError("images stand inside a question or a response")
+        evaluator += _literal(text[end:start]) + "{" + fields[start, stop] + "}"
         end = stop
     evaluator += _literal(text[end:])
-    behind = "text" in kinds and kinds[0] == "text" and len(set(kinds)) > 1
-    if isinstance(system, list):
-        system = "".join(part["text"] for part in system)
-    return system, evaluator + ("{images}" if behind else "")
+    return "".join(part["text"] for part in system[0]) if system else SYSTEM, evaluator
+
+
+def _parts(turn: dict[str, Any]) -> list[dict[str, Any]]:
+    """The content of a message; a plain text is its only part."""
+    content = turn["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _images_at(parts: list[dict[str, Any]]) -> dict[tuple[int, int], str]:
+    """Where images and videos stand in the text of a message, if not in front."""
+    place, places = 0, set()
+    for part in parts:
+        if part["type"] == "text":
+            place += len(part["text"])
+        else:
+            places.add(place)
+    if len(places) > 1:
+        raise ValueError("images stand at several places of the text")
+    return {(at, at): "images" for at in places if at}
 
 
 def _literal(text: str) -> str:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from r1reward_jax.data.preferences import read_records
 from r1reward_jax.data.video import Sampling, evenly
+from r1reward_jax.evals.evaluate import EMBEDDED
 from r1reward_jax.models.images import open_image
 from r1reward_jax.report.read import Run, finite, mapping, moved
 from r1reward_jax.report.samples import Sample
@@ -25,8 +26,6 @@ SMALL = 96
 """Images of at most so many pixels are drawn enlarged, with their pixels seen."""
 FRAMES = 4
 """Of a video."""
-EMBEDDED = "embedded"
-"""How judgements name an image that was not a file."""
 OWN = ("data/heldout.jsonl", "data/rl_hard.jsonl")
 """Where a quickstart keeps its records, below its folder."""
 
@@ -64,7 +63,7 @@ class Pictures:
     def of(self, sample: Sample) -> tuple[str | None, list[Picture]]:
         """The sample's question and images, from the run's data where its line lacks them."""
         listed = sample.images
-        if sample.question is not None and listed and EMBEDDED not in listed:
+        if sample.question is not None and listed and not any(map(_embedded, listed)):
             found = [self._file(name) for name in listed]
             if not any(p.problem for p in found):
                 return sample.question, found
@@ -73,7 +72,7 @@ class Pictures:
         if record is None:
             if listed is None:
                 return question, [Picture("", problem="no image is named, and no record was found")]
-            return question, [self._file(n) if n != EMBEDDED else _lost(n) for n in listed]
+            return question, [_lost(n) if _embedded(n) else self._file(n) for n in listed]
         images: list[Any] = list(record.images)
         try:
             if record.video:
@@ -141,8 +140,13 @@ def _exists(path: str) -> bool:
         return False
 
 
+def _embedded(name: str) -> bool:
+    """Whether judgements call an image like this that was not a file."""
+    return name.split(" ")[0] == EMBEDDED
+
+
 def _lost(name: str) -> Picture:
-    what = "an image inside the data" if name == EMBEDDED else name
+    what = "an image inside the data" if _embedded(name) else name
     return Picture("", problem=f"{what}: not found")
 
 

@@ -293,13 +293,13 @@ class _Run:
 
     def _stopped(self, slots: Slots, clear: Clear) -> Slots:
         """End the rows whose other samples are not needed."""
-        read = [np.asarray(x) for x in slots.out]
-        _, lengths, finished, *_ = read
-        rows = np.zeros(len(lengths), bool)
+        lengths, finished = np.asarray(slots.out.lengths), np.asarray(slots.out.finished)
+        rows, read = np.zeros(len(lengths), bool), []
         for row, place in self.owners.items():
             known = self.ended.setdefault(place, {})
             ended = finished[row] | (lengths[row] == self.limits[place])
             new = [int(k) for k in np.flatnonzero(ended) if int(k) not in known]
+            read = read or ([np.asarray(x) for x in slots.out] if new else [])
             known |= {k: self._completion(place, *(x[row, k] for x in read)) for k in new}
             rows[row] = bool(new) and clear(known)
         assert self.jitted is not None

@@ -64,8 +64,8 @@ def _claim(folder: epath.Path, config: dict[str, Any], verb: str) -> None:
     else:
         body = about() | {"verb": verb, "seed": config["seed"], "data_hash": None}
         body |= {"config": config, "resumed": []}
-        for stale in folder.glob("skipped_*.jsonl"):
-            stale.unlink()
+        for stale in [*folder.glob("skipped_*.jsonl"), folder / "evaluation.json"]:
+            stale.unlink(missing_ok=True)
     write_whole(folder / "run.json", json.dumps(body, indent=2))  # first: it makes this a run
     write_whole(folder / "config.json", json.dumps(config, indent=2))
 
@@ -82,16 +82,17 @@ def began_at(workdir: str) -> str:
     return (_read(epath.Path(workdir) / "run.json") or {"started": ""})["started"]
 
 
-def claim_data(workdir: str, data_hash: str) -> None:
-    """Leave the hash of the data in `run.json`. Raises InputError if the run began with other
-    data."""
+def claim_data(workdir: str, data_hash: str, **others: str) -> None:
+    """Leave the hash of the data in `run.json`, and those of whatever else a run depends on and its
+    config only names. Raises InputError if the run began with others."""
     if jax.process_index():
         return
     folder = epath.Path(workdir)
     body = json.loads((folder / "run.json").read_text())
-    known = body["data_hash"] or data_hash
-    _refuse(folder, {"data_hash": known}, {"data_hash": data_hash})
-    write_whole(folder / "run.json", json.dumps(body | {"data_hash": data_hash}, indent=2))
+    given = {"data_hash": data_hash} | {f"{name}_hash": value for name, value in others.items()}
+    known = {name: body.get(name) or value for name, value in given.items()}
+    _refuse(folder, known, given)
+    write_whole(folder / "run.json", json.dumps(body | given, indent=2))
 
 
 class Stages:

@@ -1,15 +1,18 @@
 """Both-order accuracy and votes, with policies whose scores are known."""
 
 import json
+import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from r1reward_jax.evals import evaluate
 from r1reward_jax.evals.judgements import Journal, read_judged
 from r1reward_jax.evals.voting import majority
 from r1reward_jax.prompts import TEMPLATES
-from r1reward_jax.types import Completion, InputError, PreferenceRecord
+from r1reward_jax.types import Completion, InputError, PreferenceRecord, VideoPart
 
 RECORDS = [
     PreferenceRecord(str(i), f"Question {i}?", (f"first {i}", f"second {i}"), 1 + i % 2)
@@ -201,3 +204,23 @@ def test_a_clear_vote_ends_early():
     for row in rows:
         assert row["votes"] == [row["preferred"], None, *[row["preferred"]] * 2] and row["stopped"]
         assert row["vote_tokens"] == [3] * 4 and row["verdicts"] == (row["preferred"],)
+
+
+def test_a_vote_waits_for_the_greedy_text():
+    clear = evaluate._clear(lambda ones, twos, left: ones > left, 5, TEMPLATES["full"])
+    votes = {k: Completion(write(1), (1,), "eos") for k in (1, 2, 3)}
+    assert not clear(votes)
+    assert clear(votes | {0: Completion("no idea", (1,), "eos")})
+    assert not clear({0: votes[1], 1: votes[1], 2: votes[2]})
+
+
+def test_images_without_a_path_are_told_apart():
+    """In the lines, and so in the hash of what was judged."""
+    names = [
+        evaluate.record_row(replace(RECORDS[0], images=(image,)))["images"][0]
+        for image in (b"one", b"two", Image.new("RGB", (2, 2)), "a.png")
+    ]
+    assert len(set(names)) == 4 and names[3] == "a.png"
+    assert all(re.fullmatch("embedded [0-9a-f]{16}", name) for name in names[:3])
+    video = VideoPart(("x/0.png", "x/1.png"), 2.0)
+    assert evaluate.record_row(replace(RECORDS[0], video=video))["videos"] == ["x/0.png (2 frames)"]

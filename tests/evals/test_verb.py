@@ -3,9 +3,11 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,8 +125,50 @@ def test_its_own_prompt_and_format(desk, capsys):
         assert row["verdicts"] == ([int(digits[0])] if digits else [None])
         assert (row["probabilities"] == [None]) == (not digits)
     assert any(v for r in rows for v in r["votes"])
+    assert "0 characters behind the second response; nothing there" in capsys.readouterr().out
     assert main(evaluate("--workdir", "own")) == 2
     assert "prompt_from" in capsys.readouterr().err
+    (desk / "prompt.txt").write_text("{question} {first} {second} {images} So?")
+    assert main(evaluate(*more, "--workdir", "own", "rollout.max_new_tokens=24")) == 2
+    assert "prompt_hash" in capsys.readouterr().err
+
+
+def test_another_model_prompt_or_data_under_the_same_names(desk, whole, capsys):
+    """A finished and a half finished evaluation; what was counted before does not stay."""
+    shutil.copytree(whole, desk / "half")
+    lines = (whole / "judgements.jsonl").read_text().splitlines(keepends=True)
+    (desk / "half" / "judgements.jsonl").write_text("".join(lines[:5]))
+    name = "chat_template.jinja" if (desk / "model/chat_template.jinja").exists() else "config.json"
+    file = desk / "model" / name
+    old = file.read_bytes()
+    file.unlink()
+    file.write_bytes(old + b"\n")
+    for workdir in ("half", str(whole)):
+        assert main(evaluate("--workdir", workdir)) == 2
+        assert "model_hash" in capsys.readouterr().err
+    file.write_bytes(old)
+    (desk / "half" / "judgements.jsonl").unlink()
+    assert main(evaluate("--workdir", "half", "eval.samples=0")) == 0
+    found = json.loads((desk / "half" / "evaluation.json").read_text())["overall"]
+    assert found["pairs"] == 9 and found["votes"] == {} and found["greedy"]["release"]["of"] == 18
+
+
+def test_unreadable_images_are_told_before_the_model_is_loaded(desk, world, capsys):
+    records = [replace(r, images=(f"{desk}/broken.png",)) for r in world[1]["heldout"][:7]]
+    (desk / "broken.png").write_bytes(b"none")
+    write_records(f"{desk}/broken.jsonl", records)
+    assert main(evaluate("--benchmark", "broken.jsonl")) == 2
+    error = capsys.readouterr().err
+    assert "(row 1)" in error and "(row 5)" in error and "and 2 more" in error
+
+
+def test_votes_that_end_early(desk, whole):
+    """Three samples at a time without being asked; nothing to stop in a model without verdicts."""
+    assert main(evaluate("--workdir", "stopped", "eval.stop=exact")) == 0
+    assert json.loads((desk / "stopped" / "config.json").read_text())["rollout"]["lanes"] == 3
+    assert (desk / "stopped" / "judgements.jsonl").read_text() == (
+        whole / "judgements.jsonl"
+    ).read_text()
 
 
 @pytest.mark.parametrize(
@@ -136,6 +180,7 @@ def test_its_own_prompt_and_format(desk, capsys):
         (["eval.stop=soon"], "eval.stop=soon: expected one of"),
         (["--model", "nowhere"], "nowhere"),
         (["eval.temperature=-1.0"], "eval.temperature"),
+        (["eval.stop=exact", "eval.samples=0"], "no votes to stop"),
     ],
 )
 def test_mistakes(desk, capsys, more, said):
