@@ -252,7 +252,7 @@ def test_one_failure_in_the_last_batch_is_no_reason_to_pause(server, caplog):
 
 def test_what_is_refused_is_not_asked_again(server, caplog):
     server.fault = lambda number, attempt: 400 if number < 3 else 500 if attempt == 1 else None
-    judge = judge_of(server, pause_share=0.2, retries=0)
+    judge = judge_of(server, pause_share=0.2, retries=0, timeout_s=10.0)  # however busy we are
     assert judge.score(pairs(6))[:3] == [None] * 3
     assert [server.seen[number] for number in range(6)] == [1, 1, 1, 2, 2, 2]
     assert "no verdict on 6 of 6 pairs (http 400 3, http 500 3)" in caplog.records[0].getMessage()
