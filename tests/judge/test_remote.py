@@ -265,7 +265,7 @@ def test_whatever_a_server_says(server, text):
     answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"][0]["logprob"] = "HERE"
     texts = [text, json.dumps(answer).replace('"HERE"', text)]
     server.text = lambda number: texts[number]
-    judge = judge_of(server, retries=0)
+    judge = judge_of(server, retries=0, timeout_s=10.0)
     assert judge.score(pairs(2)) == [None] * 2 and judge.failures == {"malformed": 2}
 
 
@@ -288,7 +288,7 @@ def test_a_dead_server_is_said_and_the_run_goes_on(caplog):
 
 def test_a_server_that_recovers_in_the_pause(server, caplog):
     server.fault = lambda number, attempt: 500 if attempt == 1 else None
-    answers = judge_of(server, pause_share=0.2, retries=0).score(pairs(6))
+    answers = judge_of(server, pause_share=0.2, retries=0, timeout_s=10.0).score(pairs(6))
     assert None not in answers and len(caplog.records) == 1
 
 
