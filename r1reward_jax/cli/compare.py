@@ -28,7 +28,8 @@ def run(args: Namespace) -> None:
     # where sampling was stopped early, only the config knows how many votes there were to be
     samples = a.config.get("eval.samples"), b.config.get("eval.samples")
     compared = paired.compare(a.judged, b.judged, samples)
-    found = {"a": args.a, "b": args.b, "config": differences, **compared}
+    found = {"a": args.a, "b": args.b, "config": differences}
+    found |= {"images": [a.images, b.images], **compared}
     for line in _lines(found):
         say(line)
     if args.out:
@@ -50,12 +51,29 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield from wrapped(f"their configs differ in {name}: {one!r}, {two!r}")
     if len(differences) > SHOWN:
         yield f"and in {len(differences) - SHOWN} more settings"
+    one, two = found["images"]
+    if one != two:
+        yield from wrapped(f"their images are in different folders: {one!r}, {two!r}")
     yield "mean of both orders; unparsable verdicts and ties are wrong; difference is B - A"
     for kind in ("greedy", "voting"):
         if found[kind]:
             yield ""
             title = kind if kind == "greedy" else f"voting@{found['votes']}"
             yield from aligned(_rows(title, found[kind]))
+            yield from _note(found[kind])
+
+
+def _note(found: Mapping[str, Any]) -> Iterator[str]:
+    """A warning about intervals that rest on little."""
+    rows = [*found["groups"].items(), ("overall", found["overall"])]
+    few = [
+        f"{name} ({r['differ']})" for name, r in rows if r["differ"] < paired.FEW and r["units"] > 1
+    ]
+    if few:
+        yield from wrapped(
+            f"note: fewer than {paired.FEW} units differ in {', '.join(few)}; there the "
+            "interval, a bootstrap, is optimistic; p is exact"
+        )
 
 
 def _rows(title: str, found: Mapping[str, Any]) -> list[list[str]]:

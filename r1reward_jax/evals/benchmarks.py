@@ -39,8 +39,6 @@ class Benchmark:
     """What verdicts that are tied or cannot be read count as."""
     units: bool = False
     """Whether Acc+ is defined: the share of units whose pairs are all right."""
-    headline: tuple[Literal["micro", "macro", "units"], ...] = ("micro",)
-    """What the authors report, the foremost first: pooled, mean over groups, Acc+."""
     frames: int | None = None
     """Of a video, in the authors' protocol; None: there are no videos, or as the caller likes."""
     remark: str = ""
@@ -52,7 +50,6 @@ BENCHMARKS = {
         "vl_rewardbench",
         groups=MappingProxyType({"general": 183, "hallucination": 749, "reasoning": 318}),
         rows=1250,
-        headline=("micro", "macro"),
         remark="later copies of VL-RewardBench have 1,247 of the 1,250 rows",
     ),
     "multimodal_rewardbench": Benchmark(
@@ -71,7 +68,6 @@ BENCHMARKS = {
         rows=170,
         convention="wrong",
         units=True,
-        headline=("micro", "units"),
         frames=32,
     ),
 }
@@ -166,7 +162,7 @@ def read_benchmark(
 
 
 def files_of(name_or_path: str, data: str) -> list[str]:
-    """The file that `read_benchmark` reads, all its parts in order; a run records their hash.
+    """The file that `read_benchmark` reads, all its parts in order.
 
     Raises:
       InputError: an unknown name, no file or several.

@@ -21,7 +21,8 @@ A prompt that was too long to be asked is treated the same. Schema, where a valu
               unparsable: share of judgements, of those asked, without any readable verdict
               ties: share of judgements with as many votes for 1 as for 2
     slice     pairs, expected (null if it is not known), stopped (judgements that got fewer votes)
-              skipped, format, cut, unparsable_votes: shares (format and cut null without texts)
+              skipped, format, cut: shares (format and cut null without texts)
+              unparsable_votes: share of the votes, of prompts that were asked
               greedy: decision;  votes: {K: decision} of the first K votes
               weighted: decision of all votes by probability, or null
               both_orders: {votes, weighted: {release, official}}, a verdict per pair from the votes
@@ -30,7 +31,8 @@ A prompt that was too long to be asked is treated the same. Schema, where a valu
               length: {greedy, votes: mean tokens of a completion, or null}
               tokens: {prompt, greedy, votes}: sums, with those of samples that were stopped
               stopping: {exact, posterior: {votes_saved, tokens_saved: {value, count, of},
-                changed: share of verdicts, release, official}}, by replay, or null
+                changed: share of verdicts, release, official}}, by replay, or null; savings and
+                changes are those of prompts that were asked
               units: {greedy, votes: {K: {stored, swapped, mean}}}: scores of units whose pairs are
                 all right (Acc+; unparsable is wrong), or null
     summary   schema, convention, sizes (the K), overall: slice, groups: {name: slice},
@@ -65,7 +67,6 @@ from r1reward_jax.evals.scores import (
     shown_of,
     weighted,
 )
-from r1reward_jax.evals.table import table as table
 
 SCHEMA = 1
 
@@ -76,6 +77,7 @@ def summarize(
     convention: Convention,
     units: bool = False,
     expected: Mapping[str, int] | None = None,
+    rows: int | None = None,
     samples: int | None = None,
 ) -> dict[str, Any]:
     """All numbers of an evaluation, ready for JSON.
@@ -84,7 +86,9 @@ def summarize(
       judged: both orders of each pair, at least one pair.
       convention: what the benchmark makes of verdicts that are missing.
       units: whether the benchmark counts units whose pairs are all right (Acc+).
-      expected: pairs of each group, of a whole benchmark; gives the groups their order.
+      expected: pairs of each group, of a whole benchmark, as far as they are known; gives the
+        groups their order.
+      rows: pairs of a whole benchmark, those of groups that `expected` lacks too; None: not known.
       samples: votes that were asked for; None: the most that a judgement has.
 
     Returns:
@@ -95,7 +99,6 @@ def summarize(
     for j in judged:
         groups.setdefault(j.group, []).append(j)
     named = {name: part for name, part in groups.items() if name and part}
-    whole = sum(expected.values()) or None
     sizes = voting.sizes(judged, samples)
     early = any(s.stopped for s in shown_of(judged))
     make = partial(_slice, convention=convention, units=units, sizes=sizes, early=early)
@@ -103,11 +106,11 @@ def summarize(
         "schema": SCHEMA,
         "convention": convention,
         "sizes": sizes,
-        "overall": make(judged, expected=whole),
+        "overall": make(judged, expected=rows),
         "groups": {name: make(part, expected=expected.get(name)) for name, part in named.items()},
         "macro": _macro(judged, list(named), convention, sizes) if len(named) > 1 else None,
     }
-    return found | {"notes": _notes(found, [n for n in expected if not groups[n]])}
+    return found | {"notes": _notes(found)}
 
 
 # ------------------------------------------------------------------ slices
@@ -137,7 +140,7 @@ def _slice(
     def of_texts(holds: Callable[[Shown], bool]) -> dict[str, Any] | None:
         return share([None if s.skipped else holds(s) for s in shown], two) if texts else None
 
-    sampled = [(v is None, i) for s, i in zip(shown, two) for v in s.votes]
+    sampled = [(v is None, i) for s, i in zip(shown, two) if not s.skipped for v in s.votes]
     unparsable = share([v for v, _ in sampled], np.asarray([i for _, i in sampled], np.int64))
     return {
         "pairs": len(judged),
@@ -191,18 +194,25 @@ def _mean(sums: np.ndarray) -> dict[str, Any] | None:
 def _stopping(
     shown: Sequence[Shown], clusters: np.ndarray, convention: Convention
 ) -> dict[str, Any]:
-    """What each rule would have saved, and changed."""
-    votes, tokens = sum(len(s.votes) for s in shown), sum(sum(s.vote_tokens) for s in shown)
+    """What each rule would have saved, and changed. Of a prompt that was not asked nothing can be
+    saved; the scores count it, as those of all votes do."""
+    asked = [s for s in shown if not s.skipped]
+    votes, tokens = sum(len(s.votes) for s in asked), sum(sum(s.vote_tokens) for s in asked)
     result = {}
     for name, rule in voting.RULES.items():
         replayed = [voting.replay(s, rule) for s in shown]
-        saved = votes - sum(used for _, used, _ in replayed)
-        unwritten = tokens - sum(used for _, _, used in replayed)
+        used = [(n, written) for s, (_, n, written) in zip(shown, replayed) if not s.skipped]
+        saved = votes - sum(n for n, _ in used)
+        unwritten = tokens - sum(written for _, written in used)
         result[name] = {
             "votes_saved": _part(saved, votes),
             "tokens_saved": _part(unwritten, tokens),
             "changed": share(
-                [v != voting.majority(s.votes) for s, (v, _, _) in zip(shown, replayed)], clusters
+                [
+                    None if s.skipped else v != voting.majority(s.votes)
+                    for s, (v, _, _) in zip(shown, replayed)
+                ],
+                clusters,
             ),
         }
         for label, each in both_conventions(convention):
@@ -253,27 +263,22 @@ def _macro_mean(value: float, drawn: np.ndarray, groups: int) -> dict[str, Any]:
     return {"value": float(value), "low": low, "high": high, "of": groups}
 
 
-def _notes(found: Mapping[str, Any], absent: Sequence[str]) -> list[str]:
-    """What a reader of the numbers must know, in words."""
+def _notes(found: Mapping[str, Any]) -> list[str]:
+    """What a reader of the numbers must know, in words; of pairs that a file lacks, who reads the
+    file tells."""
     overall = found["overall"]
-    parts = [("overall", overall), *found["groups"].items()]
-    notes = [
-        f"{name}: {part['pairs']:,} of the benchmark's {part['expected']:,} pairs"
-        for name, part in parts
-        if part["expected"] not in (None, part["pairs"])
-    ]
-    notes += [f"{name}: none of its pairs" for name in absent]
-    notes += _empty(parts)
-    if overall["skipped"]["count"]:
-        count, of = overall["skipped"]["count"], overall["skipped"]["of"]
+    notes = _empty([("overall", overall), *found["groups"].items()])
+    count, of = overall["skipped"]["count"], overall["skipped"]["of"]
+    asked = of - count
+    if count:
         notes.append(
             f"{count:,} of {of:,} prompts were too long, were not asked and have no verdict"
         )
     if overall["stopped"]:
         notes.append(
-            f"sampling ended early in {overall['stopped']:,} of {2 * overall['pairs']:,} "
+            f"sampling ended early in {overall['stopped']:,} of {asked:,} "
             f"judgements, with {overall['unparsable_votes']['of']:,} votes in all instead of "
-            f"{2 * overall['pairs'] * found['sizes'][-1]:,}, so there is "
+            f"{asked * found['sizes'][-1]:,}, so there is "
             f"voting@{found['sizes'][-1]}, but no fewer and no weighted votes"
         )
     return notes
@@ -287,8 +292,14 @@ def _empty(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
         decisions |= {f"voting@{k}": decision for k, decision in part["votes"].items()}
         kinds = [k for k, d in decisions.items() if not d["official"]["of"] and k not in told]
         if kinds:
-            tied = any(decisions[k]["ties"]["count"] for k in kinds)
-            why = "every vote is tied or unparsable" if tied else "no verdict could be parsed"
+            why = _why_empty(part, [decisions[k] for k in kinds])
             notes.append(f"{name}: {why} ({', '.join(kinds)}), so there is no official accuracy")
         told |= set(kinds) if name == "overall" else set()
     return notes
+
+
+def _why_empty(part: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]]) -> str:
+    if part["skipped"]["count"] == part["skipped"]["of"]:
+        return "all prompts were too long"
+    tied = any(decision["ties"]["count"] for decision in decisions)
+    return "every vote is tied or unparsable" if tied else "no verdict could be parsed"

@@ -3,12 +3,18 @@
 A pair scores the share of its two orders in which the verdict is right; unparsable verdicts and
 ties are wrong, so that both models are scored on the same pairs. What is compared is the difference
 of these scores, b - a, summed over units, as pairs of a unit are not independent.
+
+The p-value is exact for any number of units. The interval is a bootstrap, and optimistic where few
+units differ: it draws only what was seen, so that five units for one model and none for the other
+never come out against it, and the interval leaves 0 out where p is 0.0625.
 """
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -20,8 +26,13 @@ from r1reward_jax.evals.judgements import Judged, read_judged
 from r1reward_jax.types import InputError
 
 JUDGEMENTS = "judgements.jsonl"
+EMBEDDED = "embedded"
+"""In place of the path of an image that has none."""
+UNFINISHED = "unfinished; run the same `r1reward evaluate` again"
 SAME = ("id", "group", "unit", "preferred", "question", "responses")
-"""What a record must have in common in two evaluations."""
+"""What a record must have in common in two evaluations; its images, too."""
+FEW = 30
+"""Units that differ, below which an interval is not to be relied on."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,8 @@ class Evaluation:
     judged: Sequence[Judged]
     records: Mapping[int, Mapping[str, Any]]
     """Row -> what its line, in the stored order, says of the record."""
+    images: str
+    """The folder that all images are in; empty if there are none, or no common one."""
     config: Mapping[str, Any]
     """Flat; empty if the folder has none."""
 
@@ -40,20 +53,60 @@ def read(folder: str) -> Evaluation:
     """An evaluation's folder.
 
     Raises:
-      InputError: it holds no judgements, or ones that cannot be read.
+      InputError: it holds no judgements, ones that cannot be read, or not all of them.
     """
-    path = epath.Path(folder) / JUDGEMENTS
+    root = epath.Path(folder)
+    path = root / JUDGEMENTS
+    if path.exists():
+        _require_end(root)
     judged = read_judged(str(path))
+    _require_all(root, len(judged))
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    records = {row["row"]: {n: row.get(n) for n in SAME} for row in rows if row["order"] == 1}
-    return Evaluation(folder, judged, records, _config(epath.Path(folder) / "config.json"))
+    stored = {row["row"]: row for row in rows if row["order"] == 1}
+    paths = [i for row in stored.values() for i in row.get("images") or () if i != EMBEDDED]
+    records = {
+        n: {name: row.get(name) for name in SAME} | {"images": row.get("images") or []}
+        for n, row in stored.items()
+    }
+    return Evaluation(folder, judged, records, _folder(paths), _config(root / "config.json"))
 
 
-def _config(path: epath.Path) -> dict[str, Any]:
+def _folder(paths: Sequence[str]) -> str:
+    """The innermost folder that all files are in."""
+    parts = os.path.commonprefix([PurePosixPath(path).parent.parts for path in paths])
+    return str(PurePosixPath(*parts)) if parts else ""
+
+
+def _require_end(root: epath.Path) -> None:
+    """An evaluation ends with evaluation.json, a quickstart with summary.json."""
+    verb = _object(root / "run.json", "what `r1reward` says about a run").get("verb")
+    if verb == "quickstart":
+        if not (root / "summary.json").exists():
+            raise InputError(f"{root}: unfinished; run the same `r1reward quickstart` again")
+    elif not (root / "evaluation.json").exists():
+        raise InputError(f"{root}: {UNFINISHED}")
+
+
+def _require_all(root: epath.Path, pairs: int) -> None:
+    """Judgements and the numbers made of them are about as many pairs."""
+    overall = _object(root / "evaluation.json", "the numbers of an evaluation").get("overall")
+    known = overall.get("pairs") if isinstance(overall, dict) else None
+    if (root / "evaluation.json").exists() and known != pairs:
+        raise InputError(
+            f"{root}: {pairs} pairs in {JUDGEMENTS}, {known} in evaluation.json: {UNFINISHED}"
+        )
+
+
+def _object(path: epath.Path, what: str) -> dict[str, Any]:
+    """A JSON file's object; empty without the file."""
     try:
         found = json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); expected the config of a run") from None
+        raise InputError(f"{path}: not JSON ({error}); expected {what}") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _config(path: epath.Path) -> dict[str, Any]:
     flat: dict[str, Any] = {}
 
     def add(part: Mapping[str, Any], prefix: str) -> None:
@@ -63,12 +116,13 @@ def _config(path: epath.Path) -> dict[str, Any]:
             elif prefix + name != "workdir":
                 flat[prefix + name] = value
 
-    add(found if isinstance(found, dict) else {}, "")
+    add(_object(path, "the config of a run"), "")
     return flat
 
 
 def require_same_records(a: Evaluation, b: Evaluation) -> None:
-    """Raise InputError unless both have judged the same records, in the same order."""
+    """Raise InputError unless both have judged the same records, in the same order. Images count by
+    their paths, from the folder that all of an evaluation's are in: data may have been moved."""
     both = f"{a.folder} and {b.folder}"
     hint = "; evaluate both on the same data"
     if len(a.records) != len(b.records):
@@ -78,10 +132,27 @@ def require_same_records(a: Evaluation, b: Evaluation) -> None:
         raise InputError(f"{both}: row {row} is in one of them only{hint}")
     for row, record in a.records.items():
         different = [n for n in SAME if record[n] != b.records[row][n]]
-        if different:
+        what = f"{different[0]} differs" if different else _other_images(a, b, row)
+        if what:
             ids = dict.fromkeys([record["id"], b.records[row]["id"]])
             who = " and ".join(map(repr, ids))
-            raise InputError(f"{both}: row {row} (id {who}): {different[0]} differs{hint}")
+            raise InputError(f"{both}: row {row} (id {who}): {what}{hint}")
+
+
+def _other_images(a: Evaluation, b: Evaluation, row: int) -> str:
+    """Which images differ, in words; empty if none do."""
+    one, two = a.records[row]["images"], b.records[row]["images"]
+    if len(one) != len(two):
+        return f"{len(one)} and {len(two)} images"
+    for x, y in zip(one, two):
+        if x != y and _inside(x, a.images) != _inside(y, b.images):
+            return f"images differ, {x} and {y}"
+    return ""
+
+
+def _inside(path: str, folder: str) -> str:
+    whole = path == EMBEDDED or not folder
+    return path if whole else str(PurePosixPath(path).relative_to(folder))
 
 
 def config_differences(a: Evaluation, b: Evaluation) -> dict[str, tuple[Any, Any]]:
@@ -145,6 +216,7 @@ def _row(scores: np.ndarray, units: Sequence[str]) -> dict[str, Any]:
     return {
         "pairs": len(scores),
         "units": len(sums),
+        "differ": int((sums[:, 0] != 0).sum()),
         "a": float(scores[:, 0].mean()),
         "b": float(scores[:, 1].mean()),
         "difference": float(difference.mean()),

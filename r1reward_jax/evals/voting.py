@@ -60,12 +60,7 @@ def both_orders(a: Shown, b: Shown) -> tuple[Verdict | None, Verdict | None]:
     """
     votes: list[Verdict | None] = [*a.votes, *(None if v is None else other(v) for v in b.votes)]
     turned = [None if p is None else 1 - p for p in b.vote_probabilities]
-    both = [*_padded(a.vote_probabilities, len(a.votes)), *_padded(turned, len(b.votes))]
-    return majority(votes), weighted(votes, both)
-
-
-def _padded(values: Sequence[float | None], length: int) -> list[float | None]:
-    return [*values, *[None] * (length - len(values))]
+    return majority(votes), weighted(votes, [*a.vote_probabilities, *turned])
 
 
 def any_correct(verdicts: Sequence[Verdict | None], preferred: Verdict) -> bool:

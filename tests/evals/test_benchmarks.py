@@ -14,6 +14,9 @@ from PIL import Image
 
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.evals.benchmarks import BENCHMARKS, files_of, read_benchmark
+from r1reward_jax.evals.judgements import Judged, Shown
+from r1reward_jax.evals.metrics import summarize
+from r1reward_jax.evals.table import table
 from r1reward_jax.models.images import open_image
 from r1reward_jax.types import InputError
 
@@ -172,6 +175,32 @@ def test_multimodal_groups_and_subgroups(tmp_path):
     assert records[0].responses == ("A cat.", "A dog.") and records[0].meta["Category"]
     assert "1 rows have no question; was the file prepared to the end?" in notes
     assert "8 rows, the complete file has 5,211" in notes and "not distributed" in notes[-1]
+
+
+def test_multimodal_has_its_counts(tmp_path):
+    """A complete file has pairs of groups whose numbers are not known; all pairs are those of all
+    groups."""
+    put(tmp_path / "images/nocaps/1.jpg")
+    benchmark = BENCHMARKS["multimodal_rewardbench"]
+    counts = benchmark.groups | {"vqa": 1000, "safety": 1206}
+    assert sum(counts.values()) == benchmark.rows == 5211
+    rows = [multimodal(f"a_{i}", group) for group, count in counts.items() for i in range(count)]
+    write(tmp_path / "all_data.json", rows)
+    _, records, notes = read_benchmark("multimodal_rewardbench", str(tmp_path), FRAMES)
+    assert groups(records) == counts and notes == []
+    judged = [
+        Judged(i, r.id, r.meta["group"], str(i), (Shown(2, 2), Shown(1, 1)))
+        for i, r in enumerate(records)
+    ]
+    s = summarize(
+        judged, convention=benchmark.convention, expected=benchmark.groups, rows=benchmark.rows
+    )
+    assert s["overall"]["pairs"] == s["overall"]["expected"] == 5211 and s["notes"] == []
+    expected = {name: part["expected"] for name, part in s["groups"].items()}
+    assert expected == dict(benchmark.groups) | {"vqa": None, "safety": None}
+    assert table(s)[0] == "evaluation: 5,211 pairs in both orders"
+    s = summarize(judged[:40], convention="coin", expected=benchmark.groups, rows=benchmark.rows)
+    assert table(s)[0] == "evaluation: 40 of 5,211 pairs in both orders"
 
 
 @pytest.mark.parametrize(

@@ -117,15 +117,63 @@ def test_scalar_models_have_neither_votes_nor_texts():
 def test_skipped_prompts_are_counted_apart():
     asked_not = tuple(Shown(s.preferred, None, skipped=True) for s in HAND[2].orders)
     judged = [*HAND[:2], replace(HAND[2], orders=asked_not)]
-    s = summarize(judged, convention="left_out", expected={"x": 2, "y": 4, "z": 1})
+    s = summarize(judged, convention="left_out", expected={"x": 2, "y": 4, "z": 1}, rows=9)
     greedy = s["overall"]["greedy"]
     assert (greedy["release"]["of"], greedy["official"]["of"]) == (6, 4)
     assert (greedy["unparsable"]["count"], greedy["unparsable"]["of"]) == (0, 4)
     assert (s["overall"]["skipped"]["count"], s["sizes"]) == (2, [1, 3])
-    told = " | ".join(s["notes"])
-    assert "2 of 6 prompts were too long" in told and "overall: 3 of the benchmark's 7" in told
-    assert "y: 1 of the benchmark's 4 pairs" in told and "z: none of its pairs" in told
+    assert s["notes"] == [
+        "y: all prompts were too long (greedy, voting@1, voting@3), "
+        "so there is no official accuracy",
+        "2 of 6 prompts were too long, were not asked and have no verdict",
+    ]
+    # what the file lacks is told where it is read
+    assert (s["overall"]["expected"], s["groups"]["y"]["expected"]) == (9, 4)
     assert list(s["groups"]) == ["x", "y"]
+
+
+def test_what_was_not_asked_has_no_votes():
+    """Its line has them all the same, without verdict; 12 votes of 4 prompts were drawn."""
+    asked_not = tuple(
+        replace(s, verdict=None, votes=(None,) * 3, vote_tokens=(), tokens=0, skipped=True)
+        for s in HAND[2].orders
+    )
+    s = summarize([*HAND[:2], replace(HAND[2], orders=asked_not)], convention="left_out")
+    overall = s["overall"]
+    assert (overall["unparsable_votes"]["count"], overall["unparsable_votes"]["of"]) == (1, 12)
+    # 1 1 | 2 2 | 1 . 2 | 1 1: three of the judgements end a vote of 10 tokens early
+    exact = overall["stopping"]["exact"]
+    assert exact["votes_saved"] == {"value": 0.25, "count": 3, "of": 12}
+    assert exact["tokens_saved"] == {"value": 0.25, "count": 30, "of": 120}
+    assert (exact["changed"]["count"], exact["changed"]["of"]) == (0, 4)
+    # 1, 2 | tie, 1, and the two that were skipped
+    assert (exact["release"]["right"], exact["release"]["of"]) == (2, 6)
+    assert (exact["official"]["right"], exact["official"]["of"]) == (2, 3)
+    alone = summarize([replace(HAND[2], orders=asked_not)], convention="left_out")
+    assert alone["overall"]["unparsable_votes"]["of"] == 0
+    assert alone["notes"][0].startswith("overall: all prompts were too long (greedy")
+
+
+def test_votes_of_both_orders_are_scored_by_the_stored_label():
+    """The second response is better: 2 2 1, and 1 1 2 of the swapped order, which is the same."""
+    judged = pair(0, (2, [2, 2, 1]), (1, [1, 1, 2]), preferred=2)
+    probabilities = (0.2, 0.2, 0.6), (0.8, 0.8, 0.4)
+    orders = tuple(
+        replace(s, vote_probabilities=p) for s, p in zip(judged.orders, probabilities, strict=True)
+    )
+    both = summarize([replace(judged, orders=orders)], convention="wrong")["overall"]["both_orders"]
+    for name in ("votes", "weighted"):
+        for label in ("release", "official"):
+            assert (both[name][label]["right"], both[name][label]["of"]) == (1, 1)
+
+
+def test_tokens_of_samples_that_were_stopped_count():
+    judged = pair(0, (1, [1, 1]), (2, [2, 2, 2]))
+    orders = replace(judged.orders[0], stopped=True, stopped_tokens=7), judged.orders[1]
+    s = summarize([replace(judged, orders=orders)], convention="wrong", samples=3)
+    assert s["overall"]["tokens"] == {"prompt": 0, "greedy": 40, "votes": 57}
+    (note,) = s["notes"]
+    assert "in 1 of 2 judgements, with 5 votes in all instead of 6" in note
 
 
 def test_stopped_sampling_tells_only_what_is_valid():
