@@ -225,6 +225,7 @@ def _sum_up(config: ConfigDict, benchmark: Benchmark, notes: Sequence[str]) -> N
         convention=benchmark.convention,
         units=benchmark.units,
         expected=benchmark.groups,
+        rows=benchmark.rows or None,
         samples=config.eval.samples,
     )
     found = {"benchmark": benchmark.name, "model": os.fspath(config.model.path)} | found
