@@ -21,6 +21,7 @@ from r1reward_jax.data import synthetic
 from r1reward_jax.data.preferences import Annotation, write_annotations, write_records
 from r1reward_jax.evals import evaluate
 from r1reward_jax.evals.evaluate import Judgement
+from r1reward_jax.evals.records import judgement_row
 from r1reward_jax.evals.text_only import text_only_accuracy
 from r1reward_jax.files import write_whole
 from r1reward_jax.models.qwen2_5_vl.tiny import make_checkpoint
@@ -328,9 +329,7 @@ def _write_judgements(config: ConfigDict, judge: Judge, judged: Sequence[Judgeme
     labels: list[Verdict | None] = [judged[i].record.preferred for i in written]
     asked = {k: p for k, p in enumerate(answers) if p is not None}
     rewards, _ = score(texts, labels, asked, scoring_of(config))
-    rows = [
-        evaluate.judgement_row(j, i) | {"rewards": [], "judge": []} for i, j in enumerate(judged)
-    ]
+    rows = [judgement_row(j, i) | {"rewards": [], "judge": []} for i, j in enumerate(judged)]
     for i, reward, answer in zip(written, rewards, answers, strict=True):
         rows[i] |= {"rewards": [asdict(reward)], "judge": [answer]}
     text = "".join(json.dumps(row) + "\n" for row in rows)

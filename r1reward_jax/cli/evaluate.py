@@ -20,10 +20,11 @@ from r1reward_jax.console import say
 from r1reward_jax.evals import evaluate, scalar
 from r1reward_jax.evals.benchmarks import BENCHMARKS, Benchmark, read_benchmark
 from r1reward_jax.evals.calibration import calibration
-from r1reward_jax.evals.evaluate import Judgement, judgement_row, record_row
+from r1reward_jax.evals.evaluate import Judgement
 from r1reward_jax.evals.judgements import Journal, read_judged
 from r1reward_jax.evals.metrics import summarize
 from r1reward_jax.evals.prompt_file import with_prompt_from
+from r1reward_jax.evals.records import judgement_row, record_row, require_images
 from r1reward_jax.evals.table import table
 from r1reward_jax.evals.voting import RULES
 from r1reward_jax.files import write_whole
@@ -79,7 +80,7 @@ def run(args: Namespace) -> None:
     benchmark, records, notes = read_benchmark(c.benchmark, c.data, frames(config))
     evaluate.require_labels(records)
     _require_effect(config, records)
-    evaluate.require_images(records, config.data.threads)
+    require_images(records, config.data.threads)
     for note in notes:
         say(note)
     model, prompt = folder_hash(path), hashlib.sha256(repr(template).encode()).hexdigest()

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from r1reward_jax.evals.evaluate import record_row
+from r1reward_jax.evals.records import record_row
 from r1reward_jax.files import write_whole
 from r1reward_jax.prompts import parse_analysis, parse_verdict
 from r1reward_jax.rl.rewards import self_corrects

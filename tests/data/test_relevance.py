@@ -11,6 +11,7 @@ from r1reward_jax.data.relevance import read_relevance, write_relevance
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.evals import evaluate
 from r1reward_jax.evals.benchmarks import read_benchmark
+from r1reward_jax.evals.records import judgement_row
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import TEMPLATES, Template, evaluator_prompt
 from r1reward_jax.types import (
@@ -129,7 +130,7 @@ def test_judged_in_both_orders_by_a_script(shop):
     found = judged(Scripted(), {}, read_relevance(str(shop)))
     assert [j.verdicts for j in found] == [(1,), (2,), (1,), (2,)]
     assert evaluate.accuracy(found) == 0.5  # the second row's label is the bowl
-    row = evaluate.judgement_row(found[1], 1)
+    row = judgement_row(found[1], 1)
     assert row["question"].startswith("red mug") and row["responses"] == (
         "A {blue} bowl.",
         "A mug.",

@@ -10,6 +10,7 @@ from PIL import Image
 
 from r1reward_jax.evals import evaluate
 from r1reward_jax.evals.judgements import Journal, read_judged
+from r1reward_jax.evals.records import judgement_row, record_row
 from r1reward_jax.evals.voting import majority
 from r1reward_jax.prompts import TEMPLATES
 from r1reward_jax.types import Completion, InputError, PreferenceRecord, VideoPart
@@ -147,7 +148,7 @@ def rows_of(engine, done=0, rule=None):
         {},
         RECORDS,
         TEMPLATES["full"],
-        lambda judgement: rows.append(evaluate.judgement_row(judgement, next(number))),
+        lambda judgement: rows.append(judgement_row(judgement, next(number))),
         (0.0, *[1.0] * 5),
         7,
         done,
@@ -217,10 +218,10 @@ def test_a_vote_waits_for_the_greedy_text():
 def test_images_without_a_path_are_told_apart():
     """In the lines, and so in the hash of what was judged."""
     names = [
-        evaluate.record_row(replace(RECORDS[0], images=(image,)))["images"][0]
+        record_row(replace(RECORDS[0], images=(image,)))["images"][0]
         for image in (b"one", b"two", Image.new("RGB", (2, 2)), "a.png")
     ]
     assert len(set(names)) == 4 and names[3] == "a.png"
     assert all(re.fullmatch("embedded [0-9a-f]{16}", name) for name in names[:3])
     video = VideoPart(("x/0.png", "x/1.png"), 2.0)
-    assert evaluate.record_row(replace(RECORDS[0], video=video))["videos"] == ["x/0.png (2 frames)"]
+    assert record_row(replace(RECORDS[0], video=video))["videos"] == ["x/0.png (2 frames)"]
