@@ -109,6 +109,7 @@ def test_two_iterations_then_resume_equals_four(loaded, world, tmp_path, monkeyp
     assert not np.array_equal(expected["text"]["embed_tokens"], start)
 
 
+@pytest.mark.slow
 def test_every_device_gets_its_share_of_an_update(loaded, world, tmp_path, monkeypatch):
     """Also with the trainer's log-probs and a reference policy."""
     config = small_config(tmp_path, data=2, fsdp=2, tensor=2)

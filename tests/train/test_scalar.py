@@ -79,6 +79,7 @@ def test_it_sees_the_image(headed, pairs):
     assert abs(float(gradients(headed, pairs)[0]) - float(gradients(headed, other)[0])) > 1e-5
 
 
+@pytest.mark.slow
 def test_micro_batches_and_meshes_change_nothing(headed, pairs):
     model, params = headed
     rows, width = pairs.size
