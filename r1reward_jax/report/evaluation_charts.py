@@ -1,6 +1,6 @@
 """The charts of an evaluation: accuracy by the number of votes, and calibration."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from r1reward_jax.evals.table import all_votes
@@ -82,14 +82,13 @@ def _all_votes(runs: Sequence[Run], found: Sequence[Found]) -> str:
         "official": "",
         "right of": "",
     }
-    rows = []
-    for i, e in found:
-        name = f"{runs[i].name}, " if len(runs) > 1 else ""
-        for kind, scores in all_votes(e["overall"]).items():
-            told = scores["release"]
-            counts = f"{told['right']:,} of {told['of']:,}"
-            values = [three(told), interval(told), three(scores["official"]), counts]
-            rows.append([name + kind, *values])
+
+    def values(scores: Mapping[str, Any]) -> list[str]:
+        told = scores["release"]
+        counts = f"{told['right']:,} of {told['of']:,}"
+        return [three(told), interval(told), three(scores["official"]), counts]
+
+    rows = _rows(runs, [(i, all_votes(e["overall"])) for i, e in found], values)
     return table("All votes together", heads, rows) if rows else ""
 
 
@@ -101,14 +100,27 @@ def _stopping(runs: Sequence[Run], found: Sequence[Found]) -> str:
         "verdicts changed": "of the majority of all votes",
         "accuracy": "over both orders",
     }
-    rows = []
-    for i, e in found:
-        name = f"{runs[i].name}, " if len(runs) > 1 else ""
-        for rule, saved in (e["overall"]["stopping"] or {}).items():
-            values = [three(saved["votes_saved"]), three(saved["tokens_saved"])]
-            values += [f"{saved['changed']['count']:,}", three(saved["release"])]
-            rows.append([name + rule, *values])
+
+    def values(saved: Mapping[str, Any]) -> list[str]:
+        shares = [three(saved["votes_saved"]), three(saved["tokens_saved"])]
+        return [*shares, f"{saved['changed']['count']:,}", three(saved["release"])]
+
+    rows = _rows(runs, [(i, e["overall"]["stopping"] or {}) for i, e in found], values)
     return table("Had sampling stopped early", heads, rows) if rows else ""
+
+
+def _rows(
+    runs: Sequence[Run],
+    parts: Sequence[Found],
+    values: Callable[[Mapping[str, Any]], list[str]],
+) -> list[list[str]]:
+    """Rows of a table, one for each name in the parts of each run."""
+    several = len(runs) > 1
+    return [
+        [f"{runs[i].name}, {name}" if several else name, *values(found)]
+        for i, part in parts
+        for name, found in part.items()
+    ]
 
 
 def calibration(runs: Sequence[Run], found: Sequence[Found]) -> str:
