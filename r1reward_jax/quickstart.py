@@ -16,13 +16,22 @@ from ml_collections import ConfigDict
 
 from r1reward_jax.annotate.simulated import SimulatedTeacher
 from r1reward_jax.annotate.teacher import annotate, hard
+from r1reward_jax.build import (
+    Policy,
+    load_judge,
+    load_policy,
+    make_checkpoints,
+    make_engine,
+    make_evaluation,
+    make_log,
+)
 from r1reward_jax.console import say
 from r1reward_jax.data import synthetic
 from r1reward_jax.data.preferences import Annotation, write_annotations, write_records
 from r1reward_jax.evals import evaluate
-from r1reward_jax.evals.evaluate import Judgement
-from r1reward_jax.evals.records import judgement_row
+from r1reward_jax.evals.journal import judgement_row
 from r1reward_jax.evals.text_only import text_only_accuracy
+from r1reward_jax.evals.types import Judgement
 from r1reward_jax.files import write_whole
 from r1reward_jax.models.qwen2_5_vl.tiny import make_checkpoint
 from r1reward_jax.prompts import (
@@ -34,22 +43,13 @@ from r1reward_jax.prompts import (
     parse_verdict,
 )
 from r1reward_jax.report import reported
+from r1reward_jax.rl.rewards import score_completions
 from r1reward_jax.rollout.engine import Engine
+from r1reward_jax.runs.metrics import MetricsLog
+from r1reward_jax.runs.run_dir import Stages, claim_data, run_folder
 from r1reward_jax.train.batches import Example
-from r1reward_jax.train.build import (
-    Policy,
-    load_judge,
-    load_policy,
-    make_checkpoints,
-    make_engine,
-    make_evaluation,
-    make_log,
-)
-from r1reward_jax.train.folder import Stages, claim_data, run_folder
-from r1reward_jax.train.loop import run_rl, scoring_of
-from r1reward_jax.train.metrics import MetricsLog
-from r1reward_jax.train.scoring import score
-from r1reward_jax.train.sft import cold_start, run_sft
+from r1reward_jax.train.rl import run_rl, scoring_of
+from r1reward_jax.train.supervised import cold_start, run_sft
 from r1reward_jax.types import InputError, Judge, Params, PreferenceRecord, Verdict, other
 
 
@@ -328,7 +328,7 @@ def _write_judgements(config: ConfigDict, judge: Judge, judged: Sequence[Judgeme
     answers = _supported(judge, [c.text for c in texts])
     labels: list[Verdict | None] = [judged[i].record.preferred for i in written]
     asked = {k: p for k, p in enumerate(answers) if p is not None}
-    rewards, _ = score(texts, labels, asked, scoring_of(config))
+    rewards, _ = score_completions(texts, labels, asked, scoring_of(config))
     rows = [judgement_row(j, i) | {"rewards": [], "judge": []} for i, j in enumerate(judged)]
     for i, reward, answer in zip(written, rewards, answers, strict=True):
         rows[i] |= {"rewards": [asdict(reward)], "judge": [answer]}

@@ -18,15 +18,15 @@ from PIL import Image
 
 from r1reward_jax.configs import default  # pyright: ignore[reportMissingImports] (see setup.py)
 from r1reward_jax.errors import about
-from r1reward_jax.evals import tournament
-from r1reward_jax.evals.chats import IMAGE_KINDS, to_records
-from r1reward_jax.evals.compare import Reasoner, Scorer
-from r1reward_jax.evals.opinions import ORDERS, Comparison, Opinion, Ranking
+from r1reward_jax.images import image_size, open_image
+from r1reward_jax.inference import ranking as tournament
+from r1reward_jax.inference.chat_inputs import IMAGE_KINDS, to_records
+from r1reward_jax.inference.loading import IMAGES, dtype_of, load_comparing, rows_of
+from r1reward_jax.inference.pairwise import Reasoner, Scorer
+from r1reward_jax.inference.results import ORDERS, Comparison, Opinion, Ranking
+from r1reward_jax.inference.settings import ModelSettings
 from r1reward_jax.models import port_of
-from r1reward_jax.models.images import image_size, open_image
-from r1reward_jax.train.comparing import IMAGES, dtype_of, load_comparing, rows_of
-from r1reward_jax.train.mesh import make_mesh
-from r1reward_jax.train.settings import ModelSettings
+from r1reward_jax.sharding import make_mesh
 from r1reward_jax.types import InputError, PreferenceRecord, VideoPart
 
 __all__ = ["Comparison", "Opinion", "Ranking", "RewardModel"]

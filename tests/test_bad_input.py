@@ -16,7 +16,7 @@ from r1reward_jax.annotate.simulated import SimulatedTeacher
 from r1reward_jax.annotate.teacher import annotate
 from r1reward_jax.cli.main import main
 from r1reward_jax.data.preferences import write_annotations, write_records
-from tests.test_cli import SMALL
+from tests.cli.test_main import SMALL
 from tests.train.test_step import one_device
 
 ROOT = Path(__file__).parent.parent

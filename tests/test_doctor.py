@@ -9,7 +9,7 @@ import pytest
 
 from r1reward_jax import doctor
 from r1reward_jax.cli.main import main
-from r1reward_jax.train.run import PACKAGES
+from r1reward_jax.runs.provenance import PACKAGES
 
 
 def lines(capsys) -> dict[str, str]:

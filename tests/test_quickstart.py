@@ -9,11 +9,11 @@ import jax
 import numpy as np
 import pytest
 
+from r1reward_jax import config as configs
 from r1reward_jax import quickstart
-from r1reward_jax.cli import configs
 from r1reward_jax.cli.main import main
 from r1reward_jax.data.preferences import read_records
-from r1reward_jax.evals.evaluate import Judgement
+from r1reward_jax.evals.types import Judgement
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
 from r1reward_jax.types import Completion, PreferenceRecord

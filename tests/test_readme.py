@@ -13,14 +13,14 @@ from r1reward_jax.cli.main import main
 from r1reward_jax.data import synthetic
 from r1reward_jax.data.preferences import write_annotations, write_records
 from r1reward_jax.models import qwen2_5_vl
+from tests.cli.test_main import SMALL
 from tests.readme import README, blocks, command, commands
-from tests.test_cli import SMALL
 from tests.train.test_step import one_device
 
 ROOT = Path(__file__).parent.parent
 EXECUTED = {
     "check": "train/test_parity.py",
-    "scalar": "train/test_scalar.py",
+    "scalar": "train/test_bradley_terry.py",
     "quickstart": "test_quickstart.py",
     "bench model": "bench/test_bench.py",
     "bench train": "bench/test_bench.py",

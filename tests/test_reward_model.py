@@ -14,22 +14,23 @@ import jax
 import numpy as np
 import pytest
 
-from r1reward_jax.cli import configs, convert, score
+from r1reward_jax import config as configs
+from r1reward_jax.build import export, load_policy
+from r1reward_jax.cli import convert, score
 from r1reward_jax.cli.main import main
-from r1reward_jax.evals import compare
-from r1reward_jax.evals.chats import to_records
-from r1reward_jax.evals.opinions import Comparison
-from r1reward_jax.evals.scalar import ScalarModel
+from r1reward_jax.images import open_image
+from r1reward_jax.inference import pairwise as compare
+from r1reward_jax.inference.chat_inputs import to_records
+from r1reward_jax.inference.loading import rows_of
+from r1reward_jax.inference.results import Comparison
+from r1reward_jax.inference.scalar import ScalarModel
+from r1reward_jax.inference.settings import FILE, ModelSettings
 from r1reward_jax.models import qwen2_5_vl, reward_head
-from r1reward_jax.models.images import open_image
 from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
 from r1reward_jax.reward_model import RewardModel
 from r1reward_jax.rollout.answers import verdict_place
-from r1reward_jax.train.build import export, load_policy
+from r1reward_jax.sharding import make_mesh
 from r1reward_jax.train.checkpoint import Checkpoints
-from r1reward_jax.train.comparing import rows_of
-from r1reward_jax.train.mesh import make_mesh
-from r1reward_jax.train.settings import FILE, ModelSettings
 from r1reward_jax.types import Completion, InputError, PreferenceRecord, TrainState, VideoPart
 from tests.conftest import random_image
 from tests.train.test_step import one_device

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from r1reward_jax.bench.timing import Row, compare
 from r1reward_jax.console import say
 from r1reward_jax.data.synthetic import COLORS, NUMBERS, SHAPES, make_world
-from r1reward_jax.evals.opinions import Ranking
-from r1reward_jax.evals.tournament import agreement
+from r1reward_jax.inference.ranking import agreement
+from r1reward_jax.inference.results import Ranking
 from r1reward_jax.reward_model import RewardModel
 from r1reward_jax.types import InputError, PreferenceRecord
 

@@ -15,7 +15,7 @@ import jax
 from etils import epath
 
 from r1reward_jax.console import say
-from r1reward_jax.train.run import about
+from r1reward_jax.runs.provenance import about
 from r1reward_jax.types import InputError
 
 

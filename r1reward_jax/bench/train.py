@@ -22,11 +22,9 @@ from r1reward_jax.bench.model import write_model
 from r1reward_jax.bench.timing import Row, compare, peak_bytes, refuse_sizes
 from r1reward_jax.console import say
 from r1reward_jax.models.qwen2_5_vl import RULES, load, original
-from r1reward_jax.train.forward import StepConfig
-from r1reward_jax.train.mesh import make_mesh
-from r1reward_jax.train.objectives import policy_objective
-from r1reward_jax.train.optimizer import make_optimizer
-from r1reward_jax.train.state import init_state
+from r1reward_jax.sharding import make_mesh
+from r1reward_jax.train.objectives import StepConfig, policy_objective
+from r1reward_jax.train.optimizer import init_state, make_optimizer
 from r1reward_jax.train.step import jit_step
 from r1reward_jax.types import InputError, PromptBatch, TrainBatch
 

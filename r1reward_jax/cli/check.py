@@ -2,9 +2,9 @@
 
 from argparse import ArgumentParser, Namespace
 
-from r1reward_jax.cli import configs
+from r1reward_jax import config as configs
+from r1reward_jax.build import load_policy
 from r1reward_jax.console import say
-from r1reward_jax.train.build import load_policy
 from r1reward_jax.train.parity import LIMITS, check_policy, require_parity
 
 UNCHECKED = {

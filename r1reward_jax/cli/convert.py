@@ -6,11 +6,11 @@ from argparse import ArgumentParser, Namespace
 import jax.numpy as jnp
 from etils import epath
 
-from r1reward_jax.cli import configs
+from r1reward_jax import config as configs
+from r1reward_jax.build import export
+from r1reward_jax.inference.settings import ModelSettings
 from r1reward_jax.models import port_of
-from r1reward_jax.train.build import export
 from r1reward_jax.train.checkpoint import load_params
-from r1reward_jax.train.settings import ModelSettings
 from r1reward_jax.types import InputError
 
 

@@ -14,29 +14,34 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from r1reward_jax.cli import configs
+from r1reward_jax import config as configs
+from r1reward_jax.build import load_policy, make_engine, make_scalar_model
 from r1reward_jax.cli.run import frames
 from r1reward_jax.console import say
-from r1reward_jax.evals import evaluate, scalar
-from r1reward_jax.evals.benchmarks import BENCHMARKS, Benchmark, read_benchmark
+from r1reward_jax.data.benchmarks import BENCHMARKS, Benchmark, read_benchmark
+from r1reward_jax.evals import evaluate
 from r1reward_jax.evals.calibration import calibration
-from r1reward_jax.evals.evaluate import Judgement
-from r1reward_jax.evals.judgements import Journal, read_judged
-from r1reward_jax.evals.metrics import summarize
-from r1reward_jax.evals.prompt_file import with_prompt_from
-from r1reward_jax.evals.records import judgement_row, record_row, require_images
+from r1reward_jax.evals.journal import (
+    Journal,
+    judgement_row,
+    read_judged,
+    record_row,
+    require_images,
+)
+from r1reward_jax.evals.summary import summarize
 from r1reward_jax.evals.table import table
+from r1reward_jax.evals.types import Judgement
 from r1reward_jax.evals.voting import RULES
 from r1reward_jax.files import write_whole
+from r1reward_jax.inference import scalar
+from r1reward_jax.inference.settings import ModelSettings
 from r1reward_jax.models import port_of
 from r1reward_jax.models.reward_head import has_head
-from r1reward_jax.prompts import TEMPLATES, Template
+from r1reward_jax.prompt_file import with_prompt_from
+from r1reward_jax.prompts import TEMPLATES, Template, response_format
 from r1reward_jax.report import reported
-from r1reward_jax.responses import response_format
-from r1reward_jax.train.build import load_policy, make_engine, make_scalar_model
-from r1reward_jax.train.folder import claim_data, run_folder
-from r1reward_jax.train.run import folder_hash
-from r1reward_jax.train.settings import ModelSettings
+from r1reward_jax.runs.provenance import folder_hash
+from r1reward_jax.runs.run_dir import claim_data, run_folder
 from r1reward_jax.types import InputError, PreferenceRecord, Record, RelevanceRecord
 
 FLAGS = {

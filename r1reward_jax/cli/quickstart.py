@@ -2,8 +2,8 @@
 
 from argparse import ArgumentParser, Namespace
 
+from r1reward_jax import config as configs
 from r1reward_jax import quickstart
-from r1reward_jax.cli import configs
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -7,13 +7,13 @@ from typing import TypeVar
 
 from ml_collections import ConfigDict
 
-from r1reward_jax.cli import configs
+from r1reward_jax import config as configs
+from r1reward_jax.build import Policy, load_policy
 from r1reward_jax.data.preferences import read_records
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.report import reported
-from r1reward_jax.train.build import Policy, load_policy
-from r1reward_jax.train.folder import claim_data, run_folder
-from r1reward_jax.train.run import file_hash
+from r1reward_jax.runs.provenance import file_hash
+from r1reward_jax.runs.run_dir import claim_data, run_folder
 from r1reward_jax.types import PreferenceRecord
 
 T = TypeVar("T")

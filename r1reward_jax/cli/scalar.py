@@ -2,11 +2,11 @@
 
 from argparse import ArgumentParser, Namespace
 
-from r1reward_jax.cli import configs
+from r1reward_jax import config as configs
+from r1reward_jax.build import make_checkpoints, make_log
 from r1reward_jax.cli.run import started
 from r1reward_jax.data.preferences import read_records
-from r1reward_jax.train.build import make_checkpoints, make_log
-from r1reward_jax.train.scalar import train_scalar
+from r1reward_jax.train.bradley_terry import train_scalar
 
 
 def add_arguments(parser: ArgumentParser) -> None:

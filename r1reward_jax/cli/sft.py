@@ -2,11 +2,11 @@
 
 from argparse import ArgumentParser, Namespace
 
-from r1reward_jax.cli import configs
+from r1reward_jax import config as configs
+from r1reward_jax.build import make_engine, make_evaluation, make_log
 from r1reward_jax.cli.run import heldout, started
 from r1reward_jax.data.preferences import read_annotations
-from r1reward_jax.train.build import make_engine, make_evaluation, make_log
-from r1reward_jax.train.sft import cold_start
+from r1reward_jax.train.supervised import cold_start
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -2,17 +2,17 @@
 
 from argparse import ArgumentParser, Namespace
 
-from r1reward_jax.cli import configs
-from r1reward_jax.cli.run import heldout, started
-from r1reward_jax.data.preferences import read_records
-from r1reward_jax.train.build import (
+from r1reward_jax import config as configs
+from r1reward_jax.build import (
     load_judge,
     make_checkpoints,
     make_engine,
     make_evaluation,
     make_log,
 )
-from r1reward_jax.train.loop import run_rl
+from r1reward_jax.cli.run import heldout, started
+from r1reward_jax.data.preferences import read_records
+from r1reward_jax.train.rl import run_rl
 
 
 def add_arguments(parser: ArgumentParser) -> None:

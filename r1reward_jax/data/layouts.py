@@ -18,8 +18,8 @@ from typing import Any
 from etils import epath
 
 from r1reward_jax.data import preferences
+from r1reward_jax.data.files import Finder, Row
 from r1reward_jax.data.relevance import relevance_record
-from r1reward_jax.data.rows import Finder, Row
 from r1reward_jax.data.video import DEFAULT
 from r1reward_jax.types import InputError, PreferenceRecord, Record, Verdict
 

@@ -24,7 +24,7 @@ from typing import Any
 from etils import epath
 
 from r1reward_jax.data import preferences
-from r1reward_jax.data.rows import Finder, Row, read_rows
+from r1reward_jax.data.files import Finder, Row, read_rows
 from r1reward_jax.data.video import DEFAULT, Sampling, path_of
 from r1reward_jax.types import Candidate, InputError, RelevanceRecord
 

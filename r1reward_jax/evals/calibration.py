@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from r1reward_jax.evals.intervals import bootstrap, cluster_sums, numbered, ratio
-from r1reward_jax.evals.judgements import Judged, Shown
+from r1reward_jax.evals.stats import bootstrap, cluster_sums, numbered, ratio
+from r1reward_jax.evals.types import Judged, Shown
 
 BINS = 10
 POINTS = 100

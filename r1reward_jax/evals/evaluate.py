@@ -6,15 +6,16 @@ there. Here every pair is judged in both orders; accuracy is the mean over them.
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from PIL import Image
 
 from r1reward_jax.console import counter
 from r1reward_jax.errors import about
+from r1reward_jax.evals.types import Judgement
 from r1reward_jax.evals.voting import Rule, majority
-from r1reward_jax.models.images import open_image
+from r1reward_jax.images import open_image
 from r1reward_jax.prompts import Template, evaluator_prompt, parse_verdict, well_formed
 from r1reward_jax.rollout.answers import verdict_probability
 from r1reward_jax.rollout.engine import Clear, Engine
@@ -25,7 +26,6 @@ from r1reward_jax.types import (
     Params,
     Record,
     RelevanceRecord,
-    Verdict,
     VideoPart,
 )
 
@@ -33,32 +33,6 @@ R = TypeVar("R", bound=Record)
 
 BATCHES = 4
 """Batches of the engine whose pixels are in memory at a time."""
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """One record in one order (as shown to the model), and what the model says about it."""
-
-    record: Record
-    verdicts: tuple[Verdict | None, ...]
-    completions: tuple[Completion, ...] = ()
-    """What was written, one text per verdict; none by a scalar reward model."""
-    scores: tuple[float, float] | None = None
-    """What a scalar reward model gave the two responses."""
-    skipped: bool = False
-    """Whether its prompt is too long for the model to be asked; no verdict is a wrong one."""
-    probabilities: tuple[float | None, ...] = ()
-    """Of the verdict 1, one per verdict: by its token, or by the scores."""
-    prompt_tokens: int = 0
-
-    def only(self, which: slice) -> "Judgement":
-        """With some of its samples."""
-        return replace(
-            self,
-            verdicts=self.verdicts[which],
-            completions=self.completions[which],
-            probabilities=self.probabilities[which],
-        )
 
 
 def judge(

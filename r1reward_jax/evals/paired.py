@@ -21,8 +21,9 @@ import numpy as np
 from etils import epath
 
 from r1reward_jax.evals import voting
-from r1reward_jax.evals.intervals import bootstrap, cluster_sums, numbered, ratio
-from r1reward_jax.evals.judgements import Judged, read_judged
+from r1reward_jax.evals.journal import read_judged
+from r1reward_jax.evals.stats import bootstrap, cluster_sums, numbered, ratio
+from r1reward_jax.evals.types import Judged
 from r1reward_jax.types import InputError
 
 JUDGEMENTS = "judgements.jsonl"

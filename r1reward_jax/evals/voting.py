@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from r1reward_jax.evals.judgements import Judged, Shown
+from r1reward_jax.evals.types import Judged, Shown
 from r1reward_jax.types import Verdict, other
 
 SIZES = (1, 3, 5, 7, 9, 15)

@@ -8,7 +8,7 @@ from r1reward_jax.report.charts import COLORS, DASHES, Frame, Series, line_chart
 from r1reward_jax.report.read import UNITS, Run
 from r1reward_jax.report.scale import short
 from r1reward_jax.report.times import STEP, TIMES, time_charts
-from r1reward_jax.train.metrics import METRICS
+from r1reward_jax.runs.metrics import METRICS
 
 PHASES = {
     "rl": "Reinforcement learning",

@@ -14,8 +14,8 @@ from PIL import Image
 
 from r1reward_jax.data.preferences import read_records
 from r1reward_jax.data.video import Sampling, evenly
-from r1reward_jax.evals.records import EMBEDDED
-from r1reward_jax.models.images import open_image
+from r1reward_jax.evals.journal import EMBEDDED
+from r1reward_jax.images import open_image
 from r1reward_jax.report.read import Run, finite, mapping, moved
 from r1reward_jax.report.samples import Sample
 from r1reward_jax.types import InputError, PreferenceRecord

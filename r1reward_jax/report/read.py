@@ -13,7 +13,7 @@ from typing import Any
 
 from etils import epath
 
-from r1reward_jax.evals.metrics import SCHEMA
+from r1reward_jax.evals.summary import SCHEMA
 from r1reward_jax.types import InputError
 
 Curve = tuple[tuple[int, float | None], ...]

@@ -13,6 +13,7 @@ a single token or none. What is not a number stays so: the guard of the updates 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -172,3 +173,51 @@ def filter_released(
 
 KL = {"k1": kl_k1, "k3": kl_k3}
 """(log-probs, log-probs of the reference) -> KL per token."""
+
+
+@dataclass(frozen=True)
+class AdvantageConfig:
+    """Static settings of the advantages; names as in configs/default.py."""
+
+    samples: int
+    baseline: str
+    standardize: bool
+    filter: str
+    sigmas: float
+    eps: float
+    kl: str
+    kl_coef: float
+
+
+def compute_advantages(
+    config: AdvantageConfig,
+    rewards: Float[Array, " B"],
+    logp: Float[Array, "B C"],
+    ref_logp: Float[Array, "B C"],
+    mask: Bool[Array, "B C"],
+) -> tuple[Float[Array, "B C"], dict[str, Array]]:
+    """Rewards to filtered advantages, over the whole rollout batch, with their metrics."""
+    c = config
+    kl = KL[c.kl](logp, ref_logp)
+    centred = BASELINES[c.baseline](rewards.reshape(-1, c.samples), eps=c.eps).reshape(-1)
+    x = returns(token_rewards(centred, kl, mask, kl_coef=c.kl_coef), mask)
+    z = standardize(x, mask, eps=c.eps)
+    if c.filter == "paper":
+        kept = filter_outliers(z, sigmas=c.sigmas)
+    elif c.filter == "released":
+        kept = filter_released(z, x, mask, sigmas=c.sigmas)
+    else:
+        kept = z
+    dropped = (kept == 0) & (z != 0)
+    kept = kept if c.standardize else jnp.where(dropped, 0.0, x)
+    mean, kept_mean = masked_mean(x, mask), masked_mean(kept, mask)
+    return kept, {
+        "advantage/filtered_frac": masked_mean(dropped * 1.0, mask),
+        "advantage/mean": mean,
+        "advantage/std": jnp.sqrt(masked_mean((x - mean) ** 2, mask)),
+        "advantage/abs_max": jnp.max(jnp.abs(z)),
+        "advantage/kept_mean": kept_mean,
+        "advantage/kept_std": jnp.sqrt(masked_mean((kept - kept_mean) ** 2, mask)),
+        "advantage/kept_abs_max": jnp.max(jnp.abs(kept)),
+        "loss/kl_reference": masked_mean(kl, mask),
+    }

@@ -13,11 +13,12 @@ exception scores 1), and the verdict is compared as a label (there by a maths ch
 
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from r1reward_jax.prompts import parse_verdict, well_formed
-from r1reward_jax.types import RewardBreakdown, Verdict, other
+from r1reward_jax.types import Completion, RewardBreakdown, Verdict, other
 
 _REVISION = re.compile(
     r"(?:^|[.!?;\n]\s*|—\s*)(?:but |no, )?(?:wait|hold on|hmm|correction|actually)\s*[,.:!…—-]"
@@ -129,3 +130,60 @@ def combine(
     total = result * (1.0 + w.consistency * consistency) + w.format * format
     total += w.swap * swap - w.repetition * repetition - w.length * overlong
     return RewardBreakdown(format, result, consistency, total, swap, repetition, overlong)
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Settings of the rewards; names as in configs/default.py."""
+
+    weights: RewardWeights
+    consistency_mode: Literal["binary", "signed"]
+    repetition_n: int
+    """Words of the n-grams whose repetition counts."""
+    length_start: int
+    """Tokens from which on length costs."""
+    length_limit: int
+    """Tokens at which it costs all."""
+
+
+def score_completions(
+    completions: Sequence[Completion],
+    preferred: Sequence[Verdict | None],
+    answers: Mapping[int, float | None],
+    settings: RewardConfig,
+    *,
+    swapped: Sequence[int] | None = None,
+) -> tuple[list[RewardBreakdown], dict[str, float]]:
+    """The reward of each completion, in order, and the judge's metrics.
+
+    Args:
+      completions: one per row.
+      preferred: the label of each row.
+      answers: of the judge, by row, as `PendingJudgements` gives them.
+      settings: weights and limits.
+      swapped: for each row, the row of the same record in the other order; None where the rows
+        are not such pairs, and then nothing is earned for swap-consistency.
+    """
+    verdicts: list[Verdict | None] = [parse_verdict(c.text) for c in completions]
+    s = settings
+    rewards = [
+        combine(
+            s.weights,
+            format=format_reward(completion.text),
+            result=float(verdicts[i] is not None and verdicts[i] == preferred[i]),
+            consistency=consistency_reward(answers[i], s.consistency_mode) if i in answers else 0.0,
+            swap=swap_consistency(verdicts[i], verdicts[swapped[i]]) if swapped else 0.0,
+            repetition=repetition(completion.text, n=s.repetition_n),
+            overlong=overlong(
+                len(completion.token_ids), start=s.length_start, limit=s.length_limit
+            ),
+        )
+        for i, completion in enumerate(completions)
+    ]
+    silent = sum(answer is None for answer in answers.values())
+    agreed = sum(answer is not None and answer >= 0.5 for answer in answers.values())
+    return rewards, {
+        "judge/calls": float(len(answers)),
+        "judge/no_verdict": float(silent),
+        "judge/agreement": agreed / max(1, len(answers) - silent),
+    }

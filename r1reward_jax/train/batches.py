@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from r1reward_jax.data.preferences import Annotation
 from r1reward_jax.errors import about
 from r1reward_jax.prompts import Template, evaluator_prompt
-from r1reward_jax.types import EncodedPrompt, InputError, Processor, Prompt, TrainBatch
+from r1reward_jax.rollout.engine import Rollout
+from r1reward_jax.types import Completion, EncodedPrompt, InputError, Processor, Prompt, TrainBatch
 
 
 @dataclass(frozen=True)
@@ -86,3 +88,29 @@ def make_train_batch(
         np.zeros(rows, bool),
         zeros if advantages is None else advantages,
     )
+
+
+T = TypeVar("T")
+
+
+def rollout_batch(rollout: Rollout, processor: Processor, capacity: int) -> TrainBatch:
+    """The samples as a train batch, those of a prompt side by side, with the sampler's
+    log-probs."""
+    samples = rollout.batch.logp.shape[1]
+    return make_train_batch(
+        repeat(rollout.prompts, samples),
+        [completion.token_ids for completion in flat(rollout)],
+        processor,
+        capacity=capacity,
+        sampler_logp=np.asarray(rollout.batch.logp).reshape(-1, rollout.batch.logp.shape[-1]),
+    )
+
+
+def flat(rollout: Rollout) -> list[Completion]:
+    """All completions, those of a prompt side by side."""
+    return [completion for row in rollout.completions for completion in row]
+
+
+def repeat(items: Sequence[T], times: int) -> list[T]:
+    """Each item so many times, side by side."""
+    return [item for item in items for _ in range(times)]

@@ -14,13 +14,13 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 from PIL import Image
 
+from r1reward_jax.build import Policy, make_engine, policy_mesh, step_config
 from r1reward_jax.models import port_of
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.rollout.engine import Engine, Rollout
-from r1reward_jax.train.build import Policy, make_engine, policy_mesh, step_config
-from r1reward_jax.train.forward import batch_logprobs
-from r1reward_jax.train.mesh import put_batch
-from r1reward_jax.train.rollouts import rollout_batch
+from r1reward_jax.sharding import put_batch
+from r1reward_jax.train.batches import rollout_batch
+from r1reward_jax.train.objectives import batch_logprobs
 from r1reward_jax.types import (
     ImagePart,
     InputError,

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from r1reward_jax.train.forward import StepConfig, micro_batches, split_rows
-from r1reward_jax.train.objectives import Objective
+from r1reward_jax.train.objectives import Objective, StepConfig, micro_batches, split_rows
 from r1reward_jax.types import LanguageModel, Params, TrainState
 
 

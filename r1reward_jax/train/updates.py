@@ -9,74 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from r1reward_jax.rl.advantages import (
-    BASELINES,
-    KL,
-    filter_outliers,
-    filter_released,
-    returns,
-    standardize,
-    token_rewards,
-)
-from r1reward_jax.rl.logprobs import masked_mean
-from r1reward_jax.train.build import step_config
-from r1reward_jax.train.forward import policy_logprobs
-from r1reward_jax.train.mesh import put_batch
-from r1reward_jax.train.objectives import policy_objective
-from r1reward_jax.train.rollouts import join
+from r1reward_jax.build import step_config
+from r1reward_jax.rl.advantages import AdvantageConfig, compute_advantages
+from r1reward_jax.sharding import put_batch
+from r1reward_jax.train.objectives import policy_logprobs, policy_objective
+from r1reward_jax.train.rollout_metrics import join
 from r1reward_jax.train.step import jit_step
 from r1reward_jax.types import LanguageModel, Params, TrainBatch, TrainState, batch_rows
-
-
-@dataclass(frozen=True)
-class AdvantageConfig:
-    """Static settings of the advantages; names as in configs/default.py."""
-
-    samples: int
-    baseline: str
-    standardize: bool
-    filter: str
-    sigmas: float
-    eps: float
-    kl: str
-    kl_coef: float
-
-
-def advantages(
-    config: AdvantageConfig,
-    rewards: Float[Array, " B"],
-    logp: Float[Array, "B C"],
-    ref_logp: Float[Array, "B C"],
-    mask: Bool[Array, "B C"],
-) -> tuple[Float[Array, "B C"], dict[str, Array]]:
-    """Rewards to filtered advantages, over the whole rollout batch, with their metrics."""
-    c = config
-    kl = KL[c.kl](logp, ref_logp)
-    centred = BASELINES[c.baseline](rewards.reshape(-1, c.samples), eps=c.eps).reshape(-1)
-    x = returns(token_rewards(centred, kl, mask, kl_coef=c.kl_coef), mask)
-    z = standardize(x, mask, eps=c.eps)
-    if c.filter == "paper":
-        kept = filter_outliers(z, sigmas=c.sigmas)
-    elif c.filter == "released":
-        kept = filter_released(z, x, mask, sigmas=c.sigmas)
-    else:
-        kept = z
-    dropped = (kept == 0) & (z != 0)
-    kept = kept if c.standardize else jnp.where(dropped, 0.0, x)
-    mean, kept_mean = masked_mean(x, mask), masked_mean(kept, mask)
-    return kept, {
-        "advantage/filtered_frac": masked_mean(dropped * 1.0, mask),
-        "advantage/mean": mean,
-        "advantage/std": jnp.sqrt(masked_mean((x - mean) ** 2, mask)),
-        "advantage/abs_max": jnp.max(jnp.abs(z)),
-        "advantage/kept_mean": kept_mean,
-        "advantage/kept_std": jnp.sqrt(masked_mean((kept - kept_mean) ** 2, mask)),
-        "advantage/kept_abs_max": jnp.max(jnp.abs(kept)),
-        "loss/kl_reference": masked_mean(kl, mask),
-    }
 
 
 @dataclass(frozen=True)
@@ -86,7 +28,7 @@ class Compiled:
     logprobs: Callable
     """(params, batch) -> log-probs [B, C]."""
     estimate: Callable
-    """`advantages` with its settings."""
+    """`compute_advantages` with its settings."""
     step: Callable
     """(state, batch) -> (state, metrics)."""
     old_logp: str
@@ -113,7 +55,7 @@ def compile_updates(
     )
     return Compiled(
         jax.jit(lambda p, b: policy_logprobs(model, p, b, static)),
-        jax.jit(functools.partial(advantages, settings)),
+        jax.jit(functools.partial(compute_advantages, settings)),
         jit_step(model, optimizer, objective, static, state),
         c.old_logp,
         c.epochs,

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image, ImageDraw
 
+from r1reward_jax.data.benchmarks import read_benchmark
 from r1reward_jax.data.relevance import read_relevance, write_relevance
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.evals import evaluate
-from r1reward_jax.evals.benchmarks import read_benchmark
-from r1reward_jax.evals.records import judgement_row
+from r1reward_jax.evals.journal import judgement_row
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import TEMPLATES, Template, evaluator_prompt
 from r1reward_jax.types import (

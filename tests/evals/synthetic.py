@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from r1reward_jax.evals.judgements import Judged, Shown
+from r1reward_jax.evals.types import Judged, Shown
 from r1reward_jax.types import other
 
 GROUPS = ("general", "hallucination", "reasoning")

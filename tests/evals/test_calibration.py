@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1reward_jax.evals import calibration as c
-from r1reward_jax.evals.judgements import Judged, Shown
+from r1reward_jax.evals.types import Judged, Shown
 from r1reward_jax.types import other
 from tests.evals.synthetic import simulate
 

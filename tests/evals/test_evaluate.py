@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from r1reward_jax.evals import evaluate
-from r1reward_jax.evals.judgements import Journal, read_judged
-from r1reward_jax.evals.records import judgement_row, record_row
+from r1reward_jax.evals.journal import Journal, judgement_row, read_judged, record_row
 from r1reward_jax.evals.voting import majority
 from r1reward_jax.prompts import TEMPLATES
 from r1reward_jax.types import Completion, InputError, PreferenceRecord, VideoPart

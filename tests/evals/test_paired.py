@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from r1reward_jax.cli.main import main
 from r1reward_jax.evals import paired
-from r1reward_jax.evals.judgements import Judged, Shown
+from r1reward_jax.evals.types import Judged, Shown
 from r1reward_jax.types import other
 from tests.evals.synthetic import rows, simulate, write_run
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1reward_jax.evals import voting
-from r1reward_jax.evals.judgements import Judged, Shown
+from r1reward_jax.evals.types import Judged, Shown
 from r1reward_jax.evals.voting import majority
 from tests.evals.synthetic import simulate
 

@@ -11,7 +11,7 @@ from r1reward_jax.judge.cached import CachedJudge
 from r1reward_jax.judge.local import LocalJudge
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import SYSTEM, TEMPLATES, judge_prompt
-from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
+from r1reward_jax.sharding import make_mesh, param_shardings, put_batch
 from r1reward_jax.types import ImagePart, InputError, Prompt
 from tests.conftest import BUCKETS, random_image
 

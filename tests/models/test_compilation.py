@@ -15,7 +15,7 @@ from r1reward_jax.models.qwen2_5_vl.processor import window_sizes
 from r1reward_jax.models.qwen2_5_vl.rope import window_order
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.train.batches import make_train_batch
-from r1reward_jax.train.forward import StepConfig, batch_logprobs
+from r1reward_jax.train.objectives import StepConfig, batch_logprobs
 from r1reward_jax.types import ImagePart, Prompt, PromptBatch
 from tests.conftest import random_image
 from tests.rollout.test_sampler import NEW, make_engine

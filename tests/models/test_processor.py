@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from transformers import Qwen2VLImageProcessorPil
 
+from r1reward_jax.images import open_image
 from r1reward_jax.models import qwen2_5_vl
-from r1reward_jax.models.images import open_image
 from r1reward_jax.models.qwen2_5_vl import Processor
 from r1reward_jax.prompts import SYSTEM, TEMPLATES, evaluator_prompt, parse_verdict
 from r1reward_jax.types import ImagePart, InputError, PreferenceRecord, Prompt, VideoPart

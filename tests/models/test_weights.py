@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.models.qwen2_5_vl import loading, saving
-from r1reward_jax.train.mesh import make_mesh, param_shardings
+from r1reward_jax.sharding import make_mesh, param_shardings
 from r1reward_jax.types import InputError
 
 

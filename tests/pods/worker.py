@@ -7,10 +7,10 @@ import json
 import jax
 import numpy as np
 
-from r1reward_jax.cli import configs
+from r1reward_jax import config as configs
+from r1reward_jax.build import load_judge, load_policy, make_engine
 from r1reward_jax.cli.main import main
 from r1reward_jax.prompts import SYSTEM
-from r1reward_jax.train.build import load_judge, load_policy, make_engine
 from r1reward_jax.types import ImagePart, Prompt
 from tests.conftest import random_image
 

@@ -8,8 +8,8 @@ import pytest
 
 from r1reward_jax import report
 from r1reward_jax.evals.calibration import calibration
-from r1reward_jax.evals.judgements import Shown
-from r1reward_jax.evals.metrics import summarize
+from r1reward_jax.evals.summary import summarize
+from r1reward_jax.evals.types import Shown
 from tests.evals.synthetic import simulate, write_run
 from tests.report.conftest import HOSTILE
 

@@ -11,11 +11,14 @@ import threading
 import time
 
 from r1reward_jax import quickstart
+from r1reward_jax.build import Policy
 from r1reward_jax.cli.main import main
-from r1reward_jax.evals.judgements import Journal
+from r1reward_jax.evals.journal import Journal
+from r1reward_jax.judge import pending as scoring
 from r1reward_jax.rollout.engine import Engine
-from r1reward_jax.train import fit, folder, loop, scoring
-from r1reward_jax.train.build import Policy
+from r1reward_jax.runs import run_dir as folder
+from r1reward_jax.train import rl as loop
+from r1reward_jax.train import supervised as fit
 from r1reward_jax.train.checkpoint import Checkpoints
 
 PLACES = {
@@ -24,7 +27,7 @@ PLACES = {
     "base_models": (quickstart, "make_checkpoint"),
     "supervised": (fit, "put_batch"),  # cold start and judge, before each update
     "rollout": (Engine, "generate"),
-    "judge": (scoring.Judging, "answers"),
+    "judge": (scoring.PendingJudgements, "answers"),
     "update": (loop, "update"),
     "save": (Checkpoints, "save"),
     "export": (Policy, "save"),

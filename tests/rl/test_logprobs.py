@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import NamedSharding
 
 from r1reward_jax.rl.logprobs import completion_hidden, masked_mean, token_logprobs
-from r1reward_jax.train.mesh import BATCH, make_mesh
+from r1reward_jax.sharding import BATCH, make_mesh
 
 
 def naive(hidden, head, targets):

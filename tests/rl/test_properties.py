@@ -13,9 +13,9 @@ from jax.sharding import PartitionSpec as P
 
 from r1reward_jax.rl import advantages as adv
 from r1reward_jax.rl import losses
+from r1reward_jax.rl.advantages import AdvantageConfig, compute_advantages
+from r1reward_jax.sharding import make_mesh
 from r1reward_jax.testing import reward_batches, token_batches
-from r1reward_jax.train.mesh import make_mesh
-from r1reward_jax.train.updates import AdvantageConfig, advantages
 
 BOUNDS = {"min_ratio": 1e-3, "max_ratio": 1e3}
 KNOBS = {"clip_eps": 0.2, **BOUNDS}
@@ -36,7 +36,7 @@ def jitted(aggregate):
     return jax.jit(jax.value_and_grad(functools.partial(loss_of, aggregate), has_aux=True))
 
 
-estimate = jax.jit(functools.partial(advantages, PAPER))
+estimate = jax.jit(functools.partial(compute_advantages, PAPER))
 
 
 @AGGREGATES
@@ -186,7 +186,7 @@ def test_jit_equals_eager(aggregate, batch):
 @given(batch=reward_batches())
 def test_jit_equals_eager_for_advantages(batch):
     kept, metrics = estimate(*batch)
-    eager, eager_metrics = advantages(PAPER, *map(jnp.asarray, batch))
+    eager, eager_metrics = compute_advantages(PAPER, *map(jnp.asarray, batch))
     np.testing.assert_allclose(kept, eager, atol=2e-4)
     for name in metrics:
         np.testing.assert_allclose(metrics[name], eager_metrics[name], rtol=1e-3, atol=1e-4)

@@ -12,9 +12,9 @@ from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.rollout.sampler import SamplerConfig
 from r1reward_jax.rollout.slots import sample
+from r1reward_jax.sharding import make_mesh, param_shardings, put_batch, slot_shardings
 from r1reward_jax.train.batches import make_train_batch
-from r1reward_jax.train.forward import StepConfig, batch_logprobs
-from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch, slot_shardings
+from r1reward_jax.train.objectives import StepConfig, batch_logprobs
 
 NEW = 12
 

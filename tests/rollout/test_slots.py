@@ -13,7 +13,7 @@ from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.rollout.engine import _Run
 from r1reward_jax.rollout.sampler import truncated
 from r1reward_jax.rollout.slots import empty_slots, prefill
-from r1reward_jax.train.mesh import make_mesh, param_shardings, remesh, slot_shardings
+from r1reward_jax.sharding import make_mesh, param_shardings, remesh, slot_shardings
 from r1reward_jax.types import InputError, Prompt
 from tests.conftest import random_params
 from tests.rollout.test_sampler import NEW, make_engine, on_eight_devices

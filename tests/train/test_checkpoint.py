@@ -11,8 +11,8 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from r1reward_jax.sharding import make_mesh
 from r1reward_jax.train.checkpoint import DELETED, Checkpoints, digest, load_params
-from r1reward_jax.train.mesh import make_mesh
 from r1reward_jax.types import InputError, TrainState
 
 READ = """

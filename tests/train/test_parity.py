@@ -9,11 +9,11 @@ import pytest
 from r1reward_jax.cli.main import main
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.models.qwen2_5_vl import original
-from r1reward_jax.train import loop
+from r1reward_jax.train import rl as loop
 from r1reward_jax.train.parity import require_parity
 from r1reward_jax.types import InputError
 from tests.readme import command
-from tests.train.test_loop import small_config, train
+from tests.train.test_rl import small_config, train
 from tests.train.test_step import one_device
 
 SMALL = ["--config", "quickstart", "rollout.max_new_tokens=8", "rollout.unroll=False"]

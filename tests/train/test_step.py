@@ -9,24 +9,24 @@ import numpy as np
 import optax
 import pytest
 
-from r1reward_jax.cli import configs
+from r1reward_jax import config as configs
+from r1reward_jax.build import Policy, load_policy, policy_mesh
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import SYSTEM
+from r1reward_jax.runs.metrics import MetricsLog
+from r1reward_jax.sharding import make_mesh, param_shardings, put_batch
 from r1reward_jax.train.batches import make_train_batch
-from r1reward_jax.train.build import Policy, load_policy, policy_mesh
-from r1reward_jax.train.fit import fit
-from r1reward_jax.train.forward import (
+from r1reward_jax.train.objectives import (
+    NLL,
     StepConfig,
     batch_logprobs,
     micro_batches,
     policy_logprobs,
+    policy_objective,
 )
-from r1reward_jax.train.mesh import make_mesh, param_shardings, put_batch
-from r1reward_jax.train.metrics import MetricsLog
-from r1reward_jax.train.objectives import NLL, policy_objective
-from r1reward_jax.train.optimizer import make_optimizer, make_schedule
-from r1reward_jax.train.state import init_state
+from r1reward_jax.train.optimizer import init_state, make_optimizer, make_schedule
 from r1reward_jax.train.step import jit_step, loss_and_gradients, train_step
+from r1reward_jax.train.supervised import fit
 from r1reward_jax.types import DivergedError, ImagePart, InputError, Prompt
 from tests.conftest import random_image
 

@@ -10,20 +10,14 @@ import pytest
 
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
-from r1reward_jax.train.forward import policy_logprobs
-from r1reward_jax.train.mesh import make_mesh, put_batch
-from r1reward_jax.train.rollouts import rollout_batch
-from r1reward_jax.train.state import init_state
-from r1reward_jax.train.updates import (
-    AdvantageConfig,
-    advantages,
-    compile_updates,
-    prepare,
-    split,
-    update,
-)
+from r1reward_jax.rl.advantages import AdvantageConfig, compute_advantages
+from r1reward_jax.sharding import make_mesh, put_batch
+from r1reward_jax.train.batches import rollout_batch
+from r1reward_jax.train.objectives import policy_logprobs
+from r1reward_jax.train.optimizer import init_state
+from r1reward_jax.train.updates import compile_updates, prepare, split, update
 from tests.rollout.test_sampler import make_engine
-from tests.train.test_loop import small_config
+from tests.train.test_rl import small_config
 from tests.train.test_step import STEP, optimizer
 
 ROWS, NEW = 8, 8
@@ -135,7 +129,7 @@ def test_advantages_are_filtered_on_the_standardised_scale():
     config = AdvantageConfig(1, "none", True, "paper", 3.0, 1e-8, "k1", 0.0)
     for scale in (0.01, 1.0, 100.0):
         rewards = jnp.full(100, 2.0).at[7].set(0.5) * scale
-        kept, metrics = advantages(config, rewards, zeros, zeros, mask)
+        kept, metrics = compute_advantages(config, rewards, zeros, zeros, mask)
         assert np.flatnonzero(np.asarray(kept)[:, 0] == 0).tolist() == [7]
         assert float(metrics["advantage/filtered_frac"]) == pytest.approx(0.01)
 
@@ -145,6 +139,6 @@ def test_kl_is_taken_off_the_reward():
     mask = jnp.ones((2, 1), bool)
     config = AdvantageConfig(1, "none", False, "none", 3.0, 1e-8, "k1", 0.5)
     logp, ref_logp = jnp.array([[-1.0], [-1.0]]), jnp.array([[-3.0], [-1.0]])
-    kept, metrics = advantages(config, jnp.array([2.0, 2.0]), logp, ref_logp, mask)
+    kept, metrics = compute_advantages(config, jnp.array([2.0, 2.0]), logp, ref_logp, mask)
     np.testing.assert_allclose(kept, [[1.0], [2.0]])
     assert float(metrics["loss/kl_reference"]) == pytest.approx(1.0)

@@ -17,7 +17,7 @@ from etils import epath
 from jaxtyping import Int
 from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
 
-from r1reward_jax.models.images import image_name, image_size, open_image
+from r1reward_jax.images import image_name, image_size, open_image
 from r1reward_jax.models.qwen2_5_vl.config import Config, VisionConfig
 from r1reward_jax.models.qwen2_5_vl.rope import mrope_positions, window_order
 from r1reward_jax.types import (

@@ -1,0 +1,237 @@
+"""The public benchmarks of multimodal reward models, and files of one's own, as records.
+
+    benchmark, records, notes = read_benchmark("vl_rewardbench", "downloads/vl_rewardbench", frames)
+    benchmark, records, notes = read_benchmark("heldout.jsonl", "", frames)
+
+Rows keep the order of the file and are told apart by it: ids repeat in all three benchmarks. Each
+record's meta has its `group`, and its `unit` where several pairs are right only together.
+
+Counts, groups and what is done with verdicts that cannot be read are those of the benchmarks' own
+scripts. Two things differ: nothing is shuffled, because both orders are evaluated anyway, and the
+frames of a video are taken from the middles of equal stretches, sorted by name, where the release
+of R1-Reward takes them from end to end in whatever order the folder lists them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from etils import epath
+
+from r1reward_jax.data.files import Finder, Row, find_file, read_rows
+from r1reward_jax.data.layouts import read_layout, to_records
+from r1reward_jax.data.video import Sampling
+from r1reward_jax.types import InputError, PreferenceRecord, Record
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What is needed to sum up judgements as the benchmark's authors do."""
+
+    name: str
+    groups: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Pairs of each group in the complete public file."""
+    rows: int = 0
+    """Pairs of all groups."""
+    convention: Literal["left_out", "coin", "wrong"] = "left_out"
+    """What verdicts that are tied or cannot be read count as."""
+    units: bool = False
+    """Whether Acc+ is defined: the share of units whose pairs are all right."""
+    frames: int | None = None
+    """Of a video, in the authors' protocol; None: there are no videos, or as the caller likes."""
+    remark: str = ""
+    """Why a file may rightly have other counts."""
+
+
+BENCHMARKS = {
+    "vl_rewardbench": Benchmark(
+        "vl_rewardbench",
+        groups=MappingProxyType({"general": 183, "hallucination": 749, "reasoning": 318}),
+        rows=1250,
+        remark="later copies of VL-RewardBench have 1,247 of the 1,250 rows",
+    ),
+    "multimodal_rewardbench": Benchmark(
+        "multimodal_rewardbench",
+        # the paper's; of vqa and safety together 2,206
+        groups=MappingProxyType(
+            {"correctness": 623, "preference": 654, "knowledge": 630, "reasoning": 1098}
+        ),
+        rows=5211,
+        convention="coin",
+        remark="5,211 is the paper's count; about 500 rows of safety are not distributed",
+    ),
+    "mm_rlhf_rewardbench": Benchmark(
+        "mm_rlhf_rewardbench",
+        groups=MappingProxyType({"mcq": 42, "long": 37, "short": 34, "safety": 32, "video": 25}),
+        rows=170,
+        convention="wrong",
+        units=True,
+        frames=32,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How a public benchmark's files are found and grouped."""
+
+    files: tuple[str, ...]
+    """Names that its authors, or R1-Reward's, give to the file."""
+    layouts: tuple[str, ...]
+    meta: Callable[[Row], dict[str, Any]]
+    """A row's group, and its unit and subgroup where there are such."""
+
+
+def _vl_rewardbench(row: Row) -> dict[str, Any]:
+    name = str(row.fields["id"]).lower()
+    if name.startswith(("mmmu", "mathverse")):
+        return {"group": "reasoning"}
+    made = name.startswith(("hallucination", "rlhf", "rlaif"))
+    return {"group": "hallucination" if made else "general"}
+
+
+def _multimodal_rewardbench(row: Row) -> dict[str, Any]:
+    category, name = str(row.fields["Category"]).lower(), str(row.fields["ID"]).lower()
+    # the file says open_generation/correctness_task and the like
+    groups = ("correctness", "preference", "knowledge", "reasoning", "safety", "vqa")
+    found = [group for group in groups if group in category]
+    if len(found) != 1:
+        raise InputError(
+            f"{row.name}: Category {row.fields['Category']!r} is not one of {', '.join(groups)}"
+        )
+    if found == ["reasoning"]:
+        return {"group": found[0], "subgroup": "math" if name.startswith("math") else "coding"}
+    if found == ["safety"]:
+        return {"group": found[0], "subgroup": "bias" if name.startswith("pairs") else "toxicity"}
+    return {"group": found[0]}
+
+
+def _mm_rlhf_rewardbench(row: Row) -> dict[str, Any]:
+    given = row.fields.get("image") or row.fields.get("video") or ""
+    path = given.get("path") if isinstance(given, dict) else given
+    groups = BENCHMARKS["mm_rlhf_rewardbench"].groups
+    parts = path.split("/") if isinstance(path, str) else []
+    group = next((part for part in parts if part in groups), None)
+    if group is None:
+        raise InputError(
+            f"{row.name}: no folder of {str(path)[:80]!r} is a group; expected a path such as "
+            f"mcq/1.png, with one of {', '.join(groups)}"
+        )
+    return {"group": group, "unit": str(row.fields["id"])}
+
+
+_READINGS = {
+    "vl_rewardbench": _Reading(("data.jsonl",), ("released", "hub"), _vl_rewardbench),
+    "multimodal_rewardbench": _Reading(
+        ("all_data.json",), ("multimodal",), _multimodal_rewardbench
+    ),
+    "mm_rlhf_rewardbench": _Reading(
+        ("mm_reward_bench.jsonl",), ("released",), _mm_rlhf_rewardbench
+    ),
+}
+
+
+def read_benchmark(
+    name_or_path: str, data: str, frames: Sampling
+) -> tuple[Benchmark, list[Record], list[str]]:
+    """A benchmark's records, its images not decoded yet.
+
+    Args:
+      name_or_path: a key of BENCHMARKS, or a file of one's own in any layout of `data/layouts.py`.
+      data: the folder with the benchmark's files, or the file in it; of a file of one's own the
+        folder that its paths start in, empty for the file's.
+      frames: how videos are looked at; a benchmark that fixes the number of frames goes before.
+
+    Returns:
+      what to sum up by, the records in the order of the file, and notes for the user.
+
+    Raises:
+      InputError: an unknown name, no file or several, a row that is not as its layout says, images
+        or videos that are not there.
+    """
+    if name_or_path in BENCHMARKS:
+        return _read_public(BENCHMARKS[name_or_path], data, frames)
+    paths = files_of(name_or_path, data)
+    rows = read_rows(paths)
+    records = _found(rows, read_layout(rows), _folders(paths[0], data), frames)
+    groups = [str(r.meta.get("group") or r.meta.get("skill") or "") for r in records]
+    records = [replace(r, meta=r.meta | {"group": g}) for r, g in zip(records, groups)]
+    return Benchmark(epath.Path(name_or_path).stem), records, []
+
+
+def files_of(name_or_path: str, data: str) -> list[str]:
+    """The file that `read_benchmark` reads, all its parts in order.
+
+    Raises:
+      InputError: an unknown name, no file or several.
+    """
+    if name_or_path in BENCHMARKS:
+        if not data or not epath.Path(data).exists():
+            raise InputError(
+                f"{name_or_path}: {data or 'no data'} not found; give --data, the folder it is in"
+            )
+        return find_file(epath.Path(data), _READINGS[name_or_path].files)
+    if not epath.Path(name_or_path).exists():
+        raise InputError(
+            f"benchmark {name_or_path}: neither a file nor one of {', '.join(BENCHMARKS)}"
+        )
+    return find_file(epath.Path(name_or_path))
+
+
+def _read_public(
+    benchmark: Benchmark, data: str, frames: Sampling
+) -> tuple[Benchmark, list[Record], list[str]]:
+    reading, name = _READINGS[benchmark.name], benchmark.name
+    paths = files_of(name, data)
+    rows = read_rows(paths)
+    layout = read_layout(rows)
+    if layout not in reading.layouts:
+        raise InputError(
+            f"{paths[0]}: rows of the layout {layout}; {name} has {' or '.join(reading.layouts)}"
+        )
+    metas = [reading.meta(row) for row in rows]
+    fixed = replace(frames, most=benchmark.frames or frames.most)
+    records = _found(rows, layout, _folders(paths[0], data), fixed)
+    blind = [row.name for row, r in zip(rows, records) if not _seen(r)]
+    if blind:
+        raise InputError(f"{blind[0]}: no image and no video; {len(blind)} rows are like that")
+    records = [replace(r, meta=r.meta | meta) for r, meta in zip(records, metas)]
+    return benchmark, records, _notes(benchmark, records, frames)
+
+
+def _seen(record: Any) -> bool:
+    return bool(record.images or record.video)
+
+
+def _found(rows: Sequence[Row], layout: str, folders: list[str], frames: Sampling) -> list[Record]:
+    finder = Finder(folders, frames)
+    records = to_records(rows, layout, finder)
+    finder.require_all()
+    return records
+
+
+def _folders(path: str, data: str) -> list[str]:
+    """Where paths of a file's rows may start: beside the file, in the data folder."""
+    given = epath.Path(data) if data else epath.Path(path).parent
+    return [str(epath.Path(path).parent), *([str(given)] if given.is_dir() else [])]
+
+
+def _notes(benchmark: Benchmark, records: Sequence[Record], frames: Sampling) -> list[str]:
+    counts = Counter(r.meta["group"] for r in records)
+    notes = [
+        f"{group} {counts[group]:,}, the complete file has {complete:,}"
+        for group, complete in benchmark.groups.items()
+        if counts[group] != complete
+    ]
+    if len(records) != benchmark.rows:
+        notes.append(f"{len(records):,} rows, the complete file has {benchmark.rows:,}")
+    if empty := sum(not r.question.strip() for r in records if isinstance(r, PreferenceRecord)):
+        notes.append(f"{empty:,} rows have no question; was the file prepared to the end?")
+    if benchmark.remark and len(records) != benchmark.rows:
+        notes.append(benchmark.remark)
+    videos = any(getattr(r, "video", None) for r in records)
+    if videos and benchmark.frames and frames.most != benchmark.frames:
+        notes.append(f"videos are shown with {benchmark.frames} frames at most, not {frames.most}")
+    return notes

@@ -1,0 +1,234 @@
+"""What an evaluation writes down, one line per judgement, and reads back: all numbers come from it.
+
+`judgements.jsonl` has two lines per record, in the order of the records: as stored, and with the
+responses swapped. Rows are numbered by their position in the benchmark; ids of benchmarks repeat.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from etils import epath
+
+from r1reward_jax.evals.types import Judged, Judgement, Shown
+from r1reward_jax.files import write_whole
+from r1reward_jax.images import image_size, open_image
+from r1reward_jax.prompts import well_formed
+from r1reward_jax.types import InputError, Record, RelevanceRecord, VideoPart, other
+
+
+class Journal:
+    """A judgements.jsonl that grows by a line per judgement, in order; whoever is killed loses the
+    line that was being written. Lines that are there already are kept."""
+
+    def __init__(self, path: str, total: int):
+        """
+        Args:
+          path: of the file; made if needed.
+          total: judgements that it is to have.
+
+        Raises:
+          InputError: it holds other lines, or more of them.
+        """
+        self._path = epath.Path(path)
+        self.done, torn = 0, False
+        """Judgements that are there."""
+        with contextlib.ExitStack() as stack:
+            lines = stack.enter_context(self._path.open()) if self._path.exists() else ()
+            for line in lines:
+                if torn := not line.endswith("\n"):
+                    break
+                if _number(line) != self.done or self.done == total:
+                    raise InputError(
+                        f"{path}: line {self.done + 1} is not the judgement that belongs there (of "
+                        f"{total}); delete the file, or take another workdir"
+                    )
+                self.done += 1
+        if torn:
+            text = self._path.read_text()
+            write_whole(self._path, text[: text.rfind("\n") + 1])
+
+    def __enter__(self) -> "Journal":
+        self._file = self._path.open("a")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """One more line."""
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        self.done += 1
+
+
+def _number(line: str) -> int | None:
+    """2 * row + order of a line, from 0; None if it is none of ours."""
+    try:
+        row = json.loads(line)
+        return 2 * row["row"] + row["order"] - 1
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def read_judged(path: str) -> list[Judged]:
+    """The judgements of a finished evaluation, in the order of rows.
+
+    Args:
+      path: of a judgements.jsonl.
+
+    Raises:
+      InputError: no such file, a line that is none of ours, or an order that is missing.
+    """
+    file = epath.Path(path)
+    if not file.exists():
+        raise InputError(f"{path}: not found; expected the judgements of `r1reward evaluate`")
+    orders: dict[int, dict[int, Mapping[str, Any]]] = {}
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        try:
+            row = json.loads(line)
+            orders.setdefault(row["row"], {})[row["order"]] = row
+        except (ValueError, LookupError, TypeError) as error:
+            raise InputError(f"{path}:{number}: not a judgement ({error!r})") from None
+    missing = [row for row, found in orders.items() if found.keys() != {1, 2}]
+    if missing or not orders:
+        raise InputError(f"{path}: rows {missing[:5]} lack an order; did the evaluation end?")
+    return [_judged(orders[row], path) for row in sorted(orders)]
+
+
+def _judged(orders: Mapping[int, Mapping[str, Any]], path: str) -> Judged:
+    row = orders[1]
+    try:
+        shown = (_shown(orders[1]), _shown(orders[2]))
+        if shown[0].preferred != other(shown[1].preferred):
+            raise ValueError("both orders have the same label")
+        return Judged(row["row"], row["id"], row["group"], row["unit"], shown)
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{path}: row {row['row']} is not a judgement ({error!r})") from None
+
+
+def _shown(row: Mapping[str, Any]) -> Shown:
+    first = lambda name, default: (row[name] or [default])[0]  # noqa: E731
+    return Shown(
+        preferred=row["preferred"],
+        verdict=first("verdicts", None),
+        probability=first("probabilities", None),
+        votes=tuple(row["votes"]),
+        vote_probabilities=tuple(row["vote_probabilities"]),
+        tokens=first("tokens", 0),
+        vote_tokens=tuple(row["vote_tokens"]),
+        prompt_tokens=row["prompt_tokens"],
+        well_formed=first("well_formed", False),
+        cut=first("finish_reasons", "eos") == "length",
+        skipped=row["skipped"],
+        stopped=row["stopped"],
+        stopped_tokens=row["stopped_tokens"],
+    )
+
+
+EMBEDDED = "embedded"
+"""What an image without a path is called."""
+
+
+def require_images(records: Sequence[Record], threads: int) -> None:
+    """Raise InputError for images that are none, as far as their heads tell; names up to five."""
+
+    def problem(row: int) -> str | None:
+        try:
+            for image in images_of(records[row]):
+                image_size(image)
+        except InputError as error:
+            return f"record {records[row].id} (row {row + 1}): {error}"
+        return None
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        found = [p for p in pool.map(problem, range(len(records))) if p]
+    if found:
+        more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
+        raise InputError(f"{'; '.join(found[:5])}{more}")
+
+
+def judgement_row(judgement: Judgement, number: int) -> dict[str, Any]:
+    """A judgement as a line of judgements.jsonl (`evals.judgements` reads it): the first sample is
+    the greedy one, the others are votes.
+
+    Args:
+      judgement: of a record in one order.
+      number: among all judgements, 2 * row + order.
+    """
+    row, order, record = number // 2, number % 2 + 1, judgement.record
+    greedy, votes = judgement.only(slice(1)), judgement.only(slice(1, None))
+    whole = [k for k, c in enumerate(votes.completions) if c.finish_reason != "stopped"]
+    if not votes.completions:  # of a prompt that was skipped
+        whole = list(range(len(votes.verdicts)))
+    tokens = [len(c.token_ids) for c in votes.completions]
+    place = {
+        "row": row,
+        "order": order,
+        "group": str(record.meta.get("group", "")),
+        "unit": str(record.meta.get("unit", row)),
+    }
+    return (
+        place
+        | record_row(record)
+        | {
+            "skipped": judgement.skipped,
+            "prompt_tokens": judgement.prompt_tokens,
+            "scores": judgement.scores,
+            "verdicts": greedy.verdicts,
+            "probabilities": greedy.probabilities,
+            "texts": [c.text for c in greedy.completions],
+            "tokens": [len(c.token_ids) for c in greedy.completions],
+            "finish_reasons": [c.finish_reason for c in greedy.completions],
+            "well_formed": [well_formed(c.text) for c in greedy.completions],
+            "votes": [votes.verdicts[k] for k in whole],
+            "vote_probabilities": [votes.probabilities[k] for k in whole],
+            "vote_texts": [votes.completions[k].text for k in whole if votes.completions],
+            "vote_tokens": [tokens[k] for k in whole if tokens],
+            "stopped": len(whole) < len(votes.verdicts),
+            "stopped_tokens": sum(tokens) - sum(tokens[k] for k in whole if tokens),
+        }
+    )
+
+
+def record_row(record: Record) -> dict[str, Any]:
+    """A record, as it was shown to the model, in a line about what the model said. Of embedded
+    images it has the beginning of their sha256."""
+    if isinstance(record, RelevanceRecord):
+        question, holders = record.query, record.candidates
+        responses = tuple(c.text for c in record.candidates)
+    else:
+        question, holders, responses = record.question, (record,), record.responses
+    videos = [video_name(holder.video) for holder in holders if holder.video]
+    return {
+        "id": record.id,
+        "question": question,
+        "responses": responses,
+        "preferred": record.preferred,
+        "images": [_image_name(i) for holder in holders for i in holder.images],
+    } | ({"videos": videos} if videos else {})
+
+
+def _image_name(image: Any) -> str:
+    if isinstance(image, str):
+        return image
+    data = image if isinstance(image, bytes) else open_image(image).tobytes()
+    return f"{EMBEDDED} {hashlib.sha256(data).hexdigest()[:16]}"
+
+
+def video_name(video: VideoPart) -> str:
+    """The path of a video's file, or of its first frame and how many there are."""
+    path = getattr(video.frames, "path", None)
+    first = next(iter(video.frames), None) if path is None else None
+    named = path or (first if isinstance(first, str) else EMBEDDED)
+    return f"{named} ({len(video.frames)} frames)"
+
+
+def images_of(record: Record) -> list[Any]:
+    """The images of a record, or of both candidates; of videos that are folders the frames."""
+    holders = record.candidates if isinstance(record, RelevanceRecord) else (record,)
+    frames = [h.video.frames for h in holders if h.video and isinstance(h.video.frames, tuple)]
+    return [i for h in holders for i in h.images] + [f for fs in frames for f in fs]

@@ -1,0 +1,268 @@
+"""The numbers of an evaluation: by hand, for models without a mind, and as a table."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from r1reward_jax.evals.calibration import calibration
+from r1reward_jax.evals.journal import read_judged
+from r1reward_jax.evals.summary import summarize
+from r1reward_jax.evals.table import table
+from r1reward_jax.evals.types import Judged, Shown
+from r1reward_jax.evals.voting import decided, replay
+from r1reward_jax.types import other
+from tests.evals.synthetic import simulate, write_run
+
+
+def pair(row, first, second, *, group="", unit=None, preferred=1):
+    """From (verdict, votes) of each order, as positions."""
+    orders = tuple(
+        Shown(label, verdict, votes=tuple(votes), vote_tokens=(10,) * len(votes), tokens=20)
+        for label, (verdict, votes) in zip((preferred, other(preferred)), (first, second))
+    )
+    return Judged(row, f"id{row}", group, unit or str(row), orders)
+
+
+HAND = [
+    pair(0, (1, [1, 1, 2]), (2, [2, 2, 2]), group="x", unit="u"),  # right, right
+    pair(1, (1, [1, None, 2]), (1, [1, 1, 1]), group="x", unit="u"),  # right, wrong: flipped
+    pair(2, (None, [None] * 3), (2, [2, 1, 2]), group="y", unit="v"),  # unparsable, right
+]
+
+
+def test_by_hand():
+    s = summarize(HAND, convention="left_out", units=True)
+    greedy, votes = s["overall"]["greedy"], s["overall"]["votes"]["3"]
+    assert (greedy["release"]["right"], greedy["release"]["of"]) == (4, 6)
+    assert (greedy["official"]["right"], greedy["official"]["of"]) == (4, 5)
+    assert greedy["official"]["value"] == 0.8
+    assert greedy["release_stored"]["value"] == pytest.approx(2 / 3)
+    assert greedy["official_stored"]["value"] == 1.0
+    assert greedy["release_swapped"]["value"] == pytest.approx(2 / 3)
+    assert (greedy["strict"]["right"], greedy["strict"]["of"]) == (1, 3)
+    assert (greedy["flips"]["count"], greedy["flips"]["of"]) == (1, 2)
+    assert (greedy["says_1"]["count"], greedy["says_1"]["of"]) == (3, 5)
+    assert (greedy["unparsable"]["count"], greedy["ties"]["count"]) == (1, 0)
+    # majorities: 1, 2 | tie, 1 | none, 2
+    assert (votes["release"]["right"], votes["official"]["of"]) == (3, 4)
+    assert (votes["ties"]["count"], votes["unparsable"]["count"]) == (1, 1)
+    assert s["overall"]["any_correct"]["3"]["right"] == 4
+    assert s["overall"]["any_correct"]["3"]["chance"] == 0.875
+    assert s["overall"]["unparsable_votes"]["count"] == 4
+    assert s["macro"]["greedy"]["release"]["value"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert s["macro"]["greedy"]["official"]["value"] == pytest.approx((3 / 4 + 1) / 2)
+    units = s["overall"]["units"]["greedy"]
+    assert (units["stored"]["right"], units["stored"]["of"]) == (1, 2)
+    assert (units["swapped"]["right"], units["mean"]["value"]) == (1, 0.5)
+    assert (
+        summarize(HAND[::-1], convention="wrong", units=True)["overall"]["units"]["greedy"] == units
+    )
+    assert s["groups"]["x"]["pairs"] == 2 and list(s["groups"]) == ["x", "y"]
+    assert s["overall"]["tokens"] == {"prompt": 0, "greedy": 120, "votes": 180}
+    assert s["overall"]["length"]["greedy"]["value"] == 20
+
+
+def test_conventions_differ_only_for_what_is_missing():
+    value = {
+        c: summarize(HAND, convention=c)["overall"]["greedy"]["official"]
+        for c in ("left_out", "coin", "wrong")
+    }
+    assert [v["right"] for v in value.values()] == [4, 4.5, 4]
+    assert [v["of"] for v in value.values()] == [5, 6, 6]
+
+
+def of_all(make, pairs=30):
+    return [replace(j, orders=tuple(map(make, j.orders))) for j in simulate(pairs)]
+
+
+def test_always_1():
+    judged = of_all(lambda s: Shown(s.preferred, 1, 0.9, (1,) * 5, (0.9,) * 5, 7, (7,) * 5))
+    s = summarize(judged, convention="left_out")
+    for decision in (s["overall"]["greedy"], s["overall"]["votes"]["5"], s["overall"]["weighted"]):
+        assert decision["release"]["value"] == decision["official"]["value"] == 0.5
+        assert decision["flips"]["value"] == decision["says_1"]["value"] == 1.0
+        assert decision["strict"]["value"] == 0
+    assert s["overall"]["both_orders"]["votes"]["release"]["value"] == 0  # nothing but ties
+    assert s["overall"]["both_orders"]["votes"]["official"]["value"] is None
+    assert s["overall"]["both_orders"]["weighted"]["official"]["of"] == 0
+
+
+def test_never_parsable():
+    judged = of_all(lambda s: Shown(s.preferred, None, None, (None,) * 3, (None,) * 3, 9, (9,) * 3))
+    s = summarize(judged, convention="left_out")
+    greedy = s["overall"]["greedy"]
+    assert greedy["release"]["value"] == 0 and greedy["unparsable"]["value"] == 1.0
+    empty = {"value": None, "low": None, "high": None, "right": 0, "of": 0}
+    assert greedy["official"] == greedy["official_stored"] == empty
+    assert greedy["flips"]["value"] is None and s["macro"]["greedy"]["official"]["value"] is None
+    (note,) = s["notes"]
+    assert "no verdict could be parsed (greedy, voting@1, voting@3)" in note
+    assert summarize(judged, convention="coin")["overall"]["greedy"]["official"]["value"] == 0.5
+    assert not any("nan" in line.lower() for line in table(s))
+
+
+def test_scalar_models_have_neither_votes_nor_texts():
+    s = summarize(of_all(lambda s: Shown(s.preferred, s.preferred, 0.7)), convention="wrong")
+    overall = s["overall"]
+    assert overall["greedy"]["release"]["value"] == 1.0 and s["sizes"] == []
+    for name in ("format", "cut", "weighted", "both_orders", "stopping", "units"):
+        assert overall[name] is None
+    assert overall["votes"] == overall["any_correct"] == {}
+    assert overall["length"] == {"greedy": None, "votes": None}
+    assert not any("tokens" in line or "voting" in line for line in table(s))
+
+
+def test_skipped_prompts_are_counted_apart():
+    asked_not = tuple(Shown(s.preferred, None, skipped=True) for s in HAND[2].orders)
+    judged = [*HAND[:2], replace(HAND[2], orders=asked_not)]
+    s = summarize(judged, convention="left_out", expected={"x": 2, "y": 4, "z": 1}, rows=9)
+    greedy = s["overall"]["greedy"]
+    assert (greedy["release"]["of"], greedy["official"]["of"]) == (6, 4)
+    assert (greedy["unparsable"]["count"], greedy["unparsable"]["of"]) == (0, 4)
+    assert (s["overall"]["skipped"]["count"], s["sizes"]) == (2, [1, 3])
+    assert s["notes"] == [
+        "y: all prompts were too long (greedy, voting@1, voting@3), "
+        "so there is no official accuracy",
+        "2 of 6 prompts were too long, were not asked and have no verdict",
+    ]
+    # what the file lacks is told where it is read
+    assert (s["overall"]["expected"], s["groups"]["y"]["expected"]) == (9, 4)
+    assert list(s["groups"]) == ["x", "y"]
+
+
+def test_what_was_not_asked_has_no_votes():
+    """Its line has them all the same, without verdict; 12 votes of 4 prompts were drawn."""
+    asked_not = tuple(
+        replace(s, verdict=None, votes=(None,) * 3, vote_tokens=(), tokens=0, skipped=True)
+        for s in HAND[2].orders
+    )
+    s = summarize([*HAND[:2], replace(HAND[2], orders=asked_not)], convention="left_out")
+    overall = s["overall"]
+    assert (overall["unparsable_votes"]["count"], overall["unparsable_votes"]["of"]) == (1, 12)
+    # 1 1 | 2 2 | 1 . 2 | 1 1: three of the judgements end a vote of 10 tokens early
+    exact = overall["stopping"]["exact"]
+    assert exact["votes_saved"] == {"value": 0.25, "count": 3, "of": 12}
+    assert exact["tokens_saved"] == {"value": 0.25, "count": 30, "of": 120}
+    assert (exact["changed"]["count"], exact["changed"]["of"]) == (0, 4)
+    # 1, 2 | tie, 1, and the two that were skipped
+    assert (exact["release"]["right"], exact["release"]["of"]) == (2, 6)
+    assert (exact["official"]["right"], exact["official"]["of"]) == (2, 3)
+    alone = summarize([replace(HAND[2], orders=asked_not)], convention="left_out")
+    assert alone["overall"]["unparsable_votes"]["of"] == 0
+    assert alone["notes"][0].startswith("overall: all prompts were too long (greedy")
+
+
+def test_votes_of_both_orders_are_scored_by_the_stored_label():
+    """The second response is better: 2 2 1, and 1 1 2 of the swapped order, which is the same."""
+    judged = pair(0, (2, [2, 2, 1]), (1, [1, 1, 2]), preferred=2)
+    probabilities = (0.2, 0.2, 0.6), (0.8, 0.8, 0.4)
+    orders = tuple(
+        replace(s, vote_probabilities=p) for s, p in zip(judged.orders, probabilities, strict=True)
+    )
+    both = summarize([replace(judged, orders=orders)], convention="wrong")["overall"]["both_orders"]
+    for name in ("votes", "weighted"):
+        for label in ("release", "official"):
+            assert (both[name][label]["right"], both[name][label]["of"]) == (1, 1)
+
+
+def test_tokens_of_samples_that_were_stopped_count():
+    judged = pair(0, (1, [1, 1]), (2, [2, 2, 2]))
+    orders = replace(judged.orders[0], stopped=True, stopped_tokens=7), judged.orders[1]
+    s = summarize([replace(judged, orders=orders)], convention="wrong", samples=3)
+    assert s["overall"]["tokens"] == {"prompt": 0, "greedy": 40, "votes": 57}
+    (note,) = s["notes"]
+    assert "in 1 of 2 judgements, with 5 votes in all instead of 6" in note
+
+
+def test_stopped_sampling_tells_only_what_is_valid():
+    whole = simulate(60, unparsable=0.1)
+    early = [replace(j, orders=tuple(_stopped(s) for s in j.orders)) for j in whole]
+    full, s = (summarize(x, convention="left_out", samples=15) for x in (whole, early))
+    assert s["sizes"] == [15] and list(s["overall"]["votes"]) == ["15"]
+    for name in ("release", "official", "strict", "flips", "ties", "says_1"):
+        assert s["overall"]["votes"]["15"][name] == full["overall"]["votes"]["15"][name]
+    assert s["overall"]["stopping"] is s["overall"]["weighted"] is None
+    assert s["overall"]["both_orders"] is None and s["overall"]["any_correct"] == {}
+    assert s["overall"]["stopped"] > 50 and "sampling ended early" in s["notes"][-1]
+    saved = 1 - s["overall"]["tokens"]["votes"] / full["overall"]["tokens"]["votes"]
+    assert saved == pytest.approx(full["overall"]["stopping"]["exact"]["tokens_saved"]["value"])
+
+
+def _stopped(shown):
+    _, used, _ = replay(shown, decided)
+    return replace(
+        shown,
+        votes=shown.votes[:used],
+        vote_probabilities=shown.vote_probabilities[:used],
+        vote_tokens=shown.vote_tokens[:used],
+        stopped=used < len(shown.votes),
+    )
+
+
+def test_early_stopping_by_replay():
+    stopping = summarize(simulate(), convention="left_out")["overall"]["stopping"]
+    exact, posterior = stopping["exact"], stopping["posterior"]
+    assert exact["changed"]["count"] == 0 and posterior["changed"]["value"] < 0.05
+    assert 0.2 < exact["votes_saved"]["value"] < posterior["votes_saved"]["value"] < 0.7
+    assert posterior["tokens_saved"]["of"] == sum(
+        sum(s.vote_tokens) for j in simulate() for s in j.orders
+    )
+
+
+def test_pairs_of_a_unit_widen_the_interval():
+    alone = [pair(i, (1 + i % 2, []), (2 - i % 2, [])) for i in range(40)]
+    together = [replace(j, unit=str(j.row % 4)) for j in alone]
+    width = lambda judged: (lambda r: r["high"] - r["low"])(  # noqa: E731
+        summarize(judged, convention="wrong")["overall"]["greedy"]["release"]
+    )
+    assert width(together) > 2 * width(alone)
+
+
+shown = st.builds(
+    lambda v, votes: (v, votes),
+    st.sampled_from([1, 2, None]),
+    st.lists(st.sampled_from([1, 2, None]), max_size=4),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(shown, shown, st.sampled_from("xy")), min_size=1, max_size=6))
+def test_anything_is_json_and_a_table(pairs):
+    judged = [pair(i, a, b, group=g, unit=f"u{i // 2}") for i, (a, b, g) in enumerate(pairs)]
+    for convention in ("left_out", "coin", "wrong"):
+        s = summarize(judged, convention=convention, units=True)
+        s["calibration"] = calibration(judged)
+        json.dumps(s, allow_nan=False)
+        assert all(len(line) <= 100 for line in table(s))
+        groups = s["groups"].values()
+        for name in ("release", "official"):
+            total = s["overall"]["greedy"][name]
+            assert total["right"] == sum(g["greedy"][name]["right"] for g in groups)
+            assert total["of"] == sum(g["greedy"][name]["of"] for g in groups)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.tuples(shown, shown), min_size=1, max_size=6), st.data())
+def test_labels_that_are_exchanged_change_nothing_but_the_orders(pairs, data):
+    judged = [pair(i, a, b) for i, (a, b) in enumerate(pairs)]
+    turned = [replace(j, orders=j.orders[::-1]) if data.draw(st.booleans()) else j for j in judged]
+    a, b = (summarize(x, convention="left_out")["overall"]["greedy"] for x in (judged, turned))
+    for name in ("release", "official", "strict", "flips", "says_1"):
+        assert a[name] == b[name]
+
+
+def test_the_table_reads_what_evaluate_wrote(tmp_path):
+    judged = simulate()
+    folder = write_run(tmp_path / "run", judged)
+    assert read_judged(str(folder / "judgements.jsonl")) == judged
+    s = {"benchmark": "vl_rewardbench"} | summarize(judged, convention="left_out", units=True)
+    lines = table(s | {"calibration": calibration(judged)})
+    assert lines[0] == "vl_rewardbench: 200 pairs in both orders, 15 votes each"
+    assert all(len(line) <= 100 for line in lines)
+    text = "\n".join(lines)
+    for part in ("greedy", "voting@15", "mean over groups", "any correct, of coins", "Acc+"):
+        assert part in text
+    assert "official left out" in lines[1]

@@ -1,0 +1,393 @@
+"""The RL loop: it resumes where it stood, and a mesh of eight devices changes nothing."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from r1reward_jax import config as configs
+from r1reward_jax.build import Policy, load_judge, make_checkpoints, make_engine, policy_mesh
+from r1reward_jax.config import check_rl
+from r1reward_jax.judge import pending as scoring
+from r1reward_jax.judge.cached import CachedJudge
+from r1reward_jax.judge.pending import PendingJudgements
+from r1reward_jax.models import qwen2_5_vl
+from r1reward_jax.rl.rewards import RewardConfig, RewardWeights
+from r1reward_jax.rollout.engine import Engine
+from r1reward_jax.runs.metrics import MetricsLog
+from r1reward_jax.sharding import param_shardings
+from r1reward_jax.train import rl as loop
+from r1reward_jax.train.checkpoint import load_params
+from r1reward_jax.train.nan_guard import load_batch
+from r1reward_jax.train.rollout_metrics import join
+from r1reward_jax.train.step import loss_and_gradients
+from r1reward_jax.types import DivergedError, InputError, RewardBreakdown
+from tests.judge.test_local import make_judge
+from tests.train.test_step import RL, STEP, one_device
+
+
+def small_config(folder, **mesh):
+    config = configs.load("quickstart")
+    overrides = [
+        f"workdir={folder}",
+        "rl.iterations=4",
+        "rl.rollout_batch=16",
+        "rl.train_batch=8",
+        "rl.lr=1e-3",
+        "rollout.rows=16",
+        "rollout.max_new_tokens=8",
+        "checkpoint.iterations=2",
+        *(f"mesh.{axis}={size}" for axis, size in mesh.items()),
+    ]
+    configs.override(config, overrides)
+    return config
+
+
+def train(config, loaded, world, judge=None):
+    model, params, processor = loaded
+    mesh = policy_mesh(config)
+    params = jax.device_put(params, param_shardings(params, qwen2_5_vl.RULES, mesh))
+    policy = Policy(model, params, processor, qwen2_5_vl.RULES, processor.folder)
+    with make_checkpoints(config, "rl") as checkpoints:
+        trained = loop.run_rl(
+            config,
+            policy,
+            world[1]["rl"],
+            make_engine(config, policy),
+            judge or CachedJudge(make_judge(loaded)),
+            log=MetricsLog(f"{config.workdir}/metrics.jsonl"),
+            checkpoints=checkpoints,
+        )
+    return jax.tree.map(np.asarray, trained)
+
+
+def metrics(config):
+    """Rows without times."""
+    rows = [json.loads(x) for x in Path(f"{config.workdir}/metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in r.items() if not k.startswith(("time/", "at"))} for r in rows]
+
+
+@pytest.fixture(autouse=True)
+def rewards_that_random_weights_earn(monkeypatch):
+    """A random model never gets the format right; here it is paid for small token ids, and the
+    judge is asked about texts that begin with one."""
+    monkeypatch.setattr(PendingJudgements, "_is_right", lambda self, place, c: c.token_ids[0] < 200)
+    monkeypatch.setattr(scoring, "_judge_pair", lambda c: (c.text, 1))
+
+    def score(completions, labels, answers, *_, **__):
+        low = [sum(t < 200 for t in c.token_ids) / len(c.token_ids) for c in completions]
+        asked = [i for i, c in enumerate(completions) if c.token_ids[0] < 200]
+        assert sorted(answers) == asked and None not in answers.values()
+        judged = [x + (answers.get(i) or 0) for i, x in enumerate(low)]
+        return [RewardBreakdown(0, 0, 0, x) for x in judged], {}
+
+    monkeypatch.setattr(loop, "score_completions", score)
+
+
+def test_two_iterations_then_resume_equals_four(loaded, world, tmp_path, monkeypatch):
+    """Stopped in the third iteration, behind its metrics and before its checkpoint."""
+    one_device(monkeypatch)
+    whole, parts = (small_config(tmp_path / name) for name in ("whole", "parts"))
+    expected = train(whole, loaded, world)
+    write = loop.write_rollouts
+
+    def stopping(log, iteration, *rest):
+        if iteration == 3:
+            raise KeyboardInterrupt
+        write(log, iteration, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "write_rollouts", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train(parts, loaded, world)
+    assert [row["step"] for row in metrics(parts)] == [1, 2, 3]
+    jax.tree.map(np.testing.assert_array_equal, expected, train(parts, loaded, world))
+    assert [row["step"] for row in metrics(parts)] == [1, 2, 3, 4]
+    assert metrics(whole) == metrics(parts)
+    start = loaded[1]["text"]["embed_tokens"]
+    assert not np.array_equal(expected["text"]["embed_tokens"], start)
+
+
+@pytest.mark.slow
+def test_every_device_gets_its_share_of_an_update(loaded, world, tmp_path, monkeypatch):
+    """Also with the trainer's log-probs and a reference policy."""
+    config = small_config(tmp_path, data=2, fsdp=2, tensor=2)
+    configs.override(config, ["rl.iterations=1", "rl.kl_coef=0.1", "rl.old_logp=trainer"])
+    update, seen = loop.update, []
+
+    def watching(compiled, state, parts, order):
+        seen.extend(x for part in parts for x in jax.tree.leaves(part))
+        out = update(compiled, state, parts, order)
+        assert compiled.step._cache_size() == 1  # all parts are placed alike
+        return out
+
+    monkeypatch.setattr(loop, "update", watching)
+    train(config, loaded, world)
+    assert len(seen) > 20
+    for array in seen:
+        assert array.shape[0] == 8 and array.addressable_shards[0].data.shape[0] == 2
+    (row,) = metrics(config)
+    assert row["loss/sampler_gap_max"] < 1e-3
+
+
+def test_eight_devices_train_like_one(loaded, world, tmp_path, monkeypatch):
+    """Sampler, advantages and step on eight devices: same completions, same update."""
+    eight = small_config(tmp_path / "eight", data=2, fsdp=2, tensor=2)
+    configs.override(eight, ["rollout.mesh.data=4", "rollout.mesh.fsdp=1", "rollout.mesh.tensor=2"])
+    eight.rl.iterations = 1
+    many = train(eight, loaded, world)
+    one = small_config(tmp_path / "one")
+    one.rl.iterations = 1
+    one_device(monkeypatch)
+    few = train(one, loaded, world)
+    for a, b in zip(*(written(tmp_path / name) for name in ("one", "eight")), strict=True):
+        assert a.pop("judge") == pytest.approx(b.pop("judge"), abs=1e-5)
+        assert a == b
+    # Adam's first step is lr * sign(g): compare what the updates did, not parameters one by one
+    for a, b in zip(metrics(one), metrics(eight), strict=True):
+        assert a.pop("phase") == b.pop("phase")
+        assert a == pytest.approx(b, rel=2e-3, abs=2e-4)
+    same = [np.mean(np.abs(a - b) < 1e-4) for a, b in zip(*map(jax.tree.leaves, (few, many)))]
+    assert min(same) > 0.98
+
+
+def test_the_judge_reads_while_the_rest_is_written(loaded, world, tmp_path, monkeypatch):
+    """And the timeline shows it; the profiler traces the step that it is asked for."""
+    one_device(monkeypatch)
+    config = small_config(tmp_path)
+    configs.override(
+        config, ["rl.iterations=2", "rollout.rows=4", "rollout.refill=4", "profile_step=2"]
+    )
+    judge, generate = make_judge(loaded), Engine.generate
+    judge.group, during = 1, []
+
+    def watched(*args, **settings):
+        calls = judge.calls
+        rollout = generate(*args, **settings)
+        during.append(judge.calls - calls)
+        return rollout
+
+    monkeypatch.setattr(Engine, "generate", watched)
+    train(config, loaded, world, CachedJudge(judge))
+    assert len(during) == 3 and sum(during[1:]) == judge.calls > 4  # the first one is the gate's
+    lines = [json.loads(x) for x in (tmp_path / "timeline.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    for line, row in zip(lines, timed(config), strict=True):
+        begins = {name: begin for name, begin, _ in line["spans"][::-1]}
+        assert line["spans"] == sorted(line["spans"], key=lambda span: span[1])
+        phases = ["host", "rollout", "judge", "logprobs", "update", "checkpoint"]
+        assert sorted(begins, key=begins.__getitem__) == phases
+        _, _, end = next(span for span in line["spans"] if span[0] == "rollout")
+        assert sum(name == "host" and b < end for name, b, _ in line["spans"]) >= 4
+        seconds = [row[f"time/{name}_s"] for name in phases[:-1] if name != "host"]
+        assert min(seconds) > 0 and sum(seconds) <= row["time/step_s"]
+        assert 0 < row["time/host_s"] < row["time/step_s"]
+    assert list((tmp_path / "trace").rglob("*.xplane.pb"))
+    given = [row["judge"] for row in written(tmp_path, 2)]
+    said = [p for p in given if p is not None]
+    assert 0 < len(said) < len(given) and all(0 < p < 1 for p in said)
+
+
+def written(folder, iteration=1):
+    """Rows of an iteration's completions."""
+    lines = (folder / "rollouts" / f"{iteration:05d}.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def timed(config):
+    """Rows with times."""
+    return [json.loads(x) for x in Path(f"{config.workdir}/metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_judge_on_devices_of_its_own_changes_nothing(loaded, world, tmp_path, monkeypatch):
+    """Policy on four devices, the judge on the four others or on the same ones."""
+    mine = [
+        "rl.iterations=1",
+        f"judge.path={loaded[2].folder}",
+        "judge.max_tokens=96",
+        "judge.rows=4",
+        "mesh.fsdp=4",
+        "rollout.rows=16",
+    ]
+    apart, shared = (small_config(tmp_path / name) for name in ("apart", "shared"))
+    configs.override(apart, [*mine, "judge.devices=4"])
+    configs.override(shared, mine)
+    own = load_judge(apart)
+    homes = {d for x in jax.tree.leaves(own.params) for d in x.devices()}
+    assert homes == set(jax.devices()[4:])
+    few = train(apart, loaded, world, own)
+    four = jax.devices()[:4]
+    monkeypatch.setattr(jax, "devices", lambda *a: four)
+    judge = load_judge(shared)
+    jax.tree.map(np.testing.assert_array_equal, few, train(shared, loaded, world, judge))
+    assert metrics(apart) == metrics(shared) and own.calls == judge.calls > 0
+    configs.override(shared, ["judge.devices=4"])
+    with pytest.raises(InputError, match=r"judge\.devices 4: expected fewer than the 4"):
+        load_judge(shared)
+
+
+OTHER_PATHS = {
+    "ppo, sequence mean, batch baseline, KL k3": [
+        "rl.loss=ppo_clip",
+        "rl.aggregate=sequence",
+        "rl.baseline=batch",
+        "rl.standardize=False",
+        "rl.filter=none",
+        "rl.kl=k3",
+        "rl.kl_coef=0.1",
+    ],
+    "reinforce++, leave one out, two epochs": [
+        "rl.loss=reinforce_pp",
+        "rl.baseline=leave_one_out",
+        "rl.samples=2",
+        "rl.epochs=2",
+        "rl.filter=released",
+    ],
+    "group, importance weights, both orders": [
+        "rl.baseline=group",
+        "rl.samples=4",
+        "rl.old_logp=trainer",
+        "rl.importance_cap=2.0",
+        "rl.swap_weight=0.5",
+        "step.micro_tokens=300",
+    ],
+    "decoder only, shorter and less repetitive": [
+        "model.freeze_vision=True",
+        "rl.repetition_weight=0.5",
+        "rl.length_weight=0.5",
+    ],
+}
+
+
+def test_config_becomes_scoring():
+    """Every weight where it belongs, and the rows that are each other's other order."""
+    config = configs.load("quickstart")
+    overrides = ["format_weight=1.0", "consistency_weight=2.0", "swap_weight=3.0"]
+    overrides += ["repetition_weight=4.0", "length_weight=5.0", "consistency_mode=signed"]
+    overrides += ["repetition_n=7", "length_start=0.5", "samples=2", "rollout_batch=8"]
+    configs.override(config, [f"rl.{x}" for x in overrides] + ["rollout.max_new_tokens=20"])
+    assert loop.scoring_of(config) == RewardConfig(
+        RewardWeights(format=1.0, consistency=2.0, swap=3.0, repetition=4.0, length=5.0),
+        "signed",
+        repetition_n=7,
+        length_start=10,
+        length_limit=20,
+    )
+    assert loop._swapped(config) == [2, 3, 0, 1, 6, 7, 4, 5]
+    config.rl.swap_weight = 0.0
+    assert loop._swapped(config) is None
+
+
+@pytest.mark.parametrize("name", OTHER_PATHS)
+def test_other_paths_train(name, loaded, world, tmp_path, monkeypatch):
+    one_device(monkeypatch)
+    config = small_config(tmp_path)
+    configs.override(config, ["rl.iterations=2", *OTHER_PATHS[name]])
+    engines, make = [], make_engine
+
+    def keeping(*arguments):
+        engines.append(make(*arguments))
+        return engines[-1]
+
+    monkeypatch.setitem(globals(), "make_engine", keeping)
+    trained = train(config, loaded, world)
+    (engine,) = engines
+    (sampler,) = engine.programs._made.values()  # the gate and the run share one
+    assert sampler.advance._cache_size() == sampler.insert._cache_size() == 1
+    rows = metrics(config)
+    assert [row["step"] for row in rows] == [1, 2]
+    assert all(row["loss/skipped"] == 0 and row["loss/grad_norm"] > 0 for row in rows)
+    moved = {
+        part: max(float(np.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, pair)))
+        for part in ("text", "visual")
+        for pair in [(trained[part], loaded[1][part])]
+    }
+    assert moved["text"] > 0
+    assert (moved["visual"] > 0) == (not config.model.freeze_vision)
+    rollouts = (tmp_path / "rollouts" / "00001.jsonl").read_text().splitlines()
+    ids = [json.loads(line)["id"] for line in rollouts]
+    assert len(ids) == 16
+    samples, orders = config.rl.samples, 2 if config.rl.swap_weight else 1
+    assert all(len(set(ids[i : i + samples * orders])) == 1 for i in range(0, 16, samples * orders))
+
+
+def test_an_alarm_sounds_where_sampler_and_trainer_part(
+    loaded, world, tmp_path, monkeypatch, capsys
+):
+    """They agreed before the first step; here the sampler's log-probs are off by a nat later."""
+    one_device(monkeypatch)
+    config = small_config(tmp_path)
+    config.rl.iterations = 2
+    make_batch, calls = loop.rollout_batch, []
+
+    def drifting(*arguments):
+        calls.append(1)
+        batch = make_batch(*arguments)
+        return batch._replace(sampler_logp=batch.sampler_logp + (len(calls) - 1.0))
+
+    monkeypatch.setattr(loop, "rollout_batch", drifting)
+    train(config, loaded, world)
+    gaps = [row["loss/sampler_gap_max"] for row in metrics(config)]
+    assert gaps[0] < 1e-3 and gaps[1] == pytest.approx(1.0, abs=1e-2)
+    warned = [x for x in capsys.readouterr().out.splitlines() if "sampler and trainer differ" in x]
+    assert len(warned) == 1 and warned[0].startswith("iteration 2")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (["rl.baseline=group"], "set rl.samples"),
+        (["rl.importance_cap=2.0"], "rl.old_logp=trainer"),
+        (["rl.samples=3"], "not a multiple of 3"),
+        (["rl.samples=8", "rl.swap_weight=1.0", "rl.rollout_batch=24"], "not a multiple of 16"),
+        (["rl.kl=k2"], "rl.kl is 'k2'"),
+        (["rl.loss=ppo"], "ppo_clip"),
+        (["rl.min_ratio=2.0", "rl.sigmas=0.0"], r"rl\.min_ratio=2\.0, rl\.sigmas=0\.0: expected"),
+        (["rl.temperature=0.0"], "temperature above 0"),
+        (["rl.importance_cap=0.01", "rl.old_logp=trainer"], "at least 1"),
+    ],
+)
+def test_settings_that_do_not_go_together(wrong, named, tmp_path):
+    config = small_config(tmp_path)
+    configs.override(config, wrong)
+    with pytest.raises(InputError, match=named):
+        check_rl(config)
+
+
+def test_a_run_that_diverges_stops_and_keeps_what_is_good(loaded, world, tmp_path, monkeypatch):
+    """From the second iteration on all rewards are NaN: three updates are skipped, then it ends."""
+    one_device(monkeypatch)
+    config = small_config(tmp_path)
+    configs.override(config, ["optimizer.max_skipped=3", "checkpoint.iterations=0"])
+    calls = []
+
+    def score(completions, *_, **__):
+        calls.append(len(completions))
+        bad = float("nan") if len(calls) > 1 else 1.0
+        return [RewardBreakdown(0, 0, 0, bad * len(set(c.token_ids))) for c in completions], {}
+
+    monkeypatch.setattr(loop, "score_completions", score)
+    with pytest.raises(DivergedError, match="last one is update 5. Its batch is in .*_5.npz"):
+        train(config, loaded, world)
+    batch = np.load(tmp_path / "skipped_batch_5.npz")
+    assert batch["completions"].shape == (8, 8) and np.isnan(batch["advantages"]).any()
+    assert batch["inputs.vision.patches"].shape[0] == 8
+    again = load_batch(str(tmp_path / "skipped_batch_5.npz"))
+    function = jax.jit(lambda p, b: loss_and_gradients(loaded[0], RL, STEP, p, b))
+    value, _, _ = function(loaded[1], jax.tree.map(jax.numpy.asarray, again))
+    assert np.isnan(value)  # the same batch spoils the same step
+    kept = load_params(str(tmp_path / "checkpoints" / "rl"), loaded[0].abstract_params())
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(kept))
+    moved = np.abs(kept["text"]["embed_tokens"] - loaded[1]["text"]["embed_tokens"]).max()
+    assert moved > 0  # the first iteration's updates
+    assert [row["step"] for row in metrics(config)] == [1, 2, 3]  # with what led there
+    assert (tmp_path / "rollouts" / "00003.jsonl").exists()
+
+
+def test_a_nan_of_any_update_shows():
+    nan = float("nan")
+    several = [{"a_max": 1.0, "b_min": 0.0, "c": 1.0}, {"a_max": nan, "b_min": nan, "c": nan}]
+    assert all(np.isnan(value) for value in join(several).values())
+    assert join([{"a_max": 1.0, "c": 1.0}, {"a_max": 3.0, "c": 3.0}]) == {"a_max": 3.0, "c": 2.0}
