@@ -17,8 +17,10 @@ from r1reward_jax.models.qwen2_5_vl.tiny import make_checkpoint
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.types import ImagePart, Prompt
 
-CACHE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".jax_cache"))
-os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE  # for the verbs that tests call, too
+HOME = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+CACHE = os.environ.setdefault(  # for the verbs that tests call, too
+    "JAX_COMPILATION_CACHE_DIR", os.path.join(HOME, "r1reward", "jax-tests")
+)
 jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
