@@ -1,4 +1,8 @@
-"""From a config to the parts of a run: policy, engine, judge, step, optimizer, checkpoints."""
+"""From a config to the parts of a run. The only code below the verbs that sees a ConfigDict:
+everything else takes plain arguments.
+
+    config -> meshes -> policy -> Setup -> engine, judge, checkpoints, settings of the loops
+"""
 
 import functools
 import os
@@ -13,11 +17,13 @@ from ml_collections import ConfigDict
 
 from r1reward_jax.evals import evaluate
 from r1reward_jax.inference.scalar import ScalarModel
-from r1reward_jax.inference.settings import ModelSettings, write_settings
+from r1reward_jax.inference.settings import ModelSettings
 from r1reward_jax.judge.local import LocalJudge
 from r1reward_jax.judge.remote import RemoteConfig, RemoteJudge
 from r1reward_jax.models import port_of, reward_head
 from r1reward_jax.prompts import ANSWER, TEMPLATES, ResponseFormat, Template
+from r1reward_jax.rl.advantages import AdvantageConfig
+from r1reward_jax.rl.rewards import RewardConfig, RewardWeights
 from r1reward_jax.rollout.answers import answer_tokens
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.rollout.sampler import SamplerConfig
@@ -32,12 +38,18 @@ from r1reward_jax.sharding import (
     remesh,
     replicated,
     require_heads,
+    row_ways,
     slot_shardings,
 )
 from r1reward_jax.train.checkpoint import Checkpoints
-from r1reward_jax.train.objectives import StepConfig
-from r1reward_jax.train.optimizer import make_optimizer, make_schedule
-from r1reward_jax.types import InputError, Judge, LanguageModel, Params, PreferenceRecord
+from r1reward_jax.train.objectives import StepConfig, policy_objective
+from r1reward_jax.train.optimizer import OptimizerConfig
+from r1reward_jax.train.parity import LIMITS, example_prompts
+from r1reward_jax.train.rl import RLConfig
+from r1reward_jax.train.setup import Policy, Setup
+from r1reward_jax.train.supervised import PhaseConfig
+from r1reward_jax.train.updates import UpdateConfig
+from r1reward_jax.types import InputError, Judge, Params, PreferenceRecord, Prompt
 
 FROZEN = ("visual",)
 """Top-level name of the vision tower's parameters."""
@@ -46,94 +58,55 @@ EVALUATED = ("accuracy", "strict_accuracy", "flip_rate", "verdict_1_share", "unp
 kept."""
 
 
+# ------------------------------------------------------------------ setup
+
+
 @dataclass(frozen=True)
-class Policy:
-    """A loaded model with everything that goes with it."""
+class Meshes:
+    """The device meshes of a run."""
 
-    model: LanguageModel
-    params: Params
-    processor: Any
-    rules: Any
-    path: str
-    settings: ModelSettings | None = None
-    """How the model is asked; what is exported says so."""
-
-    def save(self, folder: str, params: Params) -> None:
-        """Write `params` as a Hugging Face folder, with this policy's tokenizer and settings; a
-        reward head beside it if they have one."""
-        export(folder, self.model, params, like=self.path, settings=self.settings)
+    policy: Mesh
+    rollout: Mesh
+    judge: Mesh | None
+    """None where no judge runs here."""
 
 
-def export(
-    folder: str,
-    model: LanguageModel,
-    params: Params,
-    *,
-    like: str,
-    dtype: Any = None,
-    settings: ModelSettings | None,
-) -> None:
-    """Write a Hugging Face folder; beside it how the model is asked, and a reward head if the
-    parameters have one.
+def make_meshes(config: ConfigDict) -> Meshes:
+    """Make the meshes of a config from the devices that are there.
 
-    Args:
-      folder: made if needed.
-      model: of the parameters.
-      params: on any mesh.
-      like: folder of the model that they come from.
-      dtype: of the weights; None keeps theirs.
-      settings: of the run; None where they are not known.
+    Raises:
+      InputError: sizes that do not multiply to the devices, or devices for a judge that needs none.
     """
-    backbone = reward_head.without_head(params)
-    scalar = backbone.keys() != params.keys()
-    about = reward_head.ABOUT if scalar else None
-    port_of(like).save(folder, model, backbone, like=like, dtype=dtype, about=about)
-    if scalar:
-        reward_head.save_head(folder, params)
-    write_settings(folder, settings, like=like)
-
-
-def policy_mesh(config: ConfigDict) -> Mesh:
-    """Of the devices that are not the judge's alone."""
-    return make_mesh(**config.mesh, devices=_shared_out(config)[0])
-
-
-def rollout_mesh(config: ConfigDict) -> Mesh:
-    """Of the sampler, over the policy's devices."""
-    mesh, sizes = policy_mesh(config), config.rollout.mesh.to_dict()
+    c = config.judge
+    devices, judge_devices = jax.devices(), jax.devices()
+    if c.devices:
+        if not c.path:
+            raise InputError(
+                f"judge.devices {c.devices}: only a judge here (judge.path) has devices"
+            )
+        if not 0 < c.devices < len(devices) or jax.process_count() > 1:
+            raise InputError(
+                f"judge.devices {c.devices}: expected fewer than the {len(devices)} devices of one "
+                "process; across processes a judge shares all (0), or is served and reached by "
+                "judge.url"
+            )
+        devices, judge_devices = devices[: -c.devices], devices[-c.devices :]
+    policy = make_mesh(**config.mesh, devices=devices)
+    judge = make_mesh(**c.mesh, devices=judge_devices) if c.path else None
+    sizes = config.rollout.mesh.to_dict()
     if not any(sizes.values()):
-        return mesh
+        return Meshes(policy, policy, judge)
     try:
-        return remesh(mesh, **sizes)
+        return Meshes(policy, remesh(policy, **sizes), judge)
     except InputError as error:
         raise InputError(f"rollout.{error}") from None
 
 
-def judge_mesh(config: ConfigDict) -> Mesh:
-    """Of the judge's own devices, or of all."""
-    return make_mesh(**config.judge.mesh, devices=_shared_out(config)[1])
-
-
-def _shared_out(config: ConfigDict) -> tuple[list[Any], list[Any]]:
-    """The policy's devices and the judge's."""
-    devices, own = jax.devices(), config.judge.devices
-    if not own:
-        return devices, devices
-    if not config.judge.path:
-        raise InputError(f"judge.devices {own}: only a judge here (judge.path) has devices")
-    if not 0 < own < len(devices) or jax.process_count() > 1:
-        raise InputError(
-            f"judge.devices {own}: expected fewer than the {len(devices)} devices of one process; "
-            "across processes a judge shares all (0), or is served and reached by judge.url"
-        )
-    return devices[:-own], devices[-own:]
-
-
-def load_policy(config: ConfigDict, path: str) -> Policy:
-    """Load a Hugging Face folder onto the config's mesh."""
+def load_policy(config: ConfigDict, path: str, mesh: Mesh) -> Policy:
+    """Load a Hugging Face folder onto a mesh."""
     port, buckets = port_of(path), config.buckets
-    mesh, dtype = policy_mesh(config), jnp.dtype(config.model.param_dtype)
     require_heads(mesh, port.Model(port.Config.load(path)).heads)
+    dtype = jnp.dtype(config.model.param_dtype)
     model, params = port.load(path, dtype, lambda tree: param_shardings(tree, port.RULES, mesh))
     sizes = port.Buckets(tuple(buckets.tokens), tuple(buckets.images), tuple(buckets.patches))
     m = config.model
@@ -142,15 +115,126 @@ def load_policy(config: ConfigDict, path: str) -> Policy:
 
 
 def _on(model: Any, mesh: Mesh) -> Any:
-    """The model with the rows of its activations split over a mesh."""
+    """Return the model with the rows of its activations split over a mesh."""
     return replace(model, rows=NamedSharding(mesh, BATCH))
 
 
-def make_engine(config: ConfigDict, policy: Policy, form: ResponseFormat = ANSWER) -> Engine:
-    """An engine that samples from the policy, on the sampler's mesh, and notes how likely the
-    verdicts of a format are."""
-    c, mesh = config.rollout, rollout_mesh(config)
-    ways = mesh.shape["data"] * mesh.shape["fsdp"]  # a refill is split over all of them
+def make_setup(config: ConfigDict, path: str = "") -> Setup:
+    """Make the meshes of a config and load the policy that a run starts from.
+
+    Args:
+      config: a valid config (`config.check`).
+      path: folder of the policy; empty for `model.path`.
+    """
+    meshes = make_meshes(config)
+    return setup_for(config, load_policy(config, path or config.model.path, meshes.policy), meshes)
+
+
+def setup_for(config: ConfigDict, policy: Policy, meshes: Meshes) -> Setup:
+    """Return the setup of a config around a policy that is loaded already."""
+    o, frozen = config.optimizer, FROZEN if config.model.freeze_vision else ()
+    return Setup(
+        policy=policy,
+        mesh=meshes.policy,
+        rollout_mesh=meshes.rollout,
+        judge_mesh=meshes.judge,
+        step=StepConfig(
+            chunk=config.step.chunk,
+            remat=config.step.remat,
+            compute_dtype=jnp.dtype(config.model.compute_dtype),
+            micro_tokens=config.step.micro_tokens,
+            row_shards=row_ways(meshes.policy),
+            frozen=frozen,
+        ),
+        optimizer=OptimizerConfig(
+            b1=o.b1,
+            b2=o.b2,
+            weight_decay=o.weight_decay,
+            clip_norm=o.clip_norm,
+            warmup_share=o.warmup_share,
+            final_share=o.final_share,
+            max_skipped=o.max_skipped,
+            frozen=frozen,
+        ),
+        template=TEMPLATES[config.template],
+        seed=config.seed,
+        workdir=config.workdir,
+        threads=config.data.threads,
+        profile_step=config.profile_step,
+    )
+
+
+# ---------------------------------------------------- settings of the loops
+
+
+def sft_config(config: ConfigDict) -> PhaseConfig:
+    """Return the settings of the cold start."""
+    c = config.sft
+    return PhaseConfig(c.steps, c.batch, c.lr, c.max_completion_tokens)
+
+
+def scalar_config(config: ConfigDict) -> PhaseConfig:
+    """Return the settings of the Bradley-Terry baseline."""
+    c = config.scalar
+    return PhaseConfig(c.steps, c.batch, c.lr, c.max_response_tokens)
+
+
+def rl_config(config: ConfigDict) -> RLConfig:
+    """Return the settings of StableReinforce."""
+    c = config.rl
+    return RLConfig(
+        iterations=c.iterations,
+        samples=c.samples,
+        lr=c.lr,
+        both_orders=bool(c.swap_weight),
+        max_gap=c.max_gap or LIMITS[config.model.compute_dtype],
+        rewards=reward_config(config),
+        updates=update_config(config),
+    )
+
+
+def update_config(config: ConfigDict) -> UpdateConfig:
+    """Return how a rollout batch becomes updates."""
+    c = config.rl
+    return UpdateConfig(
+        rollout_batch=c.rollout_batch,
+        train_batch=c.train_batch,
+        epochs=c.epochs,
+        old_logp=c.old_logp,
+        temperature=c.temperature,
+        advantages=AdvantageConfig(
+            c.samples, c.baseline, c.standardize, c.filter, c.sigmas, c.eps, c.kl, c.kl_coef
+        ),
+        objective=policy_objective(
+            c.loss,
+            c.aggregate,
+            importance_cap=c.importance_cap,
+            clip_eps=c.clip_eps,
+            min_ratio=c.min_ratio,
+            max_ratio=c.max_ratio,
+        ),
+    )
+
+
+def reward_config(config: ConfigDict) -> RewardConfig:
+    """Return the weights and limits of the rewards."""
+    c, limit = config.rl, config.rollout.max_new_tokens
+    weights = RewardWeights(
+        c.format_weight, c.consistency_weight, c.swap_weight, c.repetition_weight, c.length_weight
+    )
+    # at least one token between the first that costs and the one that costs all
+    start = min(round(c.length_start * limit), limit - 1)
+    return RewardConfig(weights, c.consistency_mode, c.repetition_n, start, limit)
+
+
+# ------------------------------------------------------------------ parts
+
+
+def make_engine(config: ConfigDict, setup: Setup, form: ResponseFormat = ANSWER) -> Engine:
+    """Return an engine that samples from the setup's policy on the rollout mesh, and notes how
+    likely the verdicts of a response format are."""
+    c, mesh, policy = config.rollout, setup.rollout_mesh, setup.policy
+    ways = row_ways(mesh)  # a refill is split over all of them
     sampler = SamplerConfig(
         samples=1,
         max_new_tokens=c.max_new_tokens,
@@ -159,7 +243,7 @@ def make_engine(config: ConfigDict, policy: Policy, form: ResponseFormat = ANSWE
         banned_ids=policy.processor.banned_ids,
         vocab_size=len(policy.processor.tokenizer),
         unroll=c.unroll,
-        compute_dtype=jnp.dtype(config.model.compute_dtype),
+        compute_dtype=setup.step.compute_dtype,
         lanes=c.lanes,
         answers=answer_tokens(policy.processor, form),
         top_k=c.top_k,
@@ -179,21 +263,35 @@ def make_engine(config: ConfigDict, policy: Policy, form: ResponseFormat = ANSWE
     )
 
 
-def make_scalar_model(config: ConfigDict, policy: Policy) -> ScalarModel:
-    """The policy's backbone with the reward head of its folder, on the config's mesh."""
+def parity_setup(config: ConfigDict, path: str) -> tuple[Setup, Engine, list[Prompt]]:
+    """Return a setup, an engine and prompts for `train.parity.check_policy`: buckets that fit the
+    prompts, and slots that divide over the devices."""
+    setup, prompts = make_setup(config, path), example_prompts()
+    processor = setup.policy.processor
+    sizes = port_of(path).Buckets.fitting([processor.encode(p) for p in prompts])
+    policy = replace(setup.policy, processor=processor.with_buckets(sizes))
+    setup, settings = replace(setup, policy=policy), ConfigDict(config.to_dict())
+    settings.rollout.rows = -(-len(prompts) // setup.mesh.size) * setup.mesh.size
+    return setup, make_engine(settings, setup), prompts
+
+
+def make_scalar_model(config: ConfigDict, setup: Setup) -> ScalarModel:
+    """Return the policy's backbone with the reward head of its folder."""
+    policy = setup.policy
     return ScalarModel(
         policy.model,
         reward_head.load_head(policy.path, policy.model, policy.params),
         policy.processor,
         rows=config.rollout.rows,
         max_response_tokens=config.scalar.max_response_tokens,
-        compute_dtype=jnp.dtype(config.model.compute_dtype),
-        put_batch=functools.partial(put_batch, mesh=policy_mesh(config)),
+        compute_dtype=setup.step.compute_dtype,
+        put_batch=functools.partial(put_batch, mesh=setup.mesh),
     )
 
 
-def load_judge(config: ConfigDict) -> Judge | None:
-    """The judge of the config, a model here or one behind a server; None if it names none.
+def load_judge(config: ConfigDict, mesh: Mesh | None) -> Judge | None:
+    """Return the judge of the config, a model on `mesh` or one behind a server; None if it names
+    none.
 
     Raises:
       InputError: it names both, or settings of the server that make no sense.
@@ -204,7 +302,10 @@ def load_judge(config: ConfigDict) -> Judge | None:
     if not c.path and not c.url:
         return None
     template = replace(TEMPLATES[config.template], judge_lines=c.lines)
-    return _remote_judge(config, template) if c.url else _local_judge(config, template)
+    if c.url:
+        return _remote_judge(config, template)
+    assert mesh is not None  # `make_meshes` makes one wherever there is a path
+    return _local_judge(config, template, mesh)
 
 
 def _remote_judge(config: ConfigDict, template: Template) -> RemoteJudge:
@@ -224,11 +325,9 @@ def _remote_judge(config: ConfigDict, template: Template) -> RemoteJudge:
     return RemoteJudge(template, settings)
 
 
-def _local_judge(config: ConfigDict, template: Template) -> LocalJudge:
-    """The decoder alone, on a mesh of its own; prompts in the policy's buckets, as far as they
-    go."""
-    port, mesh = port_of(config.judge.path), judge_mesh(config)
-    ways = mesh.shape["data"] * mesh.shape["fsdp"]
+def _local_judge(config: ConfigDict, template: Template, mesh: Mesh) -> LocalJudge:
+    """Load the decoder alone; prompts are padded to the policy's buckets as far as they reach."""
+    port, ways = port_of(config.judge.path), row_ways(mesh)
     if config.judge.rows % ways:
         raise InputError(f"judge.rows {config.judge.rows}: expected a multiple of {ways} devices")
     dtype = jnp.dtype(config.model.compute_dtype)
@@ -251,14 +350,14 @@ def _local_judge(config: ConfigDict, template: Template) -> LocalJudge:
 
 
 def make_checkpoints(config: ConfigDict, phase: str) -> Checkpoints:
-    """The checkpoints of a phase of the config's run."""
+    """Return the checkpoints of a phase of the config's run."""
     c = config.checkpoint
     every = c.iterations if phase == "rl" else c.updates
     return Checkpoints(f"{config.workdir}/checkpoints/{phase}", every=every, keep=c.keep)
 
 
 def make_log(config: ConfigDict) -> MetricsLog:
-    """Where the metrics of the config's run go."""
+    """Return the log that the metrics of the config's run go to."""
     began = began_at(config.workdir)
     boards = make_boards(config.workdir, config.wandb, config.to_dict(), began)
     return MetricsLog(f"{config.workdir}/metrics.jsonl", boards)
@@ -267,8 +366,8 @@ def make_log(config: ConfigDict) -> MetricsLog:
 def make_evaluation(
     config: ConfigDict, engine: Engine, records: Sequence[PreferenceRecord]
 ) -> Callable[[Params], dict[str, float]] | None:
-    """From parameters to metrics of their greedy verdicts, in both orders, on the first
-    `eval.records` of some held-out records; None if that is none."""
+    """Return a function from parameters to metrics of their greedy verdicts, in both orders, on the
+    first `eval.records` of some held-out records; None if that is none."""
     chosen, template = records[: config.eval.records], TEMPLATES[config.template]
     if not chosen:
         return None
@@ -280,30 +379,3 @@ def make_evaluation(
         return {f"eval/{name}": found[name] for name in EVALUATED}
 
     return measure
-
-
-def step_config(config: ConfigDict) -> StepConfig:
-    """The static settings of a training step."""
-    mesh = policy_mesh(config)
-    return StepConfig(
-        chunk=config.step.chunk,
-        remat=config.step.remat,
-        compute_dtype=jnp.dtype(config.model.compute_dtype),
-        micro_tokens=config.step.micro_tokens,
-        row_shards=mesh.shape["data"] * mesh.shape["fsdp"],
-        frozen=FROZEN if config.model.freeze_vision else (),
-    )
-
-
-def optimizer_for(config: ConfigDict, lr: float, steps: int):
-    """The optimizer of a phase with `steps` updates."""
-    o = config.optimizer
-    schedule = make_schedule(lr, steps, warmup_share=o.warmup_share, final_share=o.final_share)
-    return make_optimizer(
-        schedule,
-        b1=o.b1,
-        b2=o.b2,
-        weight_decay=o.weight_decay,
-        clip_norm=o.clip_norm,
-        frozen=FROZEN if config.model.freeze_vision else (),
-    )

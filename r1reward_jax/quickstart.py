@@ -17,13 +17,15 @@ from ml_collections import ConfigDict
 from r1reward_jax.annotate.simulated import SimulatedTeacher
 from r1reward_jax.annotate.teacher import annotate, hard
 from r1reward_jax.build import (
-    Policy,
     load_judge,
-    load_policy,
     make_checkpoints,
     make_engine,
     make_evaluation,
     make_log,
+    make_setup,
+    reward_config,
+    rl_config,
+    sft_config,
 )
 from r1reward_jax.console import say
 from r1reward_jax.data import synthetic
@@ -48,8 +50,9 @@ from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.runs.run_dir import Stages, claim_data, run_folder
 from r1reward_jax.train.batches import Example
-from r1reward_jax.train.rl import run_rl, scoring_of
-from r1reward_jax.train.supervised import cold_start, run_sft
+from r1reward_jax.train.rl import run_rl
+from r1reward_jax.train.setup import Setup
+from r1reward_jax.train.supervised import PhaseConfig, cold_start, run_sft
 from r1reward_jax.types import InputError, Judge, Params, PreferenceRecord, Verdict, other
 
 
@@ -79,11 +82,11 @@ def _run(config: ConfigDict, log: MetricsLog, controls: bool) -> dict[str, Any]:
     stages.once("base_models", lambda: _make_base_models(config, annotated["sft"]))
     say(f"world and base models: {time.perf_counter() - started:.0f} s")
 
-    policy = load_policy(config, f"{workdir}/base")
-    engine = make_engine(config, policy)
-    cold = cold_start(config, policy, annotated["sft"], phase="cold_start", log=log)
+    setup = make_setup(config, f"{workdir}/base")
+    engine = make_engine(config, setup)
+    cold = _cold_start(config, setup, annotated["sft"], log, "cold_start")
     stages.once("judge", lambda: _train_judge(config, annotated["sft"], log))
-    judge = load_judge(config)
+    judge = load_judge(config, setup.judge_mesh)
     assert judge is not None
     heldout = world["heldout"]
     stages.once("measured_judge", lambda: _measure_judge(judge, annotated["heldout"]))
@@ -91,8 +94,8 @@ def _run(config: ConfigDict, log: MetricsLog, controls: bool) -> dict[str, Any]:
 
     with make_checkpoints(config, "rl") as checkpoints:
         trained = run_rl(
-            config,
-            replace(policy, params=cold),
+            setup.starting_from(cold),
+            rl_config(config),
             hard(annotated["rl"]),
             engine,
             judge,
@@ -102,9 +105,9 @@ def _run(config: ConfigDict, log: MetricsLog, controls: bool) -> dict[str, Any]:
         )
     after = lambda: _measure_after(config, engine, trained, world, judge)  # noqa: E731
     stages.once("measured_after", after)
-    policy.save(f"{workdir}/exported", trained)
+    setup.policy.save(f"{workdir}/exported", trained)
     if controls:
-        work = lambda: _controls(config, policy, engine, cold, world, annotated, log)  # noqa: E731
+        work = lambda: _controls(config, setup, engine, cold, world, annotated, log)  # noqa: E731
         stages.once("controls", work)
     summary = stages.found() | {"seconds": round(stages.seconds, 1)}
     write_whole(f"{workdir}/summary.json", json.dumps(summary, indent=2))
@@ -157,6 +160,24 @@ def _make_base_models(config: ConfigDict, annotations: Sequence[Annotation]) -> 
     return {}
 
 
+def _cold_start(
+    config: ConfigDict,
+    setup: Setup,
+    annotations: Sequence[Annotation],
+    log: MetricsLog,
+    phase: str,
+) -> Params:
+    with make_checkpoints(config, phase) as checkpoints:
+        return cold_start(
+            setup,
+            sft_config(config),
+            annotations,
+            phase=phase,
+            log=log,
+            checkpoints=checkpoints,
+        )
+
+
 def _train_judge(
     config: ConfigDict, annotations: Sequence[Annotation], log: MetricsLog
 ) -> dict[str, Any]:
@@ -164,7 +185,7 @@ def _train_judge(
     template, j = TEMPLATES[config.template], config.tiny_judge
     settings = ConfigDict(config.to_dict())
     settings.buckets.tokens = (config.judge.max_tokens,)
-    policy = load_policy(settings, f"{config.workdir}/judge_base")
+    setup = make_setup(settings, f"{config.workdir}/judge_base")
     examples = [
         Example(judge_prompt(analysis, verdict, template), word, "pair")
         for analysis, verdict, fits in _judge_pairs(annotations)
@@ -172,18 +193,14 @@ def _train_judge(
     ]
     with make_checkpoints(config, "judge") as checkpoints:
         params = run_sft(
-            settings,
-            policy,
+            setup,
+            PhaseConfig(j.steps, j.batch, j.lr, max_tokens=2),  # the word, and its end
             examples,
             phase="judge",
-            steps=j.steps,
-            batch=j.batch,
-            lr=j.lr,
-            capacity=2,
             log=log,
             checkpoints=checkpoints,
         )
-    policy.save(config.judge.path, params)
+    setup.policy.save(config.judge.path, params)
     return {}
 
 
@@ -292,7 +309,7 @@ def _supported(judge: Judge, texts: Sequence[str]) -> list[float | None]:
 
 
 def _controls(
-    config: ConfigDict, policy: Policy, engine: Engine, cold: Params, world, annotated, log
+    config: ConfigDict, setup: Setup, engine: Engine, cold: Params, world, annotated, log
 ) -> dict[str, float]:
     """Two controls: does the policy need its images, and would more cold start do as well?"""
     c = config.rl
@@ -302,17 +319,11 @@ def _controls(
         replace(a, record=replace(a.record, images=i))
         for a, i in zip(annotated["sft"], images, strict=True)
     ]
-    blind = cold_start(config, policy, shuffled, phase="blind", log=log)
+    blind = _cold_start(config, setup, shuffled, log, "blind")
     updates = c.iterations * (c.rollout_batch // c.train_batch)
-    longer = cold_start(
-        config,
-        replace(policy, params=cold),
-        annotated["sft"],
-        phase="longer",
-        log=log,
-        steps=updates,
-        batch=c.train_batch,
-    )
+    settings = ConfigDict(config.to_dict())
+    settings.sft.update({"steps": updates, "batch": c.train_batch})
+    longer = _cold_start(settings, setup.starting_from(cold), annotated["sft"], log, "longer")
     heldout = world["heldout"]
     return {
         "blind_accuracy": _best_accuracy(config, engine, blind, heldout)[0],
@@ -328,7 +339,7 @@ def _write_judgements(config: ConfigDict, judge: Judge, judged: Sequence[Judgeme
     answers = _supported(judge, [c.text for c in texts])
     labels: list[Verdict | None] = [judged[i].record.preferred for i in written]
     asked = {k: p for k, p in enumerate(answers) if p is not None}
-    rewards, _ = score_completions(texts, labels, asked, scoring_of(config))
+    rewards, _ = score_completions(texts, labels, asked, reward_config(config))
     rows = [judgement_row(j, i) | {"rewards": [], "judge": []} for i, j in enumerate(judged)]
     for i, reward, answer in zip(written, rewards, answers, strict=True):
         rows[i] |= {"rewards": [asdict(reward)], "judge": [answer]}

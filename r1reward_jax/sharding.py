@@ -84,9 +84,14 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
+def row_ways(mesh: Mesh) -> int:
+    """Return the number of devices that rows are split over, data x fsdp."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
 def require_rows(mesh: Mesh, sizes: dict[str, int]) -> None:
     """Raise InputError unless batches of these sizes, by the names of their knobs, can be split."""
-    ways = mesh.shape["data"] * mesh.shape["fsdp"]
+    ways = row_ways(mesh)
     wrong = [f"{name}={size}" for name, size in sizes.items() if size % ways]
     if wrong:
         raise InputError(
@@ -110,7 +115,7 @@ def put_batch(batch: Any, mesh: Mesh) -> Any:
     Raises:
       InputError: the rows cannot be split evenly.
     """
-    ways = mesh.shape["data"] * mesh.shape["fsdp"]
+    ways = row_ways(mesh)
     rows = jax.tree.leaves(batch)[0].shape[0]
     if rows % ways:
         raise InputError(
@@ -130,7 +135,7 @@ def slot_shardings(slots: Slots, mesh: Mesh) -> Slots:
     Raises:
       InputError: the rows cannot be split evenly.
     """
-    ways, tensor = mesh.shape["data"] * mesh.shape["fsdp"], mesh.shape["tensor"]
+    ways, tensor = row_ways(mesh), mesh.shape["tensor"]
     rows, heads = slots.hidden.shape[0], slots.cache.k.shape[2]
     if rows % ways:
         raise InputError(f"rollout.rows {rows} cannot be split over {ways} devices (data x fsdp)")

@@ -12,7 +12,8 @@ PACKAGE = ROOT / "r1reward_jax"
 LAYERS = [
     {"cli"},
     {"quickstart", "bench", "doctor"},
-    {"build", "train", "annotate", "reward_model"},
+    {"build"},
+    {"train", "annotate", "reward_model"},
     {"report", "inference"},
     {"evals"},
     {"judge", "config", "sharding"},
@@ -78,10 +79,9 @@ def sections_of(node: ast.AST, aliases: dict[str, set[str]]) -> set[str]:
     return aliases.get(node.id, set()) if isinstance(node, ast.Name) else set()
 
 
-def aliases_of(tree: ast.AST) -> dict[str, set[str]]:
-    """Local names of config sections: `c = config.rl`, `c, mesh = config.rl, …`, `f(config.rl)`."""
-    aliases: dict[str, set[str]] = {}
-    functions = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+def local_aliases(scope: ast.AST, given: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Local names of config sections in one function: `c = config.rl`, `c, mesh = config.rl, …`."""
+    aliases = {name: set(sections) for name, sections in given.items()}
 
     def add(target: ast.AST, value: ast.AST) -> None:
         if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
@@ -91,40 +91,50 @@ def aliases_of(tree: ast.AST) -> dict[str, set[str]]:
             name = {"config"} if isinstance(value, ast.Name) else sections_of(value, aliases)
             aliases.setdefault(target.id, set()).update(name)
 
-    for node in ast.walk(tree):
+    for node in ast.walk(scope):
         if isinstance(node, ast.Assign):
             add(node.targets[0], node.value)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            called = functions.get(node.func.id)
-            for parameter, value in zip(called.args.args if called else [], node.args):
-                aliases.setdefault(parameter.arg, set()).update(sections_of(value, aliases))
     return aliases
+
+
+def scopes(tree: ast.Module) -> list[tuple[ast.AST, dict[str, set[str]]]]:
+    """Functions with the sections that their local names stand for, also where a caller in the same
+    file passes one: `f(config.rl)`."""
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+    given: dict[str, dict[str, set[str]]] = {f.name: {} for f in functions}
+    for function in functions:
+        aliases = local_aliases(function, {})
+        for node in ast.walk(function):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                called = next((f for f in functions if f.name == node.func.id), None)
+                for parameter, value in zip(called.args.args if called else [], node.args):
+                    sections = sections_of(value, aliases)
+                    given[called.name].setdefault(parameter.arg, set()).update(sections)
+    return [(f, local_aliases(f, given[f.name])) for f in functions]
 
 
 def reads() -> tuple[set[tuple[str, str]], set[str]]:
     """(section, field) pairs that the package reads, and sections that it passes on whole."""
     pairs, whole = set(), set()
     for path in modules():
-        tree = ast.parse(path.read_text())
-        aliases = aliases_of(tree)
-        strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute):
-                pairs |= {(s, node.attr) for s in sections_of(node.value, aliases)}
-                if isinstance(node.value, ast.Name) and node.value.id in ("config", "settings"):
-                    pairs.add(("", node.attr))
-                if node.attr == "items":
-                    whole |= sections_of(node.value, aliases)
-            elif isinstance(node, ast.Subscript):
-                for section in sections_of(node.value, aliases):
-                    constant = isinstance(node.slice, ast.Constant)
-                    names = {node.slice.value} if constant else strings
-                    pairs |= {(section, name) for name in names}
-            elif isinstance(node, ast.Call):
-                for keyword in node.keywords:
-                    if keyword.arg is None:
-                        whole |= sections_of(keyword.value, aliases)
+        for scope, aliases in scopes(ast.parse(path.read_text())):
+            strings = {n.value for n in ast.walk(scope) if isinstance(n, ast.Constant)}
+            for node in ast.walk(scope):
+                if isinstance(node, ast.Attribute):
+                    pairs |= {(s, node.attr) for s in sections_of(node.value, aliases)}
+                    if isinstance(node.value, ast.Name) and node.value.id in ("config", "settings"):
+                        pairs.add(("", node.attr))
+                    if node.attr == "items":
+                        whole |= sections_of(node.value, aliases)
+                elif isinstance(node, ast.Subscript):
+                    for section in sections_of(node.value, aliases):
+                        constant = isinstance(node.slice, ast.Constant)
+                        names = {node.slice.value} if constant else strings
+                        pairs |= {(section, name) for name in names}
+                elif isinstance(node, ast.Call):
+                    for keyword in node.keywords:
+                        if keyword.arg is None:
+                            whole |= sections_of(keyword.value, aliases)
     return pairs, whole
 
 
@@ -181,3 +191,25 @@ def test_metric_names_are_in_the_table():
                 head, slash, tail = node.value.partition("/")
                 if slash and head in prefixes and tail.replace("_", "").isalnum():
                     assert node.value in METRICS or head in ("judge", "rollout"), node.value
+
+
+def test_only_a_few_files_see_a_config():
+    """A config becomes plain arguments once, in `build`; what is below it never sees one."""
+    seeing = {
+        str(path.relative_to(PACKAGE))
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ml_collections")
+    }
+    allowed = {"build.py", "config.py", "quickstart.py"}
+    assert {f for f in seeing if not f.startswith("cli/")} <= allowed
+
+
+def test_meshes_are_made_from_a_config_in_one_place():
+    calls = [
+        path.name
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "make_meshes"
+    ]
+    assert calls == ["build.py"]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from r1reward_jax import config as configs
-from r1reward_jax.build import export, load_policy
+from r1reward_jax.build import load_policy, make_meshes
 from r1reward_jax.cli import convert, score
 from r1reward_jax.cli.main import main
 from r1reward_jax.images import open_image
@@ -31,6 +31,7 @@ from r1reward_jax.reward_model import RewardModel
 from r1reward_jax.rollout.answers import verdict_place
 from r1reward_jax.sharding import make_mesh
 from r1reward_jax.train.checkpoint import Checkpoints
+from r1reward_jax.train.setup import export
 from r1reward_jax.types import Completion, InputError, PreferenceRecord, TrainState, VideoPart
 from tests.conftest import random_image
 from tests.train.test_step import one_device
@@ -220,13 +221,14 @@ def test_export_knows_how_it_is_asked_and_the_last_config_wins(
     one_device(monkeypatch)
     monkeypatch.setattr(qwen2_5_vl, "load", lambda *a, **k: loaded[:2])  # not about weights
     config, first, second = configs.load("quickstart"), str(tmp_path / "1"), str(tmp_path / "2")
-    policy = load_policy(config, checkpoint)
+    mesh = make_meshes(config).policy
+    policy = load_policy(config, checkpoint, mesh)
     policy.save(first, policy.params)
     assert RewardModel.from_pretrained(first).settings == ModelSettings("brief", 501760, 34, "max")
     given = RewardModel.from_pretrained(first, template="full", max_new_tokens=5).settings
     assert given == ModelSettings("full", 501760, 5, "max")
     config.template, config.rollout.max_new_tokens = "full", 7
-    load_policy(config, first).save(second, policy.params)
+    load_policy(config, first, mesh).save(second, policy.params)
     assert ModelSettings.load(second) == ModelSettings("full", 501760, 7, "max")
     export(second, policy.model, policy.params, like=checkpoint, settings=None)
     assert ModelSettings.load(second) is None  # not those of another model

@@ -189,7 +189,8 @@ def forward_backward(pair: Pair, s: Settings, tokens: np.ndarray) -> Row:
     def loss(params: Params, batch: PromptBatch):
         hidden = pair.model.hidden(params, batch)[:, :-1]
         head = pair.model.head(params)
-        return -token_logprobs(hidden, head, batch.tokens[:, 1:], chunk=CHUNK)[0].mean()
+        logp, _ = token_logprobs(hidden, head, batch.tokens[:, 1:], chunk=CHUNK, temperature=1.0)
+        return -logp.mean()
 
     ours = _compiled(jax.value_and_grad(loss), pair.params, batch)
     ids = _torch(tokens, pair)

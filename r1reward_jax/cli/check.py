@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 
 from r1reward_jax import config as configs
-from r1reward_jax.build import load_policy
+from r1reward_jax.build import parity_setup
 from r1reward_jax.console import say
 from r1reward_jax.train.parity import LIMITS, check_policy, require_parity
 
@@ -27,7 +27,7 @@ def run(args: Namespace) -> None:
     config = configs.config_from(args)
     configs.require(config, "model.path")
     config.rollout.max_new_tokens = min(config.rollout.max_new_tokens, 32)
-    gaps = check_policy(config, load_policy(config, config.model.path))
+    gaps = check_policy(*parity_setup(config, config.model.path))
     dtype = config.model.compute_dtype
     limit = LIMITS[dtype] if args.threshold is None else args.threshold
     say(f"largest log-prob gap to the training forward pass, {dtype}, in nats:")

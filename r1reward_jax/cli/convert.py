@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from etils import epath
 
 from r1reward_jax import config as configs
-from r1reward_jax.build import export
 from r1reward_jax.inference.settings import ModelSettings
 from r1reward_jax.models import port_of
 from r1reward_jax.train.checkpoint import load_params
+from r1reward_jax.train.setup import export
 from r1reward_jax.types import InputError
 
 

@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from r1reward_jax import config as configs
-from r1reward_jax.build import load_policy, make_engine, make_scalar_model
+from r1reward_jax.build import make_engine, make_scalar_model, make_setup
 from r1reward_jax.cli.run import frames
 from r1reward_jax.console import say
 from r1reward_jax.data.benchmarks import BENCHMARKS, Benchmark, read_benchmark
@@ -205,13 +205,14 @@ def _judge_rest(
     def emit(judgement: Judgement) -> None:
         write(judgement_row(judgement, next(number)))
 
-    policy, c = load_policy(config, config.model.path), config.eval
+    setup, c = make_setup(config), config.eval
+    policy = setup.policy
     if has_head(policy.path):
         pairs = [r for r in records if isinstance(r, PreferenceRecord)]
-        scalar.judge_each(make_scalar_model(config, policy), pairs, emit, done)
+        scalar.judge_each(make_scalar_model(config, setup), pairs, emit, done)
         return
     evaluate.judge_each(
-        make_engine(config, policy, template.response),
+        make_engine(config, setup, template.response),
         policy.params,
         records,
         template,

@@ -8,12 +8,14 @@ from typing import TypeVar
 from ml_collections import ConfigDict
 
 from r1reward_jax import config as configs
-from r1reward_jax.build import Policy, load_policy
+from r1reward_jax.build import make_setup
 from r1reward_jax.data.preferences import read_records
 from r1reward_jax.data.video import Sampling
+from r1reward_jax.models import port_of
 from r1reward_jax.report import reported
 from r1reward_jax.runs.provenance import file_hash
 from r1reward_jax.runs.run_dir import claim_data, run_folder
+from r1reward_jax.train.setup import Setup
 from r1reward_jax.types import PreferenceRecord
 
 T = TypeVar("T")
@@ -22,9 +24,9 @@ T = TypeVar("T")
 @contextlib.contextmanager
 def started(
     args: Namespace, read: Callable[[str, Sampling], list[T]]
-) -> Iterator[tuple[ConfigDict, list[T], Policy]]:
-    """Resolve the config, read its data, load its policy, claim its run directory until the end of
-    the block.
+) -> Iterator[tuple[ConfigDict, list[T], Setup]]:
+    """Resolve the config, read its data, claim its run directory until the end of the block, and
+    load its policy.
 
     Args:
       args: parsed arguments of the verb.
@@ -36,10 +38,10 @@ def started(
     config = configs.config_from(args)
     configs.require(config, "workdir", "model.path", "data.train")
     items = read(config.data.train, frames(config))
-    policy = load_policy(config, config.model.path)
+    port_of(config.model.path)  # a wrong folder ends here, before this one is claimed
     with run_folder(config.workdir, config.to_dict(), verb=args.verb), reported(config.workdir):
         claim_data(config.workdir, file_hash(config.data.train))
-        yield config, items, policy
+        yield config, items, make_setup(config)
 
 
 def heldout(config: ConfigDict) -> list[PreferenceRecord]:

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 
 from r1reward_jax import config as configs
-from r1reward_jax.build import make_checkpoints, make_log
+from r1reward_jax.build import make_checkpoints, make_log, scalar_config
 from r1reward_jax.cli.run import started
 from r1reward_jax.data.preferences import read_records
 from r1reward_jax.train.bradley_terry import train_scalar
@@ -14,7 +14,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    with started(args, read_records) as (config, records, policy):
+    with started(args, read_records) as (config, records, setup):
         with make_log(config) as log, make_checkpoints(config, "scalar") as checkpoints:
-            params = train_scalar(config, policy, records, log=log, checkpoints=checkpoints)
-        policy.save(f"{config.workdir}/exported", params)
+            params = train_scalar(
+                setup, scalar_config(config), records, log=log, checkpoints=checkpoints
+            )
+        setup.policy.save(f"{config.workdir}/exported", params)

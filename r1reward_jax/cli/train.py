@@ -9,6 +9,7 @@ from r1reward_jax.build import (
     make_engine,
     make_evaluation,
     make_log,
+    rl_config,
 )
 from r1reward_jax.cli.run import heldout, started
 from r1reward_jax.data.preferences import read_records
@@ -20,12 +21,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    with started(args, read_records) as (config, records, policy):
-        engine, judge = make_engine(config, policy), load_judge(config)
+    with started(args, read_records) as (config, records, setup):
+        engine, judge = make_engine(config, setup), load_judge(config, setup.judge_mesh)
         with make_log(config) as log, make_checkpoints(config, "rl") as checkpoints:
             params = run_rl(
-                config,
-                policy,
+                setup,
+                rl_config(config),
                 records,
                 engine,
                 judge,
@@ -33,4 +34,4 @@ def run(args: Namespace) -> None:
                 checkpoints=checkpoints,
                 evaluate=make_evaluation(config, engine, heldout(config)),
             )
-        policy.save(f"{config.workdir}/exported", params)
+        setup.policy.save(f"{config.workdir}/exported", params)

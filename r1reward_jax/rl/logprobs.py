@@ -30,14 +30,21 @@ def token_logprobs(
     targets: Int[Array, "B C"],
     *,
     chunk: int,
+    temperature: float,
 ) -> tuple[Float[Array, "B C"], Float[Array, "B C"]]:
-    """log p(target) and the entropy of the distribution at each position, in float32.
+    """Return log p(target) and the entropy of the distribution at each position, in float32.
+
+        p = softmax(hidden @ head / temperature)
+
+    The ratio of two policies is only the ratio of what was sampled if both are scored at the
+    temperature of the samples.
 
     Args:
       hidden: hidden states at the predicting positions.
       head: output projection.
       targets: token ids.
       chunk: positions (rows times columns) per step of the scan; at least one of every row.
+      temperature: of the distribution; above 0.
 
     Returns:
       (logp, entropy), both float32 [B, C]; entropy in nats. Gradients flow through both.
@@ -53,7 +60,7 @@ def token_logprobs(
     def one(carry, part):
         states, ids = part
         # float32 from here on: the sum over the vocabulary loses digits in bf16
-        logits = (states @ head).astype(jnp.float32)
+        logits = (states @ head).astype(jnp.float32) / temperature
         total = jax.nn.logsumexp(logits, axis=-1)
         picked = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
         mean_logit = jnp.sum(jax.nn.softmax(logits, axis=-1) * logits, axis=-1)

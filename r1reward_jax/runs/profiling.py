@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 Span = tuple[str, float, float]
 """A phase, and from when to when it went on, in seconds of `time.perf_counter`."""
@@ -43,11 +42,11 @@ class Timeline:
 
 
 @contextlib.contextmanager
-def profiled(config: ConfigDict, step: int) -> Iterator[None]:
-    """Capture a JAX profiler trace below `workdir/trace` if this is the step that it is asked for
-    (`profile_step`); what is inside must wait for its own work."""
-    if step != config.profile_step:
+def profiled(profile_step: int, step: int, workdir: str) -> Iterator[None]:
+    """Capture a JAX profiler trace below `workdir/trace` if `step` is the one that it was asked
+    for; the block must wait for its own work."""
+    if step != profile_step:
         yield
         return
-    with jax.profiler.trace(f"{config.workdir}/trace"):
+    with jax.profiler.trace(f"{workdir}/trace"):
         yield

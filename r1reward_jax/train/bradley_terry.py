@@ -4,9 +4,6 @@ and the same records. It reads one response at a time and writes nothing."""
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ml_collections import ConfigDict
-
-from r1reward_jax.build import Policy, policy_mesh
 from r1reward_jax.data.pipeline import batches
 from r1reward_jax.errors import about
 from r1reward_jax.evals.evaluate import require_labels
@@ -16,9 +13,10 @@ from r1reward_jax.prompts import response_prompt
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.sharding import require_rows
 from r1reward_jax.train.checkpoint import Checkpoints
-from r1reward_jax.train.length_filter import fitting
+from r1reward_jax.train.length_filter import drop_overlong
 from r1reward_jax.train.objectives import BRADLEY_TERRY
-from r1reward_jax.train.supervised import fit
+from r1reward_jax.train.setup import Setup
+from r1reward_jax.train.supervised import PhaseConfig, fit
 from r1reward_jax.types import (
     EncodedPrompt,
     PairBatch,
@@ -61,66 +59,65 @@ def make_pair_batch(pairs: Sequence[Pair], processor: Processor, *, capacity: in
 
 
 def train_scalar(
-    config: ConfigDict,
-    policy: Policy,
+    setup: Setup,
+    config: PhaseConfig,
     records: Sequence[PreferenceRecord],
     *,
     log: MetricsLog,
     checkpoints: Checkpoints | None = None,
 ) -> Params:
-    """Train a head and its backbone; continues from the last checkpoint if there is one. The head
+    """Train a head and its backbone; resumes from the newest checkpoint if there is one. The head
     is that of the policy's folder, or a fresh one.
 
     Args:
-      config: a whole config; the settings are those of `config.scalar`.
-      policy: the backbone and where to start from.
-      records: labelled.
-      log: where metrics go.
+      setup: its policy is the backbone to start from.
+      config: of the phase.
+      records: labelled; those that are too long are counted and skipped.
+      log: where metrics are written.
       checkpoints: where to save and resume; None for neither.
 
     Returns:
       The parameters of the backbone and of the head (`models.reward_head`).
 
     Raises:
-      InputError: a record has no label, or none is left; those that are too long are counted and
-        skipped.
+      InputError: a record has no label, or none is left.
       DivergedError: the gradients stay non-finite.
     """
-    c, processor = config.scalar, policy.processor
-    require_rows(policy_mesh(config), {"scalar.batch": c.batch})
-    records = fitting(
+    policy, capacity = setup.policy, config.max_tokens
+    processor = policy.processor
+    require_rows(setup.mesh, {"scalar.batch": config.batch})
+    records = drop_overlong(
         records,
-        lambda record: pair_misfit(record, processor, c.max_response_tokens),
+        lambda record: pair_misfit(record, processor, capacity),
         lambda record: f"record {record.id}",
         phase="scalar",
-        workdir=config.workdir,
-        threads=config.data.threads,
+        workdir=setup.workdir,
+        threads=setup.threads,
     )
     require_labels(records)
     if reward_head.has_head(policy.path):
         params = reward_head.load_head(policy.path, policy.model, policy.params)
     else:
-        params = reward_head.init_head(policy.model, policy.params, seed=config.seed)
+        params = reward_head.init_head(policy.model, policy.params, seed=setup.seed)
 
     def data(first: int) -> Iterator[PairBatch]:
         return batches(
             records,
-            size=c.batch,
-            seed=config.seed,
+            size=config.batch,
+            seed=setup.seed,
             first=first,
-            encode=lambda record: encode_pair(record, processor, c.max_response_tokens),
-            collate=lambda rows: make_pair_batch(rows, processor, capacity=c.max_response_tokens),
-            threads=config.data.threads,
+            encode=lambda record: encode_pair(record, processor, capacity),
+            collate=lambda rows: make_pair_batch(rows, processor, capacity=capacity),
+            threads=setup.threads,
         )
 
+    policy = replace(policy, params=params, rules=(*reward_head.RULES, *policy.rules))
     return fit(
+        replace(setup, policy=policy),
         config,
-        replace(policy, params=params, rules=(*reward_head.RULES, *policy.rules)),
         BRADLEY_TERRY,
         data,
         phase="scalar",
-        steps=c.steps,
-        lr=c.lr,
         columns=COLUMNS,
         log=log,
         checkpoints=checkpoints,

@@ -21,7 +21,7 @@ SPARE = 64
 where its parts meet."""
 
 
-def fitting(
+def drop_overlong(
     items: Sequence[T],
     misfit: Callable[[T], str | None],
     name: Callable[[T], str],
@@ -91,7 +91,7 @@ def _look(
     ]
 
 
-def fitting_records(
+def drop_overlong_records(
     records: Sequence[PreferenceRecord],
     template: Template,
     processor: Processor,
@@ -100,7 +100,7 @@ def fitting_records(
     workdir: str,
     threads: int,
 ) -> list[PreferenceRecord]:
-    """`fitting` of records whose prompts must fit in both orders."""
+    """`drop_overlong` of records whose prompts must fit in both orders."""
 
     def misfit(record: PreferenceRecord) -> str | None:
         prompt = evaluator_prompt(record, template)
@@ -110,4 +110,4 @@ def fitting_records(
         return processor.misfit(prompt) or processor.misfit(swapped)
 
     name = lambda record: f"record {record.id}"  # noqa: E731
-    return fitting(records, misfit, name, phase=phase, workdir=workdir, threads=threads)
+    return drop_overlong(records, misfit, name, phase=phase, workdir=workdir, threads=threads)

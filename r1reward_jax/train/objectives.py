@@ -35,6 +35,8 @@ class StepConfig:
     """Tokens (rows times padded length) of a micro-batch at most; 0: the batch is not split."""
     row_shards: int = 1
     """Devices that the rows are split over; a micro-batch has a multiple of them."""
+    temperature: float = 1.0
+    """Of the distribution whose log-probabilities are taken: that of the samples."""
     frozen: tuple[str, ...] = ()
     """Top-level names of parameters that get no gradient."""
 
@@ -42,11 +44,18 @@ class StepConfig:
 def batch_logprobs(
     model: LanguageModel, params: Params, batch: TrainBatch, config: StepConfig
 ) -> tuple[Float[Array, "B C"], Float[Array, "B C"]]:
-    """Log-probabilities and entropies of a batch's completion tokens; images included."""
+    """Return log-probabilities and entropies of a batch's completion tokens; the model sees the
+    images, too."""
     params = jax.tree.map(lambda p: p.astype(config.compute_dtype), params)
     hidden = model.hidden(params, batch.inputs, remat=config.remat)
     hidden = completion_hidden(hidden, batch.prompt_lengths, batch.completions.shape[1])
-    return token_logprobs(hidden, model.head(params), batch.completions, chunk=config.chunk)
+    return token_logprobs(
+        hidden,
+        model.head(params),
+        batch.completions,
+        chunk=config.chunk,
+        temperature=config.temperature,
+    )
 
 
 def micro_batches(batch: TrainBatch | PairBatch, config: StepConfig) -> int:

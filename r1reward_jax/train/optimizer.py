@@ -1,6 +1,7 @@
 """AdamW with warm-up and cosine decay, and a global-norm clip."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -10,6 +11,36 @@ from jax.sharding import Mesh
 
 from r1reward_jax.sharding import param_shardings, replicated
 from r1reward_jax.types import Params, TrainState
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """What the optimizer of every phase has in common; names as in configs/default.py."""
+
+    b1: float
+    b2: float
+    weight_decay: float
+    clip_norm: float
+    warmup_share: float
+    final_share: float
+    max_skipped: int
+    """Updates in a row without finite gradients that end a run."""
+    frozen: tuple[str, ...] = ()
+    """Top-level names of parameters that are not trained."""
+
+    def make(self, lr: float, steps: int) -> optax.GradientTransformation:
+        """Return the optimizer of a phase with `steps` updates and a peak learning rate `lr`."""
+        schedule = make_schedule(
+            lr, steps, warmup_share=self.warmup_share, final_share=self.final_share
+        )
+        return make_optimizer(
+            schedule,
+            b1=self.b1,
+            b2=self.b2,
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+            frozen=self.frozen,
+        )
 
 
 def make_schedule(lr: float, steps: int, *, warmup_share: float, final_share: float):

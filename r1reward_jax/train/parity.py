@@ -5,22 +5,20 @@ disagree about the same weights, it trains on their differences.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from ml_collections import ConfigDict
 from PIL import Image
 
-from r1reward_jax.build import Policy, make_engine, policy_mesh, step_config
 from r1reward_jax.models import port_of
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.rollout.engine import Engine, Rollout
 from r1reward_jax.sharding import put_batch
 from r1reward_jax.train.batches import rollout_batch
 from r1reward_jax.train.objectives import batch_logprobs
+from r1reward_jax.train.setup import Policy, Setup
 from r1reward_jax.types import (
     ImagePart,
     InputError,
@@ -46,6 +44,7 @@ def sampler_gaps(
     *,
     samples: int,
     rows: int,
+    temperature: float,
     seed: int,
 ) -> dict[str, float]:
     """Sample from the policy, then score the samples with the training forward pass.
@@ -58,13 +57,14 @@ def sampler_gaps(
       logprobs: of the training forward pass.
       samples: of each prompt.
       rows: of the batch that is scored, a run's own, so that nothing is compiled for the check.
+      temperature: of the samples, and of the distribution that `logprobs` are of.
       seed: of the samples.
 
     Returns:
       The largest difference of a token's log-prob in nats: "prefill", which gives the first
       token, and "decode", which gives the others; without the latter if no sample has others.
     """
-    rollout = engine.generate(params, prompts, samples=samples, temperature=1.0, seed=seed)
+    rollout = engine.generate(params, prompts, samples=samples, temperature=temperature, seed=seed)
     batch = rollout_batch(rollout, processor, engine.config.max_new_tokens)
     return _sampler_gaps(batch_rows(batch, slice(rows)), logprobs)[0]
 
@@ -89,35 +89,31 @@ def require_parity(gaps: dict[str, float], limit: float) -> None:
         )
 
 
-def check_policy(config: ConfigDict, policy: Policy) -> dict[str, float | None]:
-    """The largest log-prob gap to the training forward pass of each path, on a few prompts.
+def check_policy(
+    setup: Setup, engine: Engine, prompts: Sequence[Prompt]
+) -> dict[str, float | None]:
+    """Return the largest log-prob gap to the training forward pass of each path, on a few prompts.
 
     Args:
-      config: its model, mesh, rollout and step parts are read.
-      policy: of the config.
+      setup: of the policy; its buckets have room for the prompts.
+      engine: of the policy.
+      prompts: not more than the engine has slots.
 
     Returns:
       "prefill", "decode" and "original", in nats; None for what could not be compared: decode if
       every sample ends at once, the original without torch.
     """
-    prompts, mesh = example_prompts(), policy_mesh(config)
-    sizes = port_of(policy.path).Buckets.fitting([policy.processor.encode(p) for p in prompts])
-    processor = policy.processor.with_buckets(sizes)  # the prompts are ours, not those of a run
-    policy, settings = replace(policy, processor=processor), ConfigDict(config.to_dict())
-    settings.rollout.rows = -(-len(prompts) // mesh.size) * mesh.size  # rows divide over devices
-    engine = make_engine(settings, policy)
-    rollout = engine.generate(policy.params, prompts, samples=1, temperature=1.0, seed=config.seed)
-    static = step_config(config)
-    jitted = jax.jit(lambda p, b: batch_logprobs(policy.model, p, b, static)[0])
+    policy, missing = setup.policy, engine.rows - len(prompts)
+    rollout = engine.generate(policy.params, prompts, samples=1, temperature=1.0, seed=setup.seed)
+    jitted = jax.jit(lambda p, b: batch_logprobs(policy.model, p, b, setup.step)[0])
 
     def logprobs(batch: TrainBatch) -> np.ndarray:
-        missing = settings.rollout.rows - len(prompts)
         padded = jax.tree.map(lambda x: np.concatenate([x, *[x[:1]] * missing]), batch)
-        return np.asarray(jitted(policy.params, put_batch(padded, mesh)))[: len(prompts)]
+        return np.asarray(jitted(policy.params, put_batch(padded, setup.mesh)))[: len(prompts)]
 
-    batch = rollout_batch(rollout, processor, engine.config.max_new_tokens)
+    batch = rollout_batch(rollout, policy.processor, engine.config.max_new_tokens)
     gaps, logp = _sampler_gaps(batch, logprobs)
-    dtype = jnp.dtype(config.model.compute_dtype).name
+    dtype = jnp.dtype(setup.step.compute_dtype).name
     gaps = {"prefill": None, "decode": None, **gaps}
     return gaps | {"original": _original_gap(policy, prompts, rollout, logp, dtype)}
 

@@ -1,38 +1,37 @@
-"""The RL loop (paper, section 4.2), read top to bottom like the data's way through the house:
+"""StableReinforce, the loop (paper, section 4.2), read top to bottom like the data's way:
 
 records -> prompts -> rollout -> completions -> rewards -> advantages -> batch -> updates.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import grain
 import jax
 import numpy as np
-from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
-from r1reward_jax.build import Policy, optimizer_for, policy_mesh
-from r1reward_jax.config import check_rl
 from r1reward_jax.console import progress, say
 from r1reward_jax.errors import about
 from r1reward_jax.judge.pending import PendingJudgements
-from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
-from r1reward_jax.rl.rewards import RewardConfig, RewardWeights, score_completions
+from r1reward_jax.prompts import Template, evaluator_prompt
+from r1reward_jax.rl.rewards import RewardConfig, score_completions
 from r1reward_jax.rollout.engine import Engine, Rollout
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.runs.profiling import Timeline, profiled
 from r1reward_jax.sharding import put_batch, require_rows
 from r1reward_jax.train.batches import flat, repeat, rollout_batch
 from r1reward_jax.train.checkpoint import Checkpoints
-from r1reward_jax.train.length_filter import fitting_records
+from r1reward_jax.train.length_filter import drop_overlong_records
 from r1reward_jax.train.nan_guard import Guard
 from r1reward_jax.train.optimizer import init_state
-from r1reward_jax.train.parity import LIMITS, require_parity, sampler_gaps
+from r1reward_jax.train.parity import require_parity, sampler_gaps
 from r1reward_jax.train.rollout_metrics import rollout_metrics, times, write_rollouts
+from r1reward_jax.train.setup import Setup
 from r1reward_jax.train.updates import (
     Compiled,
+    UpdateConfig,
     compile_updates,
     prepare,
     split,
@@ -61,31 +60,32 @@ COLUMNS = (
 )
 
 
-def records_of(
-    records: Sequence[PreferenceRecord], iteration: int, size: int, seed: int
-) -> list[PreferenceRecord]:
-    """The records of an iteration (from 0), every epoch permuted anew, half of them swapped."""
-    chosen = _drawn(records, iteration, size, seed)
-    swap = np.random.default_rng([seed, iteration]).permutation(size) < size // 2
-    return [r.swapped() if s else r for r, s in zip(chosen, swap, strict=True)]
+@dataclass(frozen=True)
+class RLConfig:
+    """Settings of the loop; names as in configs/default.py."""
 
+    iterations: int
+    """Rollout batches."""
+    samples: int
+    """Of each prompt."""
+    lr: float
+    """Peak learning rate."""
+    both_orders: bool
+    """Whether each record is shown in both orders of an iteration, for swap-consistency."""
+    max_gap: float
+    """Nats that sampler and trainer may be apart: more at the start refuses, later it warns."""
+    rewards: RewardConfig
+    updates: UpdateConfig
 
-def pairs_of(
-    records: Sequence[PreferenceRecord], iteration: int, size: int, seed: int
-) -> list[PreferenceRecord]:
-    """As `records_of`, but half as many records, each in both orders, side by side."""
-    chosen = _drawn(records, iteration, size // 2, seed)
-    return [ordered for r in chosen for ordered in (r, r.swapped())]
-
-
-def _drawn(records: Sequence[PreferenceRecord], iteration: int, size: int, seed: int) -> list:
-    order: Any = grain.MapDataset.range(len(records)).seed(seed).shuffle().repeat(None)
-    return [records[order[iteration * size + i]] for i in range(size)]
+    @property
+    def prompts(self) -> int:
+        """Prompts of an iteration."""
+        return self.updates.rollout_batch // self.samples
 
 
 def run_rl(
-    config: ConfigDict,
-    policy: Policy,
+    setup: Setup,
+    config: RLConfig,
     records: Sequence[PreferenceRecord],
     engine: Engine,
     judge: Judge | None,
@@ -94,17 +94,17 @@ def run_rl(
     checkpoints: Checkpoints | None = None,
     evaluate: Callable[[Params], dict[str, float]] | None = None,
 ) -> Params:
-    """StableReinforce; continues from the last checkpoint if there is one, to the same end bit for
-    bit: an iteration depends on its state, its number and the seed only. (The guard counts skipped
-    updates anew.)
+    """Train by StableReinforce; resumes from the newest checkpoint, if there is one, to the same
+    end bit for bit: an iteration depends on its state, its number and the seed only. (The guard
+    counts skipped updates anew.)
 
     Args:
-      config: a whole config.
-      policy: where to start from; with `rl.kl_coef` > 0 also the reference.
+      setup: where to start from, and how steps are made; with a KL, also the reference.
+      config: of the loop.
       records: labelled; the hard ones. Those that are too long are counted and skipped.
       engine: samples from the policy.
       judge: scores consistency; None leaves it at 0.
-      log: where metrics and rollouts go.
+      log: where metrics and rollouts are written.
       checkpoints: where to save and resume; None for neither.
       evaluate: metrics of parameters, measured with every save; the save with the best
         eval/accuracy is kept.
@@ -113,46 +113,45 @@ def run_rl(
       The trained parameters.
 
     Raises:
-      InputError: settings that make no sense, or sampler and trainer that disagree.
+      InputError: rows that do not divide over the devices, or sampler and trainer that disagree.
       DivergedError: the gradients stay non-finite.
     """
-    c, mesh = config.rl, policy_mesh(config)
-    check_rl(config)
-    require_rows(mesh, {"rl.train_batch": c.train_batch})
-    updates = c.epochs * (c.rollout_batch // c.train_batch)
-    optimizer = optimizer_for(config, c.lr, c.iterations * updates)
-    state = init_state(policy.params, optimizer, policy.rules, mesh)
+    policy, u = setup.policy, config.updates
+    require_rows(setup.mesh, {"rl.train_batch": u.train_batch})
+    updates = u.epochs * u.parts
+    optimizer = setup.optimizer.make(config.lr, config.iterations * updates)
+    state = init_state(policy.params, optimizer, policy.rules, setup.mesh)
     state = (checkpoints and checkpoints.restore(state)) or state
     first = int(state.step) // updates
     log.begin("rl", first)
-    if first == c.iterations:
+    if first == config.iterations:
         return state.params
-    template = TEMPLATES[config.template]
-    where = {"phase": "rl", "workdir": config.workdir, "threads": config.data.threads}
-    records = fitting_records(records, template, policy.processor, **where)
-    compiled = compile_updates(config, policy.model, optimizer, state)
-    _check_parity(config, policy.processor, compiled, state.params, records, engine, mesh)
-    guard = Guard(config.optimizer.max_skipped, log, checkpoints)
+    where = {"phase": "rl", "workdir": setup.workdir, "threads": setup.threads}
+    records = drop_overlong_records(records, setup.template, policy.processor, **where)
+    compiled = compile_updates(u, setup.step, policy.model, optimizer, state)
+    _check_parity(setup, config, compiled, state.params, records, engine)
+    guard = Guard(setup.optimizer.max_skipped, log, checkpoints)
+    reference = policy.params if u.advantages.kl_coef else None
 
-    prompts = _prompts(config, policy.processor, records, first)
-    for iteration in progress(range(first, c.iterations), "rl", c.iterations, first):
+    prompts = _prompts(setup, config, records, first)
+    for iteration in progress(range(first, config.iterations), "rl", config.iterations, first):
         line, number = Timeline(), iteration + 1
-        with profiled(config, number):
+        with profiled(setup.profile_step, number, setup.workdir):
             with line.phase("host"):
                 chosen, encoded = next(prompts)
-            rollout, answers, rewards, judged = _sample(
-                config, engine, judge, state.params, chosen, encoded, iteration, line
+            rollout, judge_probs, rewards, judged = _sample(
+                setup, config, engine, judge, state.params, chosen, encoded, iteration, line
             )
             with line.phase("logprobs"):
                 batch = rollout_batch(rollout, policy.processor, engine.config.max_new_tokens)
-                count = c.rollout_batch // c.train_batch
-                parts = [put_batch(part, mesh) for part in split(batch, count)]
+                parts = [put_batch(part, setup.mesh) for part in split(batch, u.parts)]
                 totals = np.asarray([r.total for r in rewards], np.float32)
-                reference = policy.params if c.kl_coef else None
-                parts, prepared = prepare(compiled, state.params, reference, parts, totals, mesh)
+                parts, prepared = prepare(
+                    compiled, state.params, reference, parts, totals, setup.mesh
+                )
                 prepared = jax.device_get(prepared)
             with line.phase("update"):
-                order = update_order(config, iteration)
+                order = update_order(u, iteration, setup.seed)
                 state, updated, skipped = update(compiled, state, parts, order)
 
         # of the tokens of the first update, and of the others where the trainer's are known
@@ -160,14 +159,14 @@ def run_rl(
         values = updated | prepared | judged | rollout_metrics(rollout, rewards)
         values["loss/sampler_gap_max"] = float(gap)
         values |= times(line, int(batch.mask.sum()))
-        due = checkpoints and (checkpoints.due(number) or number == c.iterations)
+        due = checkpoints and (checkpoints.due(number) or number == config.iterations)
         if due and evaluate:
             with line.phase("evaluate"):
                 values |= evaluate(state.params)
         log.write("rl", number, values)
-        log.show("rl", number, c.iterations, values, COLUMNS)
-        _warn_of_gap(number, values["loss/sampler_gap_max"], _gap_limit(config))
-        write_rollouts(log, number, repeat(chosen, c.samples), rollout, rewards, answers)
+        log.show("rl", number, config.iterations, values, COLUMNS)
+        _warn_of_gap(number, values["loss/sampler_gap_max"], config.max_gap)
+        write_rollouts(log, number, repeat(chosen, config.samples), rollout, rewards, judge_probs)
         for nth, (k, bad) in enumerate(zip(order, skipped, strict=True), 1):
             guard.watch(iteration * updates + nth, bad, parts[k], state)
         with line.phase("checkpoint"):
@@ -177,11 +176,71 @@ def run_rl(
     return state.params
 
 
+# -------------------------------------------------------------------- records
+
+
+def records_of(
+    records: Sequence[PreferenceRecord], iteration: int, size: int, seed: int
+) -> list[PreferenceRecord]:
+    """Return the records of an iteration (from 0), every epoch permuted anew, half of them with
+    their responses swapped."""
+    chosen = _drawn(records, iteration, size, seed)
+    swap = np.random.default_rng([seed, iteration]).permutation(size) < size // 2
+    return [r.swapped() if s else r for r, s in zip(chosen, swap, strict=True)]
+
+
+def pairs_of(
+    records: Sequence[PreferenceRecord], iteration: int, size: int, seed: int
+) -> list[PreferenceRecord]:
+    """Return half as many records as `records_of`, each in both orders, side by side."""
+    chosen = _drawn(records, iteration, size // 2, seed)
+    return [ordered for r in chosen for ordered in (r, r.swapped())]
+
+
+def _drawn(records: Sequence[PreferenceRecord], iteration: int, size: int, seed: int) -> list:
+    order: Any = grain.MapDataset.range(len(records)).seed(seed).shuffle().repeat(None)
+    return [records[order[iteration * size + i]] for i in range(size)]
+
+
+def _prompts(
+    setup: Setup, config: RLConfig, records: Sequence[PreferenceRecord], first: int
+) -> Iterator[tuple[list[PreferenceRecord], list[EncodedPrompt]]]:
+    """Yield the records of each iteration from `first` on, and their prompts with images. Those of
+    the next iteration are encoded by `setup.threads` threads while this one is worked on."""
+    draw = pairs_of if config.both_orders else records_of
+    encode = _encoder(setup.policy.processor, setup.template)
+
+    # one thread leads the others, so that waiting for an iteration does not hold up this one
+    with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(max(1, setup.threads)) as pool:
+
+        def make(iteration: int) -> tuple[list[PreferenceRecord], list[EncodedPrompt]]:
+            chosen = draw(records, iteration, config.prompts, setup.seed)
+            return chosen, list(pool.map(encode, chosen))
+
+        coming = ahead.submit(make, first)
+        for iteration in range(first, config.iterations):
+            ready = coming.result()
+            if iteration + 1 < config.iterations:
+                coming = ahead.submit(make, iteration + 1)
+            yield ready
+
+
+def _encoder(
+    processor: Processor, template: Template
+) -> Callable[[PreferenceRecord], EncodedPrompt]:
+    def encode(record: PreferenceRecord) -> EncodedPrompt:
+        with about(f"record {record.id}"):
+            return processor.encode(evaluator_prompt(record, template))
+
+    return encode
+
+
 # ------------------------------------------------------------------- rollouts
 
 
 def _sample(
-    config: ConfigDict,
+    setup: Setup,
+    config: RLConfig,
     engine: Engine,
     judge: Judge | None,
     params: Params,
@@ -190,87 +249,44 @@ def _sample(
     iteration: int,
     line: Timeline,
 ) -> tuple[Rollout, dict[int, float | None], list[RewardBreakdown], dict[str, float]]:
-    """Completions of the chosen records, the judge's answers, rewards, and the judge's metrics. The
-    judge reads what has ended while the rest is being written."""
-    c = config.rl
-    judging = PendingJudgements(judge, [r.preferred for r in chosen], c.samples)
+    """Return completions of the chosen records, the judge's probabilities, rewards, and the judge's
+    metrics. The judge reads what has ended while the rest is being sampled."""
+    judging = PendingJudgements(judge, [r.preferred for r in chosen], config.samples)
     with line.phase("rollout"):
         rollout = engine.generate(
             params,
             encoded,
-            samples=c.samples,
-            temperature=c.temperature,
-            seed=config.seed,
+            samples=config.samples,
+            temperature=config.updates.temperature,
+            seed=setup.seed,
             first_row=iteration * len(chosen),
             on_done=judging.add,
         )
     line.add("host", rollout.host)
     with line.phase("judge"):
-        answers = judging.answers()
+        judge_probs = judging.answers()
     with line.phase("host"):
-        labels: list[Verdict | None] = [r.preferred for r in repeat(chosen, c.samples)]
-        settings, swapped = scoring_of(config), _swapped(config)
+        labels: list[Verdict | None] = [r.preferred for r in repeat(chosen, config.samples)]
         rewards, judged = score_completions(
-            flat(rollout), labels, answers, settings, swapped=swapped
+            flat(rollout), labels, judge_probs, config.rewards, swapped=_swapped(config)
         )
-    return rollout, answers, rewards, judged
+    return rollout, judge_probs, rewards, judged
 
 
-def _prompts(
-    config: ConfigDict, processor: Processor, records: Sequence[PreferenceRecord], first: int
-) -> Iterator[tuple[list[PreferenceRecord], list[EncodedPrompt]]]:
-    """The records of each iteration from `first` on, and their prompts with images. Those of the
-    next iteration are encoded in a thread while this one is worked on."""
-    template = TEMPLATES[config.template]
-
-    def make(iteration: int):
-        chosen = _records(config, records, iteration)
-        return chosen, [_encode(r) for r in chosen]
-
-    def _encode(record: PreferenceRecord) -> EncodedPrompt:
-        with about(f"record {record.id}"):
-            return processor.encode(evaluator_prompt(record, template))
-
-    with ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(make, first)
-        for iteration in range(first, config.rl.iterations):
-            ready = coming.result()
-            if iteration + 1 < config.rl.iterations:
-                coming = ahead.submit(make, iteration + 1)
-            yield ready
-
-
-def _records(config: ConfigDict, records: Sequence[PreferenceRecord], iteration: int) -> list:
-    """The record of each prompt of an iteration."""
-    draw = pairs_of if config.rl.swap_weight else records_of
-    return draw(records, iteration, config.rl.rollout_batch // config.rl.samples, config.seed)
-
-
-def _swapped(config: ConfigDict) -> list[int] | None:
-    """For each row of a rollout batch of pairs, the row of its record in the other order."""
-    c = config.rl
-    if not c.swap_weight:
+def _swapped(config: RLConfig) -> list[int] | None:
+    """Return, for each row of a rollout batch of pairs, the row of its record in the other
+    order."""
+    if not config.both_orders:
         return None
-    rows = np.arange(c.rollout_batch).reshape(-1, 2, c.samples)
+    rows = np.arange(config.updates.rollout_batch).reshape(-1, 2, config.samples)
     return rows[:, ::-1].ravel().tolist()
 
 
-def scoring_of(config: ConfigDict) -> RewardConfig:
-    """The settings of the rewards."""
-    c, limit = config.rl, config.rollout.max_new_tokens
-    weights = RewardWeights(
-        c.format_weight, c.consistency_weight, c.swap_weight, c.repetition_weight, c.length_weight
-    )
-    start = min(round(c.length_start * limit), limit - 1)
-    return RewardConfig(weights, c.consistency_mode, c.repetition_n, start, limit)
-
-
-def _gap_limit(config: ConfigDict) -> float:
-    return config.rl.max_gap or LIMITS[config.model.compute_dtype]
+# --------------------------------------------------------------------- parity
 
 
 def _warn_of_gap(iteration: int, gap: float, limit: float) -> None:
-    if not gap <= limit:
+    if not gap <= limit:  # so written, NaN warns
         say(
             f"iteration {iteration}: sampler and trainer differ by {gap:.3g} nats, more than "
             f"rl.max_gap {limit:g}; consider rl.importance_cap"
@@ -278,22 +294,28 @@ def _warn_of_gap(iteration: int, gap: float, limit: float) -> None:
 
 
 def _check_parity(
-    config: ConfigDict,
-    processor: Processor,
+    setup: Setup,
+    config: RLConfig,
     compiled: Compiled,
     params: Params,
     records: Sequence[PreferenceRecord],
     engine: Engine,
-    mesh: Mesh,
 ) -> None:
     """Refuse to train where sampler and trainer disagree about the policy."""
-    samples, rows = config.rl.samples, config.rl.train_batch
-    chosen = records_of(records, 0, -(-rows // samples), config.seed)
-    prompts = [evaluator_prompt(r, TEMPLATES[config.template]) for r in chosen]
-    logprobs = lambda batch: compiled.logprobs(params, put_batch(batch, mesh))  # noqa: E731
-    settings = {"samples": samples, "rows": rows, "seed": config.seed}
-    gaps = sampler_gaps(engine, params, prompts, processor, logprobs, **settings)
+    samples, rows = config.samples, config.updates.train_batch
+    chosen = records_of(records, 0, -(-rows // samples), setup.seed)
+    gaps = sampler_gaps(
+        engine,
+        params,
+        [evaluator_prompt(r, setup.template) for r in chosen],
+        setup.policy.processor,
+        lambda batch: compiled.logprobs(params, put_batch(batch, setup.mesh)),
+        samples=samples,
+        rows=rows,
+        temperature=config.updates.temperature,
+        seed=setup.seed,
+    )
     try:
-        require_parity(gaps, _gap_limit(config))
+        require_parity(gaps, config.max_gap)
     except InputError as error:
-        raise InputError(f"{error}; `r1reward check` looks closer") from None
+        raise InputError(f"{error}; `r1reward parity` looks closer") from None

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -10,55 +10,66 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
-from ml_collections import ConfigDict
 
-from r1reward_jax.build import step_config
 from r1reward_jax.rl.advantages import AdvantageConfig, compute_advantages
 from r1reward_jax.sharding import put_batch
-from r1reward_jax.train.objectives import policy_logprobs, policy_objective
+from r1reward_jax.train.objectives import Objective, StepConfig, policy_logprobs
 from r1reward_jax.train.rollout_metrics import join
 from r1reward_jax.train.step import jit_step
 from r1reward_jax.types import LanguageModel, Params, TrainBatch, TrainState, batch_rows
 
 
 @dataclass(frozen=True)
+class UpdateConfig:
+    """What is done with a rollout batch; names as in configs/default.py."""
+
+    rollout_batch: int
+    """Samples of an iteration."""
+    train_batch: int
+    """Samples of an update."""
+    epochs: int
+    """Updates on each part of a rollout batch."""
+    old_logp: str
+    """Whose old log-probs are taken: trainer or sampler."""
+    temperature: float
+    """Of the samples, and so of the distribution that is trained."""
+    advantages: AdvantageConfig
+    objective: Objective
+
+    @property
+    def parts(self) -> int:
+        """Parts of a rollout batch, one for each update of an epoch."""
+        return self.rollout_batch // self.train_batch
+
+
+@dataclass(frozen=True)
 class Compiled:
     """The jitted functions of an iteration."""
 
+    config: UpdateConfig
     logprobs: Callable
     """(params, batch) -> log-probs [B, C]."""
     estimate: Callable
     """`compute_advantages` with its settings."""
     step: Callable
     """(state, batch) -> (state, metrics)."""
-    old_logp: str
-    """Whose old log-probs are taken: trainer or sampler."""
-    epochs: int
-    """Updates on each part of a rollout batch."""
 
 
 def compile_updates(
-    config: ConfigDict, model: LanguageModel, optimizer: Any, state: TrainState
+    config: UpdateConfig,
+    step: StepConfig,
+    model: LanguageModel,
+    optimizer: Any,
+    state: TrainState,
 ) -> Compiled:
-    """The functions of an iteration for one model and for states placed like `state`."""
-    c, static = config.rl, step_config(config)
-    settings = AdvantageConfig(
-        c.samples, c.baseline, c.standardize, c.filter, c.sigmas, c.eps, c.kl, c.kl_coef
-    )
-    objective = policy_objective(
-        c.loss,
-        c.aggregate,
-        importance_cap=c.importance_cap,
-        clip_eps=c.clip_eps,
-        min_ratio=c.min_ratio,
-        max_ratio=c.max_ratio,
-    )
+    """Return the functions of an iteration for one model and for states placed like `state`."""
+    # the ratio is that of the distribution which the samples are drawn from
+    step = replace(step, temperature=config.temperature)
     return Compiled(
-        jax.jit(lambda p, b: policy_logprobs(model, p, b, static)),
-        jax.jit(functools.partial(compute_advantages, settings)),
-        jit_step(model, optimizer, objective, static, state),
-        c.old_logp,
-        c.epochs,
+        config,
+        jax.jit(lambda p, b: policy_logprobs(model, p, b, step)),
+        jax.jit(functools.partial(compute_advantages, config.advantages)),
+        jit_step(model, optimizer, config.objective, step, state),
     )
 
 
@@ -79,10 +90,10 @@ def prepare(
 ) -> tuple[list[TrainBatch], dict[str, Array]]:
     """Put old log-probs and advantages into the parts of a rollout batch that come with the
     sampler's log-probs. Advantages are those of the whole batch."""
-    if compiled.old_logp == "trainer":
+    if compiled.config.old_logp == "trainer":
         # the first update sees the policy that sampled, and its own log-probs are the old ones;
         # they are computed here only if something else asks for them
-        asked = compiled.epochs > 1 or reference is not None
+        asked = compiled.config.epochs > 1 or reference is not None
         parts = [
             p._replace(old_logp=put_batch(compiled.logprobs(params, p), mesh))
             if k or asked
@@ -100,13 +111,12 @@ def prepare(
     return [p._replace(advantages=a) for p, a in zip(parts, kept, strict=True)], found
 
 
-def update_order(config: ConfigDict, iteration: int) -> list[int]:
-    """Which part of the rollout batch each update takes: all of them once per epoch, in their own
-    order first, then shuffled."""
-    count = config.rl.rollout_batch // config.rl.train_batch
-    rng = np.random.default_rng([config.seed, iteration, 1])
-    later = [int(k) for _ in range(config.rl.epochs - 1) for k in rng.permutation(count)]
-    return [*range(count), *later]
+def update_order(config: UpdateConfig, iteration: int, seed: int) -> list[int]:
+    """Return which part of the rollout batch each update takes: all of them once per epoch, in
+    their own order first, then shuffled."""
+    rng = np.random.default_rng([seed, iteration, 1])
+    later = [int(k) for _ in range(config.epochs - 1) for k in rng.permutation(config.parts)]
+    return [*range(config.parts), *later]
 
 
 def update(

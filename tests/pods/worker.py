@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from r1reward_jax import config as configs
-from r1reward_jax.build import load_judge, load_policy, make_engine
+from r1reward_jax.build import load_judge, make_engine, make_setup
 from r1reward_jax.cli.main import main
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.types import ImagePart, Prompt
@@ -50,11 +50,11 @@ def settings(folder: str):
 def work(folder: str, url: str) -> dict:
     """Completions, the order in which they ended, and what judges say while the rest is written."""
     config = settings(folder)
-    policy = load_policy(config, folder)
     config.judge.path = folder
-    local = load_judge(config)
+    setup = make_setup(config, folder)
+    local = load_judge(config, setup.judge_mesh)
     config.judge.update({"path": "", "url": url, "model": "judge"})
-    remote = load_judge(config)
+    remote = load_judge(config, None)
     assert local and remote
     waits = {}
 
@@ -62,9 +62,9 @@ def work(folder: str, url: str) -> dict:
         asked = local.start([(completions[0].text, 1)])
         waits[place] = asked, remote.start([(f"analysis number {place} says so", 2)])
 
-    engine = make_engine(config, policy)
+    engine = make_engine(config, setup)
     settings_ = {"samples": 1, "temperature": 1.0, "seed": 0, "limits": LIMITS}
-    rollout = engine.generate(policy.params, prompts(), on_done=on_done, **settings_)
+    rollout = engine.generate(setup.policy.params, prompts(), on_done=on_done, **settings_)
     return {
         "devices": len(jax.devices()),
         "texts": [row[0].text for row in rollout.completions],

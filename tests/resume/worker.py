@@ -11,7 +11,6 @@ import threading
 import time
 
 from r1reward_jax import quickstart
-from r1reward_jax.build import Policy
 from r1reward_jax.cli.main import main
 from r1reward_jax.evals.journal import Journal
 from r1reward_jax.judge import pending as scoring
@@ -20,6 +19,7 @@ from r1reward_jax.runs import run_dir as folder
 from r1reward_jax.train import rl as loop
 from r1reward_jax.train import supervised as fit
 from r1reward_jax.train.checkpoint import Checkpoints
+from r1reward_jax.train.setup import Policy
 
 PLACES = {
     "claim": (folder, "_claim"),

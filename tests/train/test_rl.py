@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from r1reward_jax import config as configs
-from r1reward_jax.build import Policy, load_judge, make_checkpoints, make_engine, policy_mesh
+from r1reward_jax.build import (
+    load_judge,
+    make_checkpoints,
+    make_engine,
+    make_meshes,
+    reward_config,
+    rl_config,
+    setup_for,
+)
 from r1reward_jax.config import check_rl
 from r1reward_jax.judge import pending as scoring
 from r1reward_jax.judge.cached import CachedJudge
@@ -22,6 +30,7 @@ from r1reward_jax.train import rl as loop
 from r1reward_jax.train.checkpoint import load_params
 from r1reward_jax.train.nan_guard import load_batch
 from r1reward_jax.train.rollout_metrics import join
+from r1reward_jax.train.setup import Policy
 from r1reward_jax.train.step import loss_and_gradients
 from r1reward_jax.types import DivergedError, InputError, RewardBreakdown
 from tests.judge.test_local import make_judge
@@ -47,15 +56,16 @@ def small_config(folder, **mesh):
 
 def train(config, loaded, world, judge=None):
     model, params, processor = loaded
-    mesh = policy_mesh(config)
-    params = jax.device_put(params, param_shardings(params, qwen2_5_vl.RULES, mesh))
+    meshes = make_meshes(config)
+    params = jax.device_put(params, param_shardings(params, qwen2_5_vl.RULES, meshes.policy))
     policy = Policy(model, params, processor, qwen2_5_vl.RULES, processor.folder)
+    setup = setup_for(config, policy, meshes)
     with make_checkpoints(config, "rl") as checkpoints:
         trained = loop.run_rl(
-            config,
-            policy,
+            setup,
+            rl_config(config),
             world[1]["rl"],
-            make_engine(config, policy),
+            make_engine(config, setup),
             judge or CachedJudge(make_judge(loaded)),
             log=MetricsLog(f"{config.workdir}/metrics.jsonl"),
             checkpoints=checkpoints,
@@ -214,18 +224,18 @@ def test_a_judge_on_devices_of_its_own_changes_nothing(loaded, world, tmp_path, 
     apart, shared = (small_config(tmp_path / name) for name in ("apart", "shared"))
     configs.override(apart, [*mine, "judge.devices=4"])
     configs.override(shared, mine)
-    own = load_judge(apart)
+    own = load_judge(apart, make_meshes(apart).judge)
     homes = {d for x in jax.tree.leaves(own.params) for d in x.devices()}
     assert homes == set(jax.devices()[4:])
     few = train(apart, loaded, world, own)
     four = jax.devices()[:4]
     monkeypatch.setattr(jax, "devices", lambda *a: four)
-    judge = load_judge(shared)
+    judge = load_judge(shared, make_meshes(shared).judge)
     jax.tree.map(np.testing.assert_array_equal, few, train(shared, loaded, world, judge))
     assert metrics(apart) == metrics(shared) and own.calls == judge.calls > 0
     configs.override(shared, ["judge.devices=4"])
     with pytest.raises(InputError, match=r"judge\.devices 4: expected fewer than the 4"):
-        load_judge(shared)
+        make_meshes(shared)
 
 
 OTHER_PATHS = {
@@ -268,16 +278,16 @@ def test_config_becomes_scoring():
     overrides += ["repetition_weight=4.0", "length_weight=5.0", "consistency_mode=signed"]
     overrides += ["repetition_n=7", "length_start=0.5", "samples=2", "rollout_batch=8"]
     configs.override(config, [f"rl.{x}" for x in overrides] + ["rollout.max_new_tokens=20"])
-    assert loop.scoring_of(config) == RewardConfig(
+    assert reward_config(config) == RewardConfig(
         RewardWeights(format=1.0, consistency=2.0, swap=3.0, repetition=4.0, length=5.0),
         "signed",
         repetition_n=7,
         length_start=10,
         length_limit=20,
     )
-    assert loop._swapped(config) == [2, 3, 0, 1, 6, 7, 4, 5]
+    assert loop._swapped(rl_config(config)) == [2, 3, 0, 1, 6, 7, 4, 5]
     config.rl.swap_weight = 0.0
-    assert loop._swapped(config) is None
+    assert loop._swapped(rl_config(config)) is None
 
 
 @pytest.mark.parametrize("name", OTHER_PATHS)

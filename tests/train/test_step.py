@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from r1reward_jax import config as configs
-from r1reward_jax.build import Policy, load_policy, policy_mesh
+from r1reward_jax.build import load_policy, make_meshes, setup_for
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.runs.metrics import MetricsLog
@@ -25,8 +25,9 @@ from r1reward_jax.train.objectives import (
     policy_objective,
 )
 from r1reward_jax.train.optimizer import init_state, make_optimizer, make_schedule
+from r1reward_jax.train.setup import Policy
 from r1reward_jax.train.step import jit_step, loss_and_gradients, train_step
-from r1reward_jax.train.supervised import fit
+from r1reward_jax.train.supervised import PhaseConfig, fit
 from r1reward_jax.types import DivergedError, ImagePart, InputError, Prompt
 from tests.conftest import random_image
 
@@ -276,13 +277,11 @@ def test_supervised_training_that_diverges_stops(loaded, batch, tmp_path, monkey
     policy = Policy(model, sick, processor, qwen2_5_vl.RULES, processor.folder)
     with pytest.raises(DivergedError, match=f"update {last}"):
         fit(
-            config,
-            policy,
+            setup_for(config, policy, make_meshes(config)),
+            PhaseConfig(steps, batch=8, lr=1e-3, max_tokens=8),
             NLL,
             lambda first: itertools.repeat(batch),
             phase="sft",
-            steps=steps,
-            lr=1e-3,
             columns=("loss/total",),
             log=MetricsLog(str(tmp_path / "metrics.jsonl")),
             checkpoints=None,
@@ -334,10 +333,11 @@ def test_rows_of_activations_stay_whole(checkpoint):
     config = configs.load("quickstart")
     overrides = ["buckets.tokens=(128,)", "buckets.patches=(36,)", "mesh.fsdp=8"]
     configs.override(config, overrides)
-    policy = load_policy(config, checkpoint)
+    mesh = make_meshes(config).policy
+    policy = load_policy(config, checkpoint, mesh)
     prompt = Prompt(SYSTEM, (ImagePart(random_image(0, 84, 84)), " circle" * 5))
     batch = policy.processor.collate([policy.processor.encode(prompt)] * 16)
-    batch = put_batch(batch, policy_mesh(config))
+    batch = put_batch(batch, mesh)
 
     def program(model):
         loss = lambda p, b: model.hidden(p, b, remat=True).sum()  # noqa: E731

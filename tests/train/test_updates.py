@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from r1reward_jax.build import update_config
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
 from r1reward_jax.rl.advantages import AdvantageConfig, compute_advantages
@@ -60,7 +61,7 @@ def passes(loaded, rollouts, tmp_path_factory):
     found = []
     for shown in rollouts:
         state = init_state(params, optimizer(), qwen2_5_vl.RULES, mesh)
-        compiled = compile_updates(config, model, optimizer(), state)
+        compiled = compile_updates(update_config(config), STEP, model, optimizer(), state)
         asked = []
 
         def logprobs(params, batch, compiled=compiled, asked=asked):
