@@ -67,6 +67,7 @@ setup(
         "pillow>=11",
         "pyarrow",
         "safetensors",
+        "scipy",
         "tensorflow-datasets",
         "tokenizers",
         "tensorboardX",

@@ -297,27 +297,50 @@ class LanguageModel(Protocol):
         ...
 
 
-class Processor(Protocol):
-    """Text and images to arrays and back."""
+class Tokenizer(Protocol):
+    """Text to tokens and back."""
 
+    tokenizer: Any
+    """The Hugging Face tokenizer behind it; its length is the size of the vocabulary."""
     eos_ids: tuple[int, ...]
     pad_id: int
     banned_ids: tuple[int, ...]
     """Tokens that must never be sampled (vision placeholders)."""
 
-    def encode(self, prompt: Prompt) -> EncodedPrompt: ...
-
-    def misfit(self, prompt: Prompt, *, spare: int = 0) -> str | None:
-        """Why a prompt, and so many tokens, is larger than any batch; None if it is not. Images are
-        not decoded."""
+    def encode_completion(self, text: str) -> list[int]:
+        """Return the tokens of a completion, the end token included."""
         ...
 
-    def encode_completion(self, text: str) -> list[int]: ...
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of sampled tokens, without the end token."""
+        ...
 
-    def decode(self, token_ids: Sequence[int]) -> str: ...
+    def token_id(self, text: str) -> int:
+        """Return the id of a text that is one token. Raises InputError for any other text."""
+        ...
+
+
+class Processor(Tokenizer, Protocol):
+    """Text and images to arrays."""
+
+    buckets: Any
+    """The sizes that batches are padded to; its `tokens`, `images` and `patches` rise."""
+
+    def encode(self, prompt: Prompt) -> EncodedPrompt:
+        """Return the tokens and the pixels of a prompt."""
+        ...
+
+    def misfit(self, prompt: Prompt, *, spare: int = 0) -> str | None:
+        """Return why a prompt, and so many tokens, is larger than any batch; None if it is not.
+        Images are not decoded."""
+        ...
+
+    def fits(self, prompt: EncodedPrompt) -> bool:
+        """Return whether an encoded prompt has room in the largest batch."""
+        ...
 
     def width(self, prompts: Sequence[EncodedPrompt]) -> int:
-        """Padded tokens of a batch of these prompts."""
+        """Return the padded tokens of a batch of these prompts."""
         ...
 
     def collate(
@@ -327,7 +350,13 @@ class Processor(Protocol):
         *,
         rows: int | None = None,
         completion_capacity: int | None = None,
-    ) -> PromptBatch: ...
+    ) -> PromptBatch:
+        """Return the prompts, each followed by its completion, as one padded batch."""
+        ...
+
+    def with_buckets(self, buckets: Any) -> "Processor":
+        """Return the same processor, with other sizes."""
+        ...
 
 
 class Judge(Protocol):

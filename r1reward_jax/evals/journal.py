@@ -7,6 +7,7 @@ responses swapped. Rows are numbered by their position in the benchmark; ids of 
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -130,7 +131,7 @@ def _shown(row: Mapping[str, Any]) -> Shown:
 
 
 EMBEDDED = "embedded"
-"""What an image without a path is called."""
+"""First word of the name of an image without a path; the beginning of its sha256 follows."""
 
 
 def require_images(records: Sequence[Record], threads: int) -> None:
@@ -210,6 +211,12 @@ def record_row(record: Record) -> dict[str, Any]:
         "preferred": record.preferred,
         "images": [_image_name(i) for holder in holders for i in holder.images],
     } | ({"videos": videos} if videos else {})
+
+
+def is_embedded(name: str) -> bool:
+    """Return whether a line of judgements.jsonl names an image like this that was not a file."""
+    # the bare word is what the first versions wrote
+    return re.fullmatch(f"{EMBEDDED}( [0-9a-f]{{16}})?", name) is not None
 
 
 def _image_name(image: Any) -> str:

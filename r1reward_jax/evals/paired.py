@@ -10,7 +10,6 @@ never come out against it, and the interval leaves 0 out where p is 0.0625.
 """
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +20,19 @@ import numpy as np
 from etils import epath
 
 from r1reward_jax.evals import voting
-from r1reward_jax.evals.journal import read_judged
-from r1reward_jax.evals.stats import bootstrap, cluster_sums, numbered, ratio
+from r1reward_jax.evals.journal import is_embedded, read_judged
+from r1reward_jax.evals.stats import (
+    bootstrap,
+    cluster_sums,
+    holm,
+    numbered,
+    ratio,
+    sign_flip_test,
+)
 from r1reward_jax.evals.types import Judged
 from r1reward_jax.types import InputError
 
 JUDGEMENTS = "judgements.jsonl"
-EMBEDDED = "embedded"
-"""In place of the path of an image that has none."""
 UNFINISHED = "unfinished; run the same `r1reward evaluate` again"
 SAME = ("id", "group", "unit", "preferred", "question", "responses")
 """What a record must have in common in two evaluations; its images, too."""
@@ -64,7 +68,7 @@ def read(folder: str) -> Evaluation:
     _require_all(root, len(judged))
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     stored = {row["row"]: row for row in rows if row["order"] == 1}
-    paths = [i for row in stored.values() for i in row.get("images") or () if i != EMBEDDED]
+    paths = [i for row in stored.values() for i in row.get("images") or () if not is_embedded(i)]
     records = {
         n: {name: row.get(name) for name in SAME} | {"images": row.get("images") or []}
         for n, row in stored.items()
@@ -152,7 +156,7 @@ def _other_images(a: Evaluation, b: Evaluation, row: int) -> str:
 
 
 def _inside(path: str, folder: str) -> str:
-    whole = path == EMBEDDED or not folder
+    whole = is_embedded(path) or not folder
     return path if whole else str(PurePosixPath(path).relative_to(folder))
 
 
@@ -227,42 +231,3 @@ def _row(scores: np.ndarray, units: Sequence[str]) -> dict[str, Any]:
         "worse": int((difference < 0).sum()),
         "p": sign_flip_test(np.rint(2 * sums[:, 0]).astype(np.int64)),
     }
-
-
-def sign_flip_test(sums: np.ndarray) -> float:
-    """Exact two-sided permutation test of differences that are whole numbers.
-
-    If neither model is better, swapping their labels in any unit changes nothing: every sum has
-    either sign with probability 1/2. The distribution of the total, sum_u +-|s_u|, is the
-    convolution of these two-point distributions; the p-value is the probability of a total at
-    least as far from 0. With differences of -1, 0 and 1 this is McNemar's exact test.
-
-    Args:
-      sums: [units], differences of scores in whole units, such as halves of a pair.
-
-    Returns:
-      The p-value, in (0, 1] up to what a float can hold.
-    """
-    steps = np.abs(sums[sums != 0])
-    reach = int(steps.sum())
-    # chances[i] is of the total 2 i - reach, which rises by 2 s where a sign turns
-    chances = np.zeros(reach + 1)
-    chances[0] = 1.0
-    top = 0
-    for step in map(int, steps):
-        grown = chances[: top + step + 1].copy()
-        grown[step:] += chances[: top + 1]
-        top += step
-        chances[: top + 1] = grown / 2
-    totals = np.abs(2 * np.arange(reach + 1) - reach)
-    return min(1.0, math.fsum(chances[totals >= abs(int(sums.sum()))]))
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number (Holm, 1979): the probability of any false alarm stays
-    below the level at which they are read."""
-    order, found, worst = np.argsort(p, kind="stable"), [0.0] * len(p), 0.0
-    for rank, i in enumerate(order):
-        worst = max(worst, min(1.0, (len(p) - rank) * p[i]))
-        found[i] = worst
-    return found

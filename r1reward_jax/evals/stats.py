@@ -2,7 +2,11 @@
 
 The two orders of a pair are not two independent trials, nor are the pairs about one image. Shares
 get a Wilson interval at the number of independent trials that their variance amounts to; other
-numbers a bootstrap that draws whole clusters.
+numbers a bootstrap that draws whole clusters. Differences of two models get an exact test.
+
+The bootstrap is not `scipy.stats.bootstrap`, which draws the same samples (they were seen to agree
+but for rounding): that one gathers the items of every draw, which takes more than twice the time
+for a statistic of 30 sums such as ECE, and it cannot draw several statistics jointly.
 """
 
 import math
@@ -148,3 +152,45 @@ def ratio(sums: np.ndarray) -> np.ndarray:
     """[draws, 2] -> the first sum over the second; nan where that is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(sums[:, 1] > 0, sums[:, 0] / sums[:, 1], np.nan)
+
+
+# ------------------------------------------------------------------- tests
+
+
+def sign_flip_test(sums: np.ndarray) -> float:
+    """Exact two-sided permutation test of differences that are whole numbers.
+
+    If neither model is better, swapping their labels in any unit changes nothing: every sum has
+    either sign with probability 1/2. The distribution of the total, sum_u +-|s_u|, is the
+    convolution of these two-point distributions; the p-value is the probability of a total at
+    least as far from 0. With differences of -1, 0 and 1 this is McNemar's exact test.
+
+    Args:
+      sums: [units], differences of scores in whole units, such as halves of a pair.
+
+    Returns:
+      The p-value, in (0, 1] up to what a float can hold.
+    """
+    steps = np.abs(sums[sums != 0])
+    reach = int(steps.sum())
+    # chances[i] is of the total 2 i - reach, which rises by 2 s where a sign turns
+    chances = np.zeros(reach + 1)
+    chances[0] = 1.0
+    top = 0
+    for step in map(int, steps):
+        grown = chances[: top + step + 1].copy()
+        grown[step:] += chances[: top + 1]
+        top += step
+        chances[: top + 1] = grown / 2
+    totals = np.abs(2 * np.arange(reach + 1) - reach)
+    return min(1.0, math.fsum(chances[totals >= abs(int(sums.sum()))]))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number (Holm, 1979): the probability of any false alarm stays
+    below the level at which they are read."""
+    order, found, worst = np.argsort(p, kind="stable"), [0.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        worst = max(worst, min(1.0, (len(p) - rank) * p[i]))
+        found[i] = worst
+    return found

@@ -119,20 +119,18 @@ def leader_stays(ones: int, twos: int, left: int) -> float:
 
         P(k) = C(a + k, k) C(b + m - k, m - k) / C(a + b + m + 1, m),
 
-    summed, in whole numbers, over the k with a + k > b + m - k. Votes to come are taken to be
-    parsable. 0 while there is no leader.
+    summed over the k with a + k > b + m - k. Votes to come are taken to be parsable. 0 while there
+    is no leader.
     """
     return _leader_stays(max(ones, twos), min(ones, twos), left)
 
 
-@cache
+@cache  # a vote asks for the same few counts again and again
 def _leader_stays(a: int, b: int, m: int) -> float:
-    if a == b:
-        return 0.0
-    ways = sum(
-        math.comb(a + k, k) * math.comb(b + m - k, m - k) for k in range(m + 1) if a + k > b + m - k
-    )
-    return ways / math.comb(a + b + m + 1, m)
+    from scipy.stats import betabinom  # takes half a second to import, so only where it is needed
+
+    # a + k > b + m - k for whole numbers k exceeding (b + m - a) / 2, rounded down
+    return float(betabinom.sf((b + m - a) // 2, m, a + 1, b + 1)) if a > b else 0.0
 
 
 def probably_decided(ones: int, twos: int, left: int, level: float = LEVEL) -> bool:

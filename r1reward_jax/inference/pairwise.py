@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from scipy.special import expit
 
 from r1reward_jax.errors import about
 from r1reward_jax.evals.evaluate import BATCHES
@@ -32,6 +33,7 @@ from r1reward_jax.types import (
     LanguageModel,
     Params,
     PreferenceRecord,
+    Processor,
     Verdict,
     check,
     other,
@@ -120,7 +122,7 @@ class Scorer:
         self,
         model: LanguageModel,
         params: Params,
-        processor: Any,
+        processor: Processor,
         *,
         sizes: Sequence[int],
         dtype: Any,
@@ -219,7 +221,7 @@ def _comparison(ahead: Opinion, behind: Opinion) -> Comparison:
 
 def _scored(first: float, second: float) -> Comparison:
     """Of two scores."""
-    probability = 0.5 + 0.5 * math.tanh((first - second) / 2)  # the sigmoid, never overflows
+    probability = float(expit(first - second))
     preferred = _winner(probability)
     return Comparison(preferred, probability, preferred is not None, scores=(first, second))
 
@@ -242,7 +244,7 @@ def _concerning(name: str) -> contextlib.AbstractContextManager[None]:
     return about(name) if name else contextlib.nullcontext()
 
 
-def _require_room(what: str, tokens: int, processor: Any) -> None:
+def _require_room(what: str, tokens: int, processor: Processor) -> None:
     limit = max(processor.buckets.tokens)
     if tokens > limit:
         raise InputError(

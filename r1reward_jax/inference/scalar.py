@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy.special import expit
 
 from r1reward_jax.console import counter
 from r1reward_jax.evals.evaluate import require_labels
@@ -167,7 +168,7 @@ def _both(
 def _first(first: float, second: float) -> float | None:
     """P(first is better) by Bradley and Terry, the sigmoid of the difference."""
     gap = first - second
-    return 0.5 + 0.5 * math.tanh(gap / 2) if math.isfinite(gap) else None
+    return float(expit(gap)) if math.isfinite(gap) else None
 
 
 def _verdict(first: float, second: float) -> Verdict | None:

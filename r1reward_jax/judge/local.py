@@ -20,6 +20,7 @@ from r1reward_jax.types import (
     EncodedPrompt,
     LanguageModel,
     Params,
+    Processor,
     Verdict,
     check,
 )
@@ -32,7 +33,7 @@ class LocalJudge:
         self,
         model: LanguageModel,
         params: Params,
-        processor: Any,
+        processor: Processor,
         template: Template,
         *,
         rows: int,

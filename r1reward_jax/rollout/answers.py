@@ -9,7 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from r1reward_jax.prompts import ANSWER, ResponseFormat
-from r1reward_jax.types import Array, Completion, InputError, LanguageModel, Params, PromptBatch
+from r1reward_jax.types import (
+    Array,
+    Completion,
+    InputError,
+    LanguageModel,
+    Params,
+    PromptBatch,
+    Tokenizer,
+)
 
 
 def first_probability(
@@ -31,7 +39,7 @@ def first_probability(
     return jax.nn.softmax(logits, axis=-1)[:, 0]
 
 
-def answer_tokens(processor: Any, form: ResponseFormat) -> tuple[int, ...]:
+def answer_tokens(processor: Tokenizer, form: ResponseFormat) -> tuple[int, ...]:
     """Ids of the two labels of a verdict; none where a label is not one token."""
     try:
         first, second = (processor.token_id(label) for label in form.labels)

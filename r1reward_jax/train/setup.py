@@ -10,7 +10,7 @@ from r1reward_jax.models import port_of, reward_head
 from r1reward_jax.prompts import Template
 from r1reward_jax.train.objectives import StepConfig
 from r1reward_jax.train.optimizer import OptimizerConfig
-from r1reward_jax.types import LanguageModel, Params
+from r1reward_jax.types import LanguageModel, Params, Processor
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Policy:
 
     model: LanguageModel
     params: Params
-    processor: Any
+    processor: Processor
     rules: Any
     """(pattern, PartitionSpec) of its parameters, in order."""
     path: str
