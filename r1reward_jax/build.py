@@ -53,7 +53,13 @@ from r1reward_jax.types import InputError, Judge, Params, PreferenceRecord, Prom
 
 FROZEN = ("visual",)
 """Top-level name of the vision tower's parameters."""
-EVALUATED = ("accuracy", "strict_accuracy", "flip_rate", "verdict_1_share", "unparsable_share")
+EVALUATED = {
+    "accuracy": "eval/accuracy",
+    "strict_accuracy": "eval/strict_accuracy",
+    "flip_rate": "eval/flip_frac",
+    "verdict_1_share": "eval/verdict_1_frac",
+    "unparsable_share": "eval/unparsable_frac",
+}
 """What is measured of a model on held-out records while it is trained; the best by accuracy is
 kept."""
 
@@ -376,6 +382,6 @@ def make_evaluation(
         settings = {"temperatures": (0.0,), "seed": config.seed}
         judged = evaluate.judge(engine, params, chosen, template, **settings)
         found = evaluate.describe(judged)
-        return {f"eval/{name}": found[name] for name in EVALUATED}
+        return {metric: found[name] for name, metric in EVALUATED.items()}
 
     return measure

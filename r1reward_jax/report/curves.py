@@ -8,7 +8,7 @@ from r1reward_jax.report.charts import COLORS, DASHES, Frame, Series, line_chart
 from r1reward_jax.report.read import UNITS, Run
 from r1reward_jax.report.scale import short
 from r1reward_jax.report.times import STEP, TIMES, time_charts
-from r1reward_jax.runs.metrics import METRICS
+from r1reward_jax.runs.metrics import METRICS, meaning
 
 PHASES = {
     "rl": "Reinforcement learning",
@@ -53,7 +53,7 @@ RL = (
         },
         "before weights; consistency over right verdicts only",
     ),
-    Group("Response length", {"rollout/tokens": "tokens"}, "mean completion length, tokens"),
+    Group("Response length", {"rollout/tokens_mean": "tokens"}, "mean completion length, tokens"),
     Group(
         "Log-ratio",
         {"loss/log_ratio_max": "largest", "loss/log_ratio_min": "smallest"},
@@ -65,15 +65,18 @@ RL = (
         "share of completion tokens",
         zeros=True,
     ),
-    Group("The judge agrees", {"judge/agreement": "agreement"}),
-    Group("The judge gave no answer", {"judge/no_verdict": "pairs"}),
+    Group("The judge agrees", {"judge/agreement_frac": "agreement"}),
+    Group("The judge gave no answer", {"judge/no_verdict_count": "pairs"}),
     Group(
         "Without a verdict, or cut",
-        {"rollout/unparsable": "without verdict", "rollout/truncated": "cut at the limit"},
+        {
+            "rollout/unparsable_frac": "without verdict",
+            "rollout/truncated_frac": "cut at the limit",
+        },
         "share of completions",
         zeros=True,
     ),
-    Group("Position bias", {"rollout/verdict_1_share": "says 1"}),
+    Group("Position bias", {"rollout/verdict_1_frac": "says 1"}),
     Group("Entropy", {"loss/entropy": "entropy"}),
     Group("KL from the old policy", {"loss/kl_old": "KL"}),
     Group("KL from the reference", {"loss/kl_reference": "KL"}),
@@ -116,7 +119,7 @@ def _phase(runs: Sequence[Run], phase: str) -> str:
         seen |= {*TIMES, STEP}
     rest = [name for name in names if name not in seen]
     if not any(charts):  # a phase of another kind: nothing is worth hiding
-        charts = [_chart(runs, phase, m, {m: m}, METRICS.get(m, ""), unit) for m in rest]
+        charts = [_chart(runs, phase, m, {m: m}, meaning(m), unit) for m in rest]
         rest = []
     title = PHASES.get(phase, phase)
     small = f" <small>{escape(phase)}</small>" if title != phase else ""
@@ -137,9 +140,9 @@ def _shown(
             continue
         if len(runs) > 1 and len(parts) > 2:
             for metric, label in parts.items():
-                yield f"{group.title}: {label}", {metric: label}, METRICS.get(metric, "")
+                yield f"{group.title}: {label}", {metric: label}, meaning(metric)
         else:
-            only = METRICS.get(next(iter(parts)), "") if len(parts) == 1 else ""
+            only = meaning(next(iter(parts))) if len(parts) == 1 else ""
             yield group.title, parts, only or group.about
 
 
@@ -171,9 +174,9 @@ def _chart(
             n, dash, name = p, 0, label
             if len(runs) > 1:
                 n, dash, name = r, p, f"{run.name}, {label}" if len(parts) > 1 else run.name
-            meaning = f"{metric}: {METRICS[metric]}" if metric in METRICS else metric
+            tip = f"{metric}: {meaning(metric)}" if metric in METRICS else metric
             dash = (dash + n // COLORS) % DASHES
-            series.append(Series(name, points, n % COLORS + 1, dash, meaning))
+            series.append(Series(name, points, n % COLORS + 1, dash, tip))
     return line_chart(Frame(title, about, unit), series)
 
 
@@ -184,11 +187,11 @@ def _all(runs: Sequence[Run], phase: str, names: Sequence[str], unit: str) -> st
     """All other metrics: charts of those that change, a table of those that do not."""
     same = {m: value for m in names if (value := _constant(runs, phase, m)) is not None}
     charts = "".join(
-        _chart(runs, phase, m, {m: m}, METRICS.get(m, ""), unit) for m in names if m not in same
+        _chart(runs, phase, m, {m: m}, meaning(m), unit) for m in names if m not in same
     )
     rows = "".join(
         f"<tr><th scope=row>{escape(m)}</th><td>{short(value)}</td>"
-        f"<td>{escape(METRICS.get(m, ''))}</td></tr>"
+        f"<td>{escape(meaning(m))}</td></tr>"
         for m, value in same.items()
     )
     table = (

@@ -183,7 +183,7 @@ def score_completions(
     silent = sum(answer is None for answer in answers.values())
     agreed = sum(answer is not None and answer >= 0.5 for answer in answers.values())
     return rewards, {
-        "judge/calls": float(len(answers)),
-        "judge/no_verdict": float(silent),
-        "judge/agreement": agreed / max(1, len(answers) - silent),
+        "judge/calls_count": float(len(answers)),
+        "judge/no_verdict_count": float(silent),
+        "judge/agreement_frac": agreed / max(1, len(answers) - silent),
     }

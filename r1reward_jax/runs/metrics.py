@@ -1,77 +1,163 @@
-"""Where a run's numbers go: a jsonl line per step, and a running table to watch. The first of
-several processes writes.
+"""The table of metrics, and where a run's numbers go: a jsonl line per step, and a running table to
+watch. The first of several processes writes.
 
 `metrics.jsonl` has the metrics, `timeline.jsonl` the phases of a step with their beginnings and
-ends.
+ends. The report reads the table without JAX, so JAX is imported where it is used.
 """
 
 import json
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-import jax
 from etils import epath
 
 from r1reward_jax.console import say
 from r1reward_jax.files import write_whole
 from r1reward_jax.runs.writers import Board
 
+class Metric(NamedTuple):
+    """What a metric means, its unit, and how several of its values become one."""
+
+    meaning: str
+    unit: str = "frac"
+    """`frac` is a share between 0 and 1; `score` has no unit."""
+    reduction: Literal["mean", "max", "min", "sum", "last"] = "mean"
+
+
 METRICS = {
-    "loss/total": "the objective that is minimised",
-    "loss/entropy": "mean entropy of the completion tokens, nats",
-    "loss/grad_norm": "global gradient norm before the clip",
-    "loss/skipped": "1 if the gradient was not finite and the update was skipped",
-    "loss/sampler_gap_max": "largest |trainer - sampler log-prob| of the first update's tokens, "
-    "and of all others where rl.old_logp is trainer",
-    "loss/kl_old": "KL (k3) from the policy before the rollout's updates, nats per token",
-    "loss/kl_reference": "KL (k1 or k3) of that policy from the reference, nats per token",
-    "loss/clip_frac": "share of tokens whose surrogate is clipped",
-    "loss/pre_clip_frac": "share of tokens whose log-ratio is outside the Pre-CLIP bounds",
-    "loss/log_ratio_max": "largest log-ratio of a completion token",
-    "loss/log_ratio_min": "smallest log-ratio of a completion token",
-    "advantage/filtered_frac": "share of tokens whose advantage the filter dropped",
-    "advantage/mean": "mean return of the completion tokens",
-    "advantage/std": "population deviation of the returns",
-    "advantage/abs_max": "largest |standardised advantage| before the filter",
-    "advantage/kept_mean": "mean of the advantages that are trained on",
-    "advantage/kept_std": "population deviation of the advantages that are trained on",
-    "advantage/kept_abs_max": "largest |advantage| that is trained on",
-    "scalar/accuracy": "share of pairs whose preferred response has the higher score",
-    "scalar/margin": "mean score of the preferred response minus that of the other",
-    "reward/total": "mean combined reward",
-    "reward/format": "share of well-formed completions",
-    "reward/result": "share of right verdicts",
-    "reward/consistency": "mean consistency of completions with a right verdict",
-    "reward/swap": "share of completions whose verdict follows the swapped responses",
-    "reward/repetition": "mean share of repeated word n-grams",
-    "reward/overlong": "mean cost of length, 0 to 1",
-    "rollout/tokens": "mean completion length",
-    "rollout/verdict_1_share": "share of completions that say 1",
-    "rollout/unparsable": "share of completions without a verdict",
-    "rollout/truncated": "share of completions cut at the length limit",
-    "rollout/self_corrected": "share of analyses that revise an earlier statement, by their words",
-    "rollout/padding_share": "share of completion positions behind the end of a completion",
-    "eval/accuracy": "share of right greedy verdicts on eval.records held-out records, both orders",
-    "eval/strict_accuracy": "share of those records that are judged right in both orders",
-    "eval/flip_rate": "share of those records in which both orders name the same position",
-    "eval/verdict_1_share": "share of those verdicts that name the first response",
-    "eval/unparsable_share": "share of those completions without a verdict",
-    "judge/agreement": "share of the judge's answers that say: supports",
-    "judge/calls": "pairs given to the judge",
-    "judge/no_verdict": "pairs to which the judge gave no answer; their consistency is 0",
-    "time/rollout_s": "seconds of sampling",
-    "time/host_s": "seconds of prompts, text, parsing and rewards; part of them while the devices "
-    "sample",
-    "time/judge_s": "seconds of waiting for the judge behind the sampling",
-    "time/logprobs_s": "seconds of batches, log-probs and advantages",
-    "time/update_s": "seconds of updates",
-    "time/step_s": "seconds of a step",
-    "time/rollout_tokens_per_s": "completion tokens per second of sampling",
-    "time/tokens_per_s": "completion tokens per second of a whole iteration",
+    "loss/total": Metric("the objective that is minimised", "score"),
+    "loss/entropy": Metric("mean entropy of the completion tokens", "nats"),
+    "loss/grad_norm": Metric("global gradient norm before the clip", "score"),
+    "loss/skipped": Metric("1 if the gradient was not finite and the update was skipped"),
+    "loss/sampler_gap_max": Metric(
+        "largest |trainer - sampler log-prob| of the first update's tokens, and of all others "
+        "where rl.old_logp is trainer",
+        *("nats", "max"),
+    ),
+    "loss/kl_old": Metric("KL (k3) from the policy before the rollout's updates", "nats per token"),
+    "loss/kl_reference": Metric(
+        "KL (k1 or k3) of that policy from the reference", "nats per token"
+    ),
+    "loss/clip_frac": Metric("share of tokens whose surrogate is clipped"),
+    "loss/pre_clip_frac": Metric("share of tokens whose log-ratio is outside the Pre-CLIP bounds"),
+    "loss/log_ratio_max": Metric("largest log-ratio of a completion token", "nats", "max"),
+    "loss/log_ratio_min": Metric("smallest log-ratio of a completion token", "nats", "min"),
+    "advantage/filtered_frac": Metric("share of tokens whose advantage the filter dropped"),
+    "advantage/mean": Metric("mean return of the completion tokens", "score"),
+    "advantage/std": Metric("population deviation of the returns", "score"),
+    "advantage/abs_max": Metric(
+        "largest |standardised advantage| before the filter", "score", "max"
+    ),
+    "advantage/kept_mean": Metric("mean of the advantages that are trained on", "score"),
+    "advantage/kept_std": Metric(
+        "population deviation of the advantages that are trained on", "score"
+    ),
+    "advantage/kept_abs_max": Metric("largest |advantage| that is trained on", "score", "max"),
+    "scalar/accuracy": Metric("share of pairs whose preferred response has the higher score"),
+    "scalar/margin": Metric(
+        "mean score of the preferred response minus that of the other", "score"
+    ),
+    "reward/total": Metric("mean combined reward", "score"),
+    "reward/format": Metric("share of well-formed completions"),
+    "reward/result": Metric("share of right verdicts"),
+    "reward/consistency": Metric(
+        "mean consistency of completions with a right verdict", "score"
+    ),
+    "reward/swap": Metric("share of completions whose verdict follows the swapped responses"),
+    "reward/repetition": Metric("mean share of repeated word n-grams"),
+    "reward/overlong": Metric("mean cost of length, 0 to 1"),
+    "rollout/tokens_mean": Metric("mean completion length", "tokens"),
+    "rollout/verdict_1_frac": Metric("share of completions that say 1"),
+    "rollout/unparsable_frac": Metric("share of completions without a verdict"),
+    "rollout/truncated_frac": Metric("share of completions truncated at the length limit"),
+    "rollout/self_corrected_frac": Metric(
+        "share of analyses that revise an earlier statement, by their words"
+    ),
+    "rollout/padding_frac": Metric(
+        "share of completion positions behind the end of a completion"
+    ),
+    "eval/accuracy": Metric(
+        "share of right greedy verdicts on eval.records held-out records, both orders",
+        reduction="last",
+    ),
+    "eval/strict_accuracy": Metric(
+        "share of those records that are judged right in both orders", reduction="last"
+    ),
+    "eval/flip_frac": Metric(
+        "share of those records in which both orders name the same position", reduction="last"
+    ),
+    "eval/verdict_1_frac": Metric(
+        "share of those verdicts that name the first response", reduction="last"
+    ),
+    "eval/unparsable_frac": Metric(
+        "share of those completions without a verdict", reduction="last"
+    ),
+    "judge/agreement_frac": Metric("share of the judge's answers that say: supports"),
+    "judge/calls_count": Metric("pairs given to the judge", "count", "sum"),
+    "judge/no_verdict_count": Metric(
+        "pairs to which the judge gave no answer; their consistency is 0", "count", "sum"
+    ),
+    "time/rollout_s": Metric("time of sampling", "s"),
+    "time/host_s": Metric(
+        "time of prompts, text, parsing and rewards; part of it while the devices sample", "s"
+    ),
+    "time/judge_s": Metric("time of waiting for the judge behind the sampling", "s"),
+    "time/logprobs_s": Metric("time of batches, log-probs and advantages", "s"),
+    "time/update_s": Metric("time of updates", "s"),
+    "time/step_s": Metric("time of a step", "s"),
+    "time/rollout_tokens_per_s": Metric("completion tokens over the time of sampling", "tokens/s"),
+    "time/tokens_per_s": Metric("completion tokens over the time of an iteration", "tokens/s"),
 }
-"""Every metric name and what it means."""
+"""Every metric that a run writes. A new metric wants a line here; one without a line is logged,
+averaged where it has several values, and warned of once."""
+
+OLD_NAMES = {
+    "rollout/tokens": "rollout/tokens_mean",
+    "rollout/verdict_1_share": "rollout/verdict_1_frac",
+    "rollout/unparsable": "rollout/unparsable_frac",
+    "rollout/truncated": "rollout/truncated_frac",
+    "rollout/self_corrected": "rollout/self_corrected_frac",
+    "rollout/padding_share": "rollout/padding_frac",
+    "eval/flip_rate": "eval/flip_frac",
+    "eval/verdict_1_share": "eval/verdict_1_frac",
+    "eval/unparsable_share": "eval/unparsable_frac",
+    "judge/agreement": "judge/agreement_frac",
+    "judge/calls": "judge/calls_count",
+    "judge/no_verdict": "judge/no_verdict_count",
+}
+"""Names in the `metrics.jsonl` of earlier runs, and what they are called now."""
+
+
+def current_name(name: str) -> str:
+    """Return today's name of a metric that an older run may have written under another one."""
+    return OLD_NAMES.get(name, name)
+
+
+def meaning(name: str) -> str:
+    """Return what a metric means; empty for one that is not in the table."""
+    return METRICS[name].meaning if name in METRICS else ""
+
+
+def reduce_metric(name: str, values: Any, weights: Any = None) -> Any:
+    """Return the one value of a metric that stands for several.
+
+    A NaN among the values is never lost: it shows that something went wrong. (Python's own `max`
+    and `min` drop it.)
+
+    Args:
+      name: of the metric; one that is not in METRICS is averaged.
+      values: an array with one axis, of numpy or of JAX, also under jit.
+      weights: of the same shape; only a mean uses them. None: all the same.
+    """
+    reduction = METRICS[name].reduction if name in METRICS else "mean"
+    if reduction == "last":
+        return values[-1]
+    if reduction != "mean" or weights is None:
+        return getattr(values, reduction)()
+    # micro-batches may all be without a completion token: 0 then, not 0 / 0
+    return (values * weights).sum() / weights.sum().clip(min=1)
 
 
 class MetricsLog:
@@ -86,24 +172,27 @@ class MetricsLog:
         self.path = epath.Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.timeline = self.path.with_name("timeline.jsonl")
-        self.boards = boards if jax.process_index() == 0 else ()
+        self.boards = boards if _writes() else ()
+        self._unknown: set[str] = set()
         self._columns: tuple[str, ...] = ()
         self._began, self._first = time.perf_counter(), 0
 
     def begin(self, phase: str, step: int) -> None:
         """A phase begins, or a resumed run goes on with it behind `step`: what was written about
         later steps is forgotten, they come again."""
-        for path in () if jax.process_index() else (self.path, self.timeline):
+        for path in (self.path, self.timeline) if _writes() else ():
             _rewind(path, phase, step)
         for board in self.boards:
             board.begin(phase, step)
         self._began, self._first = time.perf_counter(), step
 
     def write(self, phase: str, step: int, values: Mapping[str, Any]) -> None:
-        """One line. Raises KeyError for a name that is not in METRICS."""
+        """Write one line. A name that is not in METRICS is written as well, with one warning."""
         numbers = {name: float(value) for name, value in values.items()}
-        for name in numbers:
-            METRICS[name]
+        for name in numbers.keys() - METRICS.keys() - self._unknown:
+            self._unknown.add(name)
+            if _writes():
+                say(f"metric {name} is not in the table: add a line to METRICS in runs/metrics.py")
         # json has no word for what is not finite
         row = {name: x if math.isfinite(x) else str(x) for name, x in numbers.items()}
         _append(self.path, phase, step, row)
@@ -147,6 +236,13 @@ class MetricsLog:
         self.close()
 
 
+def _writes() -> bool:
+    """Return whether this process is the one that writes."""
+    import jax
+
+    return jax.process_index() == 0
+
+
 def _clock(seconds: float) -> str:
     """12.3 hours as 12:18:00, a minute as 1:00."""
     minutes, rest = divmod(round(seconds), 60)
@@ -163,7 +259,7 @@ def _rewind(path: epath.Path, phase: str, step: int) -> None:
 
 
 def _append(path: epath.Path, phase: str, step: int, values: Mapping[str, Any]) -> None:
-    if jax.process_index():
+    if not _writes():
         return
     row = {"phase": phase, "step": step, "at": round(time.time(), 3), **values}
     with open(path, "a") as file:

@@ -54,7 +54,7 @@ COLUMNS = (
     "reward/result",
     "reward/consistency",
     "reward/format",
-    "rollout/tokens",
+    "rollout/tokens_mean",
     "advantage/filtered_frac",
     "time/step_s",
 )

@@ -15,7 +15,7 @@ from r1reward_jax.files import write_whole
 from r1reward_jax.prompts import parse_analysis, parse_verdict
 from r1reward_jax.rl.rewards import self_corrects
 from r1reward_jax.rollout.engine import Rollout
-from r1reward_jax.runs.metrics import MetricsLog
+from r1reward_jax.runs.metrics import MetricsLog, reduce_metric
 from r1reward_jax.runs.profiling import Timeline
 from r1reward_jax.train.batches import flat
 from r1reward_jax.types import (
@@ -25,10 +25,9 @@ from r1reward_jax.types import (
 
 
 def join(several: list[dict[str, Any]]) -> dict[str, float]:
-    """Metrics of an iteration's updates: extremes stay extremes, the rest is averaged."""
-    reduce = {"max": np.max, "min": np.min}  # Python's own would lose a NaN
+    """Reduce the metrics of an iteration's updates to one value each, as their table says."""
     return {
-        name: float(reduce.get(name[-3:], np.mean)([m[name] for m in several]))
+        name: float(reduce_metric(name, np.asarray([m[name] for m in several])))
         for name in several[0]
     }
 
@@ -46,13 +45,15 @@ def rollout_metrics(rollout: Rollout, rewards: list[RewardBreakdown]) -> dict[st
         "reward/swap": sum(r.swap for r in rewards) / count,
         "reward/repetition": sum(r.repetition for r in rewards) / count,
         "reward/overlong": sum(r.overlong for r in rewards) / count,
-        "rollout/tokens": tokens / count,
-        "rollout/verdict_1_share": verdicts.count(1) / count,
-        "rollout/unparsable": verdicts.count(None) / count,
-        "rollout/truncated": rollout.finish_reasons["length"] / count,
-        "rollout/self_corrected": sum(self_corrects(parse_analysis(c.text)) for c in completions)
+        "rollout/tokens_mean": tokens / count,
+        "rollout/verdict_1_frac": verdicts.count(1) / count,
+        "rollout/unparsable_frac": verdicts.count(None) / count,
+        "rollout/truncated_frac": rollout.finish_reasons["length"] / count,
+        "rollout/self_corrected_frac": sum(
+            self_corrects(parse_analysis(c.text)) for c in completions
+        )
         / count,
-        "rollout/padding_share": 1 - tokens / rollout.batch.tokens.size,
+        "rollout/padding_frac": 1 - tokens / rollout.batch.tokens.size,
     }
 
 

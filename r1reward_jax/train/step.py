@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
+from r1reward_jax.runs.metrics import reduce_metric
 from r1reward_jax.train.objectives import Objective, StepConfig, micro_batches, split_rows
 from r1reward_jax.types import LanguageModel, Params, TrainState
 
@@ -42,15 +43,7 @@ def loss_and_gradients(
     zeros = jnp.zeros(()), jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.float32), params)
     (value, grads), (metrics, weights) = jax.lax.scan(add_rows, zeros, split_rows(batch, count))
     grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
-    return value, {k: _joined(k, v, weights) for k, v in metrics.items()}, grads
-
-
-def _joined(name: str, values: Float[Array, " n"], weights: Float[Array, " n"]) -> Array:
-    """One metric of several micro-batches: extremes stay extremes, means keep their weight."""
-    extreme = {"max": jnp.max, "min": jnp.min}.get(name[-3:])
-    if extreme:
-        return extreme(values)
-    return jnp.sum(values * weights) / jnp.maximum(jnp.sum(weights), 1)
+    return value, {k: reduce_metric(k, v, weights) for k, v in metrics.items()}, grads
 
 
 def train_step(

@@ -56,7 +56,11 @@ def test_each_row_gets_its_own_reward():
     rows += completions(text("broken", 1))
     rewards, metrics = score(rows, [1] * 7, judge, PAPER)
     assert [r.total for r in rewards] == [2.0, 1.5, 0.5, 0.0, 1.5, 0.5, 1.5]
-    assert metrics == {"judge/calls": 4, "judge/no_verdict": 2, "judge/agreement": 0.5}
+    assert metrics == {
+        "judge/calls_count": 4,
+        "judge/no_verdict_count": 2,
+        "judge/agreement_frac": 0.5,
+    }
     assert judge.asked == [("good", 1), ("bad", 1), ("mute", 1), ("broken", 1)]
     signed, _ = score(rows, [1] * 7, judge, replace(PAPER, consistency_mode="signed"))
     assert [r.total for r in signed] == [2.0, 1.0, 0.5, 0.0, 1.5, 0.5, 1.5]
@@ -99,7 +103,7 @@ def test_skipping_wrong_verdicts_changes_no_reward():
 
 def test_without_a_judge_consistency_is_zero():
     rewards, metrics = score(completions(text("a", 1)), [1], None, PAPER)
-    assert rewards[0].total == 1.5 and metrics["judge/calls"] == 0
+    assert rewards[0].total == 1.5 and metrics["judge/calls_count"] == 0
 
 
 def test_both_orders_earn_for_swap_consistency():

@@ -103,7 +103,7 @@ def metrics(iterations, seed):
             "time/rollout_s": 1.0,
             "time/update_s": 2.0,
             "time/step_s": 4.0,
-            "judge/agreement": 0.5,
+            "judge/agreement_frac": 0.5,
             "something/new": float(step),
         }
 
