@@ -48,12 +48,52 @@ from r1reward_jax.report import reported
 from r1reward_jax.rl.rewards import score_completions
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.runs.metrics import MetricsLog
-from r1reward_jax.runs.run_dir import Stages, claim_data, run_folder
+from r1reward_jax.runs.run_dir import claim_data, run_folder
+from r1reward_jax.runs.stages import Stage, Stages
 from r1reward_jax.train.batches import Example
 from r1reward_jax.train.rl import run_rl
 from r1reward_jax.train.setup import Setup
 from r1reward_jax.train.supervised import PhaseConfig, cold_start, run_sft
 from r1reward_jax.types import InputError, Judge, Params, PreferenceRecord, Verdict, other
+
+JUDGE_SIZES = ("hidden_size", "layers", "heads", "kv_heads", "mlp")
+STAGES = (
+    Stage("world", ("seed", "world.*", "teacher.*"), makes_data=True),
+    Stage(
+        "base_models",
+        ("template", "model.*", "tiny.*", *(f"tiny_judge.{size}" for size in JUDGE_SIZES)),
+        needs=("world",),
+    ),
+    Stage(
+        "cold_start",
+        ("sft.*", "optimizer.*", "buckets.*"),
+        needs=("base_models",),
+        phases=("cold_start",),
+    ),
+    Stage(
+        "judge",
+        ("tiny_judge.*", "judge.max_tokens", "optimizer.*", "buckets.*"),
+        needs=("base_models",),
+        phases=("judge",),
+    ),
+    Stage("measured_judge", ("judge.*",), needs=("judge",)),
+    Stage("measured_before", ("eval.*", "rollout.*"), needs=("cold_start",)),
+    Stage(
+        "rl",
+        ("rl.*", "rollout.*", "judge.*"),
+        needs=("cold_start", "judge"),
+        phases=("rl",),
+        keeps=True,
+    ),
+    Stage("measured_after", ("eval.*",), needs=("rl", "judge")),
+    Stage(
+        "controls",
+        ("eval.temperature",),
+        needs=("cold_start", "rl"),
+        phases=("blind", "longer"),
+    ),
+)
+"""What each part of a run depends on: a corrected config repeats what it reaches, and no more."""
 
 
 def run(config: ConfigDict, *, controls: bool) -> dict[str, Any]:
@@ -68,7 +108,7 @@ def run(config: ConfigDict, *, controls: bool) -> dict[str, Any]:
         raise InputError("eval.samples=0: a quickstart reports votes; expected 1 or more")
     config = ConfigDict(config.to_dict())
     config.judge.path = f"{config.workdir}/judge"
-    folder = run_folder(config.workdir, config.to_dict(), verb="quickstart")
+    folder = run_folder(config.workdir, config.to_dict(), verb="quickstart", stages=STAGES)
     with folder, reported(config.workdir), make_log(config) as log:
         return _run(config, log, controls)
 
@@ -154,7 +194,7 @@ def _make_base_models(config: ConfigDict, annotations: Sequence[Annotation]) -> 
     sizes = {k: v for k, v in config.tiny.items() if k != "vocab_size"}
     make_checkpoint(f"{config.workdir}/base", texts, seed=config.seed, sizes=sizes, **shared)
     j = config.tiny_judge
-    sizes |= {k: j[k] for k in ("hidden_size", "layers", "heads", "kv_heads", "mlp")}
+    sizes |= {k: j[k] for k in JUDGE_SIZES}
     folder = f"{config.workdir}/judge_base"
     make_checkpoint(folder, texts, seed=config.seed + 1, sizes=sizes, **shared)
     return {}

@@ -17,6 +17,7 @@ from r1reward_jax.console import say
 from r1reward_jax.files import write_whole
 from r1reward_jax.runs.writers import Board
 
+
 class Metric(NamedTuple):
     """What a metric means, its unit, and how several of its values become one."""
 
@@ -62,9 +63,7 @@ METRICS = {
     "reward/total": Metric("mean combined reward", "score"),
     "reward/format": Metric("share of well-formed completions"),
     "reward/result": Metric("share of right verdicts"),
-    "reward/consistency": Metric(
-        "mean consistency of completions with a right verdict", "score"
-    ),
+    "reward/consistency": Metric("mean consistency of completions with a right verdict", "score"),
     "reward/swap": Metric("share of completions whose verdict follows the swapped responses"),
     "reward/repetition": Metric("mean share of repeated word n-grams"),
     "reward/overlong": Metric("mean cost of length, 0 to 1"),
@@ -75,9 +74,7 @@ METRICS = {
     "rollout/self_corrected_frac": Metric(
         "share of analyses that revise an earlier statement, by their words"
     ),
-    "rollout/padding_frac": Metric(
-        "share of completion positions behind the end of a completion"
-    ),
+    "rollout/padding_frac": Metric("share of completion positions behind the end of a completion"),
     "eval/accuracy": Metric(
         "share of right greedy verdicts on eval.records held-out records, both orders",
         reduction="last",

@@ -1,10 +1,9 @@
 """The folder of a run belongs to one config and one process at a time, and remembers what is
-done."""
+done. What may change between two starts stands in `runs.resume`."""
 
 import contextlib
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,9 +11,12 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from r1reward_jax.console import say
+from r1reward_jax.errors import InputError
 from r1reward_jax.files import write_whole
+from r1reward_jax.runs import stages as run_stages
 from r1reward_jax.runs.provenance import about
-from r1reward_jax.types import InputError
+from r1reward_jax.runs.resume import VERBS, Change, differences, exactness
+from r1reward_jax.runs.stages import Stage
 
 try:
     import fcntl
@@ -22,45 +24,51 @@ except ImportError:  # Windows
     fcntl = None
 
 FIELDS = ("verb", "config", "started", "data_hash", "commit", "versions", "devices")
-"""Of run.json, without which it is none."""
+"""The fields that every `run.json` has."""
 
 
 @contextlib.contextmanager
-def run_folder(workdir: str, config: dict[str, Any], *, verb: str) -> Iterator[None]:
+def run_folder(
+    workdir: str, config: dict[str, Any], *, verb: str, stages: Sequence[Stage] = ()
+) -> Iterator[None]:
     """Claim a folder for a run, until the end of the block.
 
-    `run.json` gets the verb, the config, commit, versions and devices, and those of every later
-    start under "resumed"; `config.json` gets the config, which `--config` reads. A run that came to
-    nothing may be begun anew with another config.
+    `run.json` gets the verb, the config, commit, versions and devices. Under "resumed" it gets
+    those of every later start, with the knobs that have changed since the last one; its config is
+    then the new one. `config.json` gets the config, which `--config` reads.
+
+    A run without any result begins anew, with whatever config it is given. One with results
+    resumes with a config that leaves its numbers as they are (`runs.resume`). A run of several
+    stages also accepts a correction: the stages that it reaches are repeated.
 
     Args:
       workdir: made if needed.
       config: of the run.
       verb: of the command line.
+      stages: of a run that has several, in their order.
 
     Raises:
       InputError: the folder cannot be written, is in use, or holds something else: other files, a
-        run of another verb or with another config; its checkpoints would be continued with the
-        wrong settings.
+        run of another verb or with a config that changes its numbers; its checkpoints would be
+        continued with the wrong settings.
     """
     folder = epath.Path(workdir)
     with _locked(folder):
         if jax.process_index() == 0:
-            _claim(folder, config, verb)
+            _claim(folder, config, verb, stages)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("run folder")
         yield
 
 
-def _claim(folder: epath.Path, config: dict[str, Any], verb: str) -> None:
+def _claim(
+    folder: epath.Path, config: dict[str, Any], verb: str, stages: Sequence[Stage] = ()
+) -> None:
     old = _read(folder / "run.json")
     if old is None:
         _refuse_strangers(folder)
-    elif _has_results(folder):
-        _refuse_another(folder, old, {"verb": verb} | config)
     if old is not None and _has_results(folder):
-        body = old | {"resumed": [*old.get("resumed", []), about()]}
-        _say_it_goes_on(folder, old, body["resumed"][-1])
+        body = _resumed(folder, old, config, verb, stages)
     else:
         body = about() | {"verb": verb, "seed": config["seed"], "data_hash": None}
         body |= {"config": config, "resumed": []}
@@ -70,67 +78,78 @@ def _claim(folder: epath.Path, config: dict[str, Any], verb: str) -> None:
     write_whole(folder / "config.json", json.dumps(config, indent=2))
 
 
+def _resumed(
+    folder: epath.Path,
+    old: dict[str, Any],
+    config: dict[str, Any],
+    verb: str,
+    stages: Sequence[Stage],
+) -> dict[str, Any]:
+    """Return what `run.json` is to say of a run that resumes. Raises InputError for changes that
+    are neither accepted nor a correction that repeats stages."""
+    verb, began = VERBS.get(verb, verb), VERBS.get(old["verb"], old["verb"])
+    if began != verb:
+        _refuse(folder, [Change("verb", began, verb)])
+    # a folder may have moved: places below it are compared from there
+    stored = _from_here(old["config"], old["config"].get("workdir", ""))
+    given = _from_here(json.loads(json.dumps(config)), config["workdir"])
+    accepted, corrected = {}, []
+    for change in differences(stored, given):
+        if means := exactness(change, verb):
+            accepted[change] = means
+        else:
+            corrected.append(change)
+    again = run_stages.repeated(stages, list(accepted), corrected)
+    if again is None or any(s.keeps and run_stages.has_updates(folder, s) for s in again):
+        _refuse(folder, corrected)
+        again = []
+    now = about()
+    _say_it_resumes(folder, old, now)
+    for change, means in accepted.items():
+        say(f"{change}: {means}")
+    if again:
+        _repeat(folder, again, corrected)
+    changed = [vars(change) | {"exactness": means} for change, means in accepted.items()]
+    changed += [vars(change) | {"exactness": "stages are repeated"} for change in corrected]
+    now |= {"changed": changed, "repeated": [stage.name for stage in again]}
+    body = old | {"verb": verb, "config": config, "seed": config["seed"]}
+    if any(stage.makes_data for stage in again):
+        body |= {"data_hash": None}
+    return body | {"resumed": [*old.get("resumed", []), now]}
+
+
+def _repeat(folder: epath.Path, again: Sequence[Stage], corrected: Sequence[Change]) -> None:
+    """Make the run repeat stages, and say so."""
+    names = ", ".join(stage.name for stage in again)
+    why = "; ".join(map(str, corrected)) or "the training before is longer now"
+    say(f"stages that are repeated: {names} ({why})")
+    for place in run_stages.set_aside(folder, again):
+        say(f"their checkpoints are kept in {place}; delete it when you like")
+
+
 def _has_results(folder: epath.Path) -> bool:
-    """Whether there is anything to go on with."""
+    """Return whether there is anything to resume from."""
     files = ("stages.json", "judgements.jsonl", "metrics.jsonl")
     written = any((folder / f).exists() and (folder / f).stat().length for f in files)
     return written or any(folder.glob("checkpoints/*/[0-9]*"))
 
 
 def began_at(workdir: str) -> str:
-    """When the run of a folder was first started; empty if there is none."""
+    """Return when the run of a folder was first started; empty if there is none."""
     return (_read(epath.Path(workdir) / "run.json") or {"started": ""})["started"]
 
 
 def claim_data(workdir: str, data_hash: str, **others: str) -> None:
-    """Leave the hash of the data in `run.json`, and those of whatever else a run depends on and its
-    config only names. Raises InputError if the run began with others."""
+    """Write the hash of the data into `run.json`, and those of whatever else a run depends on and
+    its config only names. Raises InputError if the run began with others."""
     if jax.process_index():
         return
     folder = epath.Path(workdir)
     body = json.loads((folder / "run.json").read_text())
     given = {"data_hash": data_hash} | {f"{name}_hash": value for name, value in others.items()}
     known = {name: body.get(name) or value for name, value in given.items()}
-    _refuse(folder, known, given)
+    _refuse(folder, differences(known, given))
     write_whole(folder / "run.json", json.dumps(body | given, indent=2))
-
-
-class Stages:
-    """What the finished stages of a run have found, in `stages.json`; a resumed run does not repeat
-    them."""
-
-    def __init__(self, workdir: str):
-        self._path = epath.Path(workdir) / "stages.json"
-        self._since = time.perf_counter()
-        try:
-            self._all = json.loads(self._path.read_text()) if self._path.exists() else {}
-            self._all = {"found": {}, "seconds": 0.0} | self._all
-        except (ValueError, TypeError) as error:
-            raise InputError(
-                f"{self._path}: cannot be read ({error}); delete it, and its stages are repeated"
-            ) from None
-
-    def once(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What `work` gives, or gave when it was finished before."""
-        if name not in self._all["found"]:
-            self._all["found"][name] = work()
-            now = time.perf_counter()
-            self._all["seconds"] += now - self._since
-            self._since = now
-            if jax.process_index() == 0:
-                write_whole(self._path, json.dumps(self._all, indent=2))
-        return self._all["found"][name]
-
-    def found(self) -> dict[str, Any]:
-        """Everything that finished stages have found."""
-        return {
-            name: value for stage in self._all["found"].values() for name, value in stage.items()
-        }
-
-    @property
-    def seconds(self) -> float:
-        """From the beginning of each start to the end of the last stage that it finished."""
-        return self._all["seconds"]
 
 
 @contextlib.contextmanager
@@ -159,7 +178,7 @@ def _locked(folder: epath.Path) -> Iterator[None]:
 
 
 def _read(path: epath.Path) -> dict[str, Any] | None:
-    """What run.json says; None if there is none."""
+    """Return what `run.json` says; None if there is none."""
     if not path.exists():
         return None
     try:
@@ -185,23 +204,16 @@ def _refuse_strangers(folder: epath.Path) -> None:
         )
 
 
-def _say_it_goes_on(folder: epath.Path, old: dict[str, Any], now: dict[str, Any]) -> None:
-    say(f"{folder}: going on with the run of {old['started']}")
+def _say_it_resumes(folder: epath.Path, old: dict[str, Any], now: dict[str, Any]) -> None:
+    say(f"{folder}: resuming the run of {old['started']}")
     same = ("commit", "versions", "devices")
     changed = [f"{name}: {old[name]} -> {now[name]}" for name in same if old[name] != now[name]]
     if changed:
         say(f"it began with another {'; '.join(changed)}: its end may differ in rounding")
 
 
-def _refuse_another(folder: epath.Path, old: dict[str, Any], given: dict[str, Any]) -> None:
-    """Raise InputError where the run of a folder is not the given one. A folder may have moved:
-    places are compared from there."""
-    stored = {"verb": old["verb"]} | _from_here(old["config"], old["config"].get("workdir", ""))
-    _refuse(folder, stored, _from_here(given, given["workdir"]))
-
-
 def _from_here(config: dict[str, Any], workdir: str) -> dict[str, Any]:
-    """A config with the places below its run's folder relative to that."""
+    """Return a config with the places below its run's folder relative to that."""
     here = workdir.rstrip("/")
 
     def one(value: Any) -> Any:
@@ -213,26 +225,11 @@ def _from_here(config: dict[str, Any], workdir: str) -> dict[str, Any]:
     return one(config)
 
 
-def _refuse(folder: epath.Path, stored: dict[str, Any], given: dict[str, Any]) -> None:
-    """Raise InputError where two configs differ; says in what."""
-    old, new = _flat(stored), _flat(json.loads(json.dumps(given)))
-    changed = [
-        f"{name}: {old.get(name)} -> {new.get(name)}"
-        for name in sorted(old | new)
-        if old.get(name) != new.get(name)
-    ]
+def _refuse(folder: epath.Path, changed: Sequence[Change]) -> None:
+    """Raise InputError if there are changes, and say which."""
     if changed:
         more = f"; and {len(changed) - 8} more" if len(changed) > 8 else ""
         raise InputError(
-            f"{folder} holds another run ({'; '.join(changed[:8])}{more}); give a new workdir, or "
-            "delete that one"
+            f"{folder} holds another run ({'; '.join(map(str, changed[:8]))}{more}); give a new "
+            "workdir, or delete that one"
         )
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in config.items():
-        flat |= (
-            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-        )
-    return flat

@@ -7,7 +7,8 @@ import pytest
 
 from r1reward_jax import config as configs
 from r1reward_jax.runs.metrics import MetricsLog
-from r1reward_jax.runs.run_dir import Stages, claim_data, run_folder
+from r1reward_jax.runs.run_dir import claim_data, run_folder
+from r1reward_jax.runs.stages import Stages
 from r1reward_jax.types import InputError
 
 
@@ -22,17 +23,17 @@ def claim(folder, config, verb="sft", data_hash="a", results=True):
 def test_another_run_in_the_same_directory_is_refused(tmp_path, capsys):
     config = configs.load("quickstart")
     claim(tmp_path, config)
-    claim(tmp_path, config)  # the same run goes on
-    assert "going on with the run of" in capsys.readouterr().out
+    claim(tmp_path, config)  # the same run resumes
+    assert "resuming the run of" in capsys.readouterr().out
     with pytest.raises(InputError, match="data_hash: a -> b"):
         claim(tmp_path, config, data_hash="b")
-    with pytest.raises(InputError, match="verb: sft -> train"):
+    with pytest.raises(InputError, match="verb: sft -> rl"):
         claim(tmp_path, config, verb="train")
-    configs.override(config, ["rl.lr=0.5"])
-    with pytest.raises(InputError, match="rl.lr: 0.0003 -> 0.5"):
+    configs.override(config, ["sft.lr=0.5"])
+    with pytest.raises(InputError, match="sft.lr: 0.002 -> 0.5"):
         claim(tmp_path, config)
     run = json.loads((tmp_path / "run.json").read_text())
-    assert run["data_hash"] == "a" and run["config"]["rl"]["lr"] == 0.0003
+    assert run["data_hash"] == "a" and run["config"]["sft"]["lr"] == 0.002
     assert len(run["resumed"]) == 2 and run["resumed"][0]["versions"]
 
 
@@ -46,7 +47,7 @@ def test_a_run_that_came_to_nothing_may_begin_anew(tmp_path, capsys):
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["config"]["rl"]["lr"] == 0.5 and run["data_hash"] == "b" and run["resumed"] == []
     assert not (tmp_path / "skipped_sft.jsonl").exists()
-    assert "going on" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
 
 
 def test_what_a_kill_left_of_the_first_writes_is_no_obstacle(tmp_path):
@@ -58,25 +59,25 @@ def test_what_a_kill_left_of_the_first_writes_is_no_obstacle(tmp_path):
 def test_a_folder_may_move_and_be_spelled_otherwise(tmp_path, monkeypatch):
     config = configs.load("quickstart")
     config.judge.path = f"{tmp_path}/here/judge"
-    claim(tmp_path / "here", config)
+    claim(tmp_path / "here", config, verb="rl")
     (tmp_path / "here").rename(tmp_path / "there")
     monkeypatch.chdir(tmp_path)
     for spelled in (tmp_path / "there", "there", "there/", f"{tmp_path}/there/"):
         config.judge.path = f"{str(spelled).rstrip('/')}/judge"
-        claim(spelled, config)
+        claim(spelled, config, verb="rl")
     config.judge.path = "elsewhere/judge"
     with pytest.raises(InputError, match="judge.path: ./judge -> elsewhere/judge"):
-        claim("there", config)
+        claim("there", config, verb="rl")
 
 
 def test_a_long_list_of_differences_is_cut_and_counted(tmp_path):
     config = configs.load("quickstart")
-    claim(tmp_path, config)
+    claim(tmp_path, config, verb="quickstart")
     configs.override(config, [f"tiny.{n}=8" for n in ("heads", "kv_heads", "layers", "mlp")])
     configs.override(config, [f"sft.{n}=8" for n in ("steps", "batch")])
     configs.override(config, ["rl.iterations=8", "rl.lr=8", "rl.sigmas=8", "seed=8"])
     with pytest.raises(InputError, match="; and 2 more"):
-        claim(tmp_path, config)
+        claim(tmp_path, config, verb="quickstart")
 
 
 def test_a_changed_commit_is_said(tmp_path, capsys):
