@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from etils import epath
 
 from r1reward_jax.console import say
-from r1reward_jax.files import write_whole
+from r1reward_jax.files import LineFile, write_whole
 from r1reward_jax.runs.writers import Board
 
 
@@ -158,7 +158,7 @@ def reduce_metric(name: str, values: Any, weights: Any = None) -> Any:
 
 
 class MetricsLog:
-    """Appends to `metrics.jsonl` and to boards, and prints one row per report."""
+    """Append to `metrics.jsonl` and to boards, and print one row per report."""
 
     def __init__(self, path: str, boards: Sequence[Board] = ()):
         """
@@ -168,17 +168,19 @@ class MetricsLog:
         """
         self.path = epath.Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.timeline = self.path.with_name("timeline.jsonl")
+        self._metrics = LineFile(self.path)
+        self._timeline = LineFile(self.path.with_name("timeline.jsonl"))
         self.boards = boards if _writes() else ()
         self._unknown: set[str] = set()
         self._columns: tuple[str, ...] = ()
         self._began, self._first = time.perf_counter(), 0
 
     def begin(self, phase: str, step: int) -> None:
-        """A phase begins, or a resumed run goes on with it behind `step`: what was written about
-        later steps is forgotten, they come again."""
-        for path in (self.path, self.timeline) if _writes() else ():
-            _rewind(path, phase, step)
+        """Begin a phase, or resume it behind `step`: what was written about later steps is dropped,
+        as they are done again."""
+        for file in (self._metrics, self._timeline) if _writes() else ():
+            file.close()
+            _rewind(file.path, phase, step)
         for board in self.boards:
             board.begin(phase, step)
         self._began, self._first = time.perf_counter(), step
@@ -192,25 +194,25 @@ class MetricsLog:
                 say(f"metric {name} is not in the table: add a line to METRICS in runs/metrics.py")
         # json has no word for what is not finite
         row = {name: x if math.isfinite(x) else str(x) for name, x in numbers.items()}
-        _append(self.path, phase, step, row)
+        _append(self._metrics, phase, step, row)
         for board in self.boards:
             board.write(phase, step, numbers)
 
     def write_timeline(self, phase: str, step: int, spans: Sequence[Sequence[Any]]) -> None:
-        """One line of `timeline.jsonl`.
+        """Write one line of `timeline.jsonl`.
 
         Args:
           phase: of the run.
           step: of the phase.
           spans: name, begin and end in seconds since the step began.
         """
-        _append(self.timeline, phase, step, {"spans": spans})
+        _append(self._timeline, phase, step, {"spans": spans})
 
     def show(
         self, phase: str, step: int, of: int, values: Mapping[str, Any], columns: Iterable[str]
     ) -> None:
-        """One row of the running table, with the time that is left of the phase; a header whenever
-        the columns change."""
+        """Print one row of the running table, with the time that is left of the phase, and a header
+        whenever the columns change."""
         columns = tuple(columns)
         if columns != self._columns:
             self._columns = columns
@@ -222,7 +224,9 @@ class MetricsLog:
         say(f"{phase:>12}{f'{step}/{of}':>12}{cells}{_clock(left):>9}")
 
     def close(self) -> None:
-        """Nothing comes any more."""
+        """Write what is not written yet, and close the boards."""
+        for file in (self._metrics, self._timeline):
+            file.close()
         for board in self.boards:
             board.close()
 
@@ -241,30 +245,29 @@ def _writes() -> bool:
 
 
 def _clock(seconds: float) -> str:
-    """12.3 hours as 12:18:00, a minute as 1:00."""
+    """Return 12.3 hours as 12:18:00, a minute as 1:00."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _rewind(path: epath.Path, phase: str, step: int) -> None:
-    """Leave out a phase's lines behind `step`, and half a line at the end."""
+    """Drop a phase's lines behind `step`, and half a line at the end."""
     rows = path.read_text().splitlines(keepends=True) if path.exists() else []
     kept = [row for row in rows if row.endswith("\n") and not _is_later(row, phase, step)]
     if len(kept) < len(rows):
         write_whole(path, "".join(kept))
 
 
-def _append(path: epath.Path, phase: str, step: int, values: Mapping[str, Any]) -> None:
-    if not _writes():
-        return
-    row = {"phase": phase, "step": step, "at": round(time.time(), 3), **values}
-    with open(path, "a") as file:
-        file.write(json.dumps(row) + "\n")
+def _append(file: LineFile, phase: str, step: int, values: Mapping[str, Any]) -> None:
+    if _writes():
+        row = {"phase": phase, "step": step, "at": round(time.time(), 3), **values}
+        file.append(json.dumps(row))
 
 
 def _is_later(line: str, phase: str, step: int) -> bool:
-    """Whether a line is about a later step of the phase; what is no line of ours goes, too."""
+    """Return whether a line is about a later step of the phase; malformed lines count as such, and
+    are dropped."""
     try:
         row = json.loads(line)
         return row["phase"] == phase and row["step"] > step
