@@ -75,6 +75,7 @@ setup(
         "transformers>=5.17",
     ],
     extras_require={
+        "dev": ["pre-commit"],
         "tpu": ["jax[tpu]"],
         "cuda": ["jax[cuda13]"],
         "plan": ["libtpu"],

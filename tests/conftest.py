@@ -2,7 +2,9 @@
 
 import os
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+from tests.speed import FAST
+
+os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {FAST}")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["WANDB_MODE"] = "disabled"
 
@@ -22,7 +24,7 @@ CACHE = os.environ.setdefault(  # for the verbs that tests call, too
     "JAX_COMPILATION_CACHE_DIR", os.path.join(HOME, "r1reward", "jax-tests")
 )
 jax.config.update("jax_compilation_cache_dir", CACHE)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # the many small ones, too
 
 SIZES = {
     "hidden_size": 64,

@@ -17,6 +17,7 @@ from r1reward_jax.annotate.teacher import annotate
 from r1reward_jax.cli.main import main
 from r1reward_jax.data.preferences import write_annotations, write_records
 from tests.cli.test_main import SMALL
+from tests.speed import FAST
 from tests.train.test_step import one_device
 
 ROOT = Path(__file__).parent.parent
@@ -273,7 +274,7 @@ def test_a_full_disk_loses_nothing(desk):
     command = [*apart, "bash", "-c", FULL, "bash", f"{desk}/disk", sys.executable, "-m"]
     command += ["r1reward_jax.cli.main", *call, f"workdir={desk}/disk/run"]
     more = {"DISK": f"{desk}/disk", "KEPT": f"{desk}/kept", "PYTHONPATH": str(ROOT)}
-    environment = os.environ | more | {"XLA_FLAGS": ""}
+    environment = os.environ | more | {"XLA_FLAGS": FAST}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     first, second = done.stdout.split("first exit ")
     problems = [line for line in done.stderr.splitlines() if line.startswith("r1reward")]

@@ -15,6 +15,7 @@ import pytest
 from r1reward_jax.cli.main import main
 from r1reward_jax.data.preferences import write_records
 from r1reward_jax.inference.settings import ModelSettings, write_settings
+from tests.speed import FAST
 from tests.train.test_step import one_device
 
 ROOT = Path(__file__).parent.parent.parent
@@ -55,7 +56,7 @@ def kill(count: int, delay: float, arguments) -> bool:
     """Whether a process with the verb is killed, at its `count`-th judgement; it may end before."""
     place = ["judgement", str(count), str(delay)]
     command = [sys.executable, "-m", "tests.resume.worker", *place, *arguments]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": FAST}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode != 0

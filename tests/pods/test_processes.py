@@ -16,6 +16,7 @@ from tests.judge.test_remote import (
     truth,
 )
 from tests.pods.worker import evaluate, work
+from tests.speed import FAST
 
 
 def run_processes(count: int, **given: str) -> list[dict]:
@@ -26,7 +27,7 @@ def run_processes(count: int, **given: str) -> list[dict]:
     given |= {"processes": str(count), "port": str(port)}
     options = [word for name, value in given.items() for word in (f"--{name}", value)]
     command = [sys.executable, "-m", "tests.pods.worker", *options]
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count=2 {FAST}"}
     environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # of programs for another topology
     processes = [
         subprocess.Popen(

@@ -12,6 +12,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from r1reward_jax.train.checkpoint import digest
+from tests.speed import FAST
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = [
@@ -40,7 +41,7 @@ SECONDS = {  # how long a place lasts, roughly; and how often the run comes ther
 def start(folder: Path, place: str = "never", count: int = 0, delay: float = 0.0):
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "tests.resume.worker", place, str(count), str(delay), *SMALL]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": FAST}
     environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 

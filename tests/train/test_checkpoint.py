@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from r1reward_jax.sharding import make_mesh
 from r1reward_jax.train.checkpoint import DELETED, Checkpoints, digest, load_params
 from r1reward_jax.types import InputError, TrainState
+from tests.speed import FAST
 
 READ = """
 import sys, jax, jax.numpy as jnp
@@ -31,7 +32,7 @@ def test_eight_devices_write_and_one_reads(tmp_path):
     step = jax.device_put(jnp.int32(3), NamedSharding(mesh, P()))
     with Checkpoints(str(tmp_path), every=1, keep=1) as checkpoints:
         checkpoints.save(TrainState(step, params, {"moments": params}))
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": FAST, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", READ, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -30,6 +30,7 @@ from r1reward_jax.train.step import jit_step, loss_and_gradients, train_step
 from r1reward_jax.train.supervised import PhaseConfig, fit
 from r1reward_jax.types import DivergedError, ImagePart, InputError, Prompt
 from tests.conftest import random_image
+from tests.speed import AS_ALWAYS
 
 STEP = StepConfig(chunk=64, remat=False, compute_dtype=jnp.float32)
 TEXTS = ["<think>red circle</think><answer>1</answer>", "no", "<think>", "<answer>2</answer>"]
@@ -341,7 +342,8 @@ def test_rows_of_activations_stay_whole(checkpoint):
 
     def program(model):
         loss = lambda p, b: model.hidden(p, b, remat=True).sum()  # noqa: E731
-        return jax.jit(jax.value_and_grad(loss)).lower(policy.params, batch).compile().as_text()
+        lowered = jax.jit(jax.value_and_grad(loss)).lower(policy.params, batch)
+        return lowered.compile(compiler_options=AS_ALWAYS).as_text()
 
     rows, gathered, features = "f32[2,128,64]", "f32[16,128,64]", "f32[16,128,8]"
     text = program(policy.model)
