@@ -69,7 +69,7 @@ kept."""
 
 @dataclass(frozen=True)
 class Meshes:
-    """The device meshes of a run."""
+    """Hold the device meshes of a run."""
 
     policy: Mesh
     rollout: Mesh

@@ -1,4 +1,4 @@
-"""The whole path in one command, on the embedded world (`data.synthetic`):
+"""Run the whole path in one command, on the embedded world (`data.synthetic`):
 
 world -> base model -> teacher -> cold start -> judge -> StableReinforce -> evaluation -> export.
 
@@ -97,8 +97,8 @@ STAGES = (
 
 
 def run(config: ConfigDict, *, controls: bool) -> dict[str, Any]:
-    """Run everything into `config.workdir`; returns what goes into summary.json. A run that was
-    interrupted goes on where it stood.
+    """Run everything into `config.workdir`; returns what goes into summary.json. An interrupted run
+    resumes where it stopped.
 
     Args:
       config: like configs/quickstart.py.
@@ -159,7 +159,7 @@ def _run(config: ConfigDict, log: MetricsLog, controls: bool) -> dict[str, Any]:
 
 
 def _make_data(config: ConfigDict):
-    """The world's records and the teacher's annotations of them, written below workdir/data."""
+    """Write the world's records and the teacher's annotations of them below workdir/data."""
     c, folder = config.world, f"{config.workdir}/data"
     world = synthetic.make_world(
         folder,
@@ -182,7 +182,7 @@ def _make_data(config: ConfigDict):
 
 
 def _make_base_models(config: ConfigDict, annotations: Sequence[Annotation]) -> dict[str, Any]:
-    """Random policy and judge as Hugging Face folders; they share a tokenizer."""
+    """Make a random policy and a random judge as Hugging Face folders; they share a tokenizer."""
     template = TEMPLATES[config.template]
     texts = [f"system\n{SYSTEM}", "user\n", "assistant\n", template.supports, template.contradicts]
     for annotation in annotations:
@@ -245,7 +245,7 @@ def _train_judge(
 
 
 def _measure_judge(judge: Judge, annotations: Sequence[Annotation]) -> dict[str, float]:
-    """The judge on held-out pairs."""
+    """Measure the judge on held-out pairs."""
     pairs = _judge_pairs(annotations)
     scores = judge.score([(analysis, verdict) for analysis, verdict, _ in pairs])
     right = {True: [], False: []}
@@ -257,7 +257,7 @@ def _measure_judge(judge: Judge, annotations: Sequence[Annotation]) -> dict[str,
 
 
 def _judge_pairs(annotations: Sequence[Annotation]) -> list[tuple]:
-    """(analysis, verdict, consistent?), every analysis with both verdicts."""
+    """Return (analysis, verdict, consistent?), every analysis with both verdicts."""
     pairs = []
     for annotation in annotations:
         analysis = parse_analysis(annotation.completion)
@@ -271,14 +271,14 @@ def _judge_pairs(annotations: Sequence[Annotation]) -> list[tuple]:
 
 
 def truly_consistent(text: str) -> bool:
-    """Whether the analysis argues for the verdict, by the world's own parser."""
+    """Say whether the analysis argues for the verdict, by the world's own parser."""
     verdict = parse_verdict(text)
     return verdict is not None and synthetic.supports(parse_analysis(text)) == verdict
 
 
 def _judged(config: ConfigDict, engine: Engine, params: Params, records, votes: int):
-    """Judgements in both orders: with the greedy text and so many samples at the evaluation
-    temperature, with the first alone, with the others alone."""
+    """Return judgements in both orders: with the greedy text and `votes` samples at the evaluation
+    temperature, with the greedy text alone, with the samples alone."""
     found = evaluate.judge(
         engine,
         params,
@@ -291,7 +291,8 @@ def _judged(config: ConfigDict, engine: Engine, params: Params, records, votes: 
 
 
 def _best_accuracy(config: ConfigDict, engine: Engine, params: Params, records):
-    """The better of greedy and the mean of single samples; and the judgements of the samples."""
+    """Return the better of greedy and the mean of single samples; and the judgements of the
+    samples."""
     _, judged, sampled = _judged(config, engine, params, records, 1)
     greedy = evaluate.accuracy(judged)
     return max(greedy, evaluate.accuracy(sampled)), greedy, sampled
@@ -340,7 +341,7 @@ def _measure_after(
 
 
 def _supported(judge: Judge, texts: Sequence[str]) -> list[float | None]:
-    """What the judge says of each text; None where there is no verdict to judge."""
+    """Return the judge's probability for each text; None where there is no verdict to judge."""
     pairs: list[tuple[str, Verdict]] = [
         (parse_analysis(text), v) for text in texts if (v := parse_verdict(text)) is not None
     ]
@@ -351,7 +352,7 @@ def _supported(judge: Judge, texts: Sequence[str]) -> list[float | None]:
 def _controls(
     config: ConfigDict, setup: Setup, engine: Engine, cold: Params, world, annotated, log
 ) -> dict[str, float]:
-    """Two controls: does the policy need its images, and would more cold start do as well?"""
+    """Train two controls: does the policy need its images, and would more cold start do as well?"""
     c = config.rl
     images = [a.record.images for a in annotated["sft"]]
     random.Random(config.seed).shuffle(images)
@@ -372,8 +373,8 @@ def _controls(
 
 
 def _write_judgements(config: ConfigDict, judge: Judge, judged: Sequence[Judgement]) -> None:
-    """judgements.jsonl, the greedy texts with their rewards. Skipped prompts have no text, and so
-    no rewards."""
+    """Write judgements.jsonl, the greedy texts with their rewards. Skipped prompts have no text,
+    and so no rewards."""
     written = [i for i, j in enumerate(judged) if j.completions]
     texts = [judged[i].completions[0] for i in written]
     answers = _supported(judge, [c.text for c in texts])

@@ -18,7 +18,8 @@ BATCH = P(("data", "fsdp"))
 
 
 def make_mesh(data: int, fsdp: int, tensor: int, devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh with the axes data, fsdp and tensor; one of the sizes may be -1, the rest of them.
+    """Return a mesh with the axes data, fsdp and tensor; one of the sizes may be -1, all remaining
+    devices.
 
     Raises:
       InputError: the sizes do not multiply to the number of devices.
@@ -29,8 +30,8 @@ def make_mesh(data: int, fsdp: int, tensor: int, devices: Sequence[Any] | None =
 
 
 def remesh(mesh: Mesh, data: int, fsdp: int, tensor: int) -> Mesh:
-    """Another mesh over the devices of one, in their order: a jitted function may take arrays from
-    the one to the other.
+    """Return another mesh over the devices of one, in their order: a jitted function may take
+    arrays from the one to the other.
 
     Raises:
       InputError: the sizes do not multiply to the number of devices.
@@ -40,7 +41,7 @@ def remesh(mesh: Mesh, data: int, fsdp: int, tensor: int) -> Mesh:
 
 
 def _sizes(data: int, fsdp: int, tensor: int, count: int) -> list[int]:
-    """The sizes for so many devices, with the rest of them in the place of a -1."""
+    """Return the sizes for so many devices, with the remaining ones in the place of a -1."""
     sizes = [data, fsdp, tensor]
     if sizes.count(-1) == 1:
         known = -data * fsdp * tensor
@@ -57,7 +58,7 @@ def _sizes(data: int, fsdp: int, tensor: int, count: int) -> list[int]:
 
 
 def param_shardings(abstract: Any, rules: Sequence[tuple[str, P]], mesh: Mesh) -> Any:
-    """The sharding of every parameter: the first rule whose pattern is found in its path.
+    """Return the sharding of every parameter: the first rule whose pattern matches its path.
 
     Raises:
       InputError: a path without a rule, or an axis that its mesh axis does not divide.
@@ -80,7 +81,7 @@ def param_shardings(abstract: Any, rules: Sequence[tuple[str, P]], mesh: Mesh) -
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same on every device."""
+    """Return the sharding of arrays that every device has whole."""
     return NamedSharding(mesh, P())
 
 
@@ -110,7 +111,7 @@ def require_heads(mesh: Mesh, heads: int) -> None:
 
 
 def put_batch(batch: Any, mesh: Mesh) -> Any:
-    """Host arrays to the devices, rows split over the data-parallel axes.
+    """Put host arrays on the devices, rows split over the data-parallel axes.
 
     Raises:
       InputError: the rows cannot be split evenly.
@@ -125,8 +126,8 @@ def put_batch(batch: Any, mesh: Mesh) -> Any:
 
 
 def slot_shardings(slots: Slots, mesh: Mesh) -> Slots:
-    """Where the state of the sampler lives: caches split by rows, and by heads where the tensor
-    axis divides them; what the host looks at is the same everywhere.
+    """Return where the state of the sampler lives: caches split by rows, and by heads where the
+    tensor axis divides them; what the host reads is replicated.
 
     Args:
       slots: shapes.

@@ -1,2 +1,3 @@
-"""The paper's algorithm, StableReinforce, as pure functions. Read in this order: rewards,
-advantages, losses, logprobs."""
+"""Hold the paper's algorithm, StableReinforce, whole, as pure functions. Read in this order:
+rewards (completion -> RewardBreakdown), advantages (rewards -> filtered advantages), losses,
+logprobs; `train/rl.py` is the loop around them."""

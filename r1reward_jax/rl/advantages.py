@@ -22,7 +22,7 @@ from r1reward_jax.rl.logprobs import masked_mean
 
 
 def no_baseline(rewards: Float[Array, "B M"], *, eps: float) -> Float[Array, "B M"]:
-    """The rewards as they are: Reinforce++ leaves the baseline to the standardisation."""
+    """Return the rewards as they are: Reinforce++ leaves the baseline to the standardisation."""
     del eps
     return rewards
 
@@ -65,8 +65,8 @@ def group_relative(rewards: Float[Array, "B M"], *, eps: float) -> Float[Array, 
 
 
 def _from_largest(rewards: Float[Array, "B M"]) -> Float[Array, "B M"]:
-    """Measured from the largest of a prompt: equal rewards are exactly 0, and no rounding of
-    their mean is blown up to an advantage."""
+    """Return rewards relative to the largest of their prompt: equal rewards are exactly 0, so that
+    no rounding of their mean is blown up to an advantage."""
     return rewards - rewards.max(1, keepdims=True)
 
 
@@ -100,7 +100,8 @@ def token_rewards(
 
 
 def kl_k1(logp: Float[Array, "B C"], ref_logp: Float[Array, "B C"]) -> Float[Array, "B C"]:
-    """The plain estimator of KL(policy || reference): logp - ref_logp, unbiased, of either sign."""
+    """Return the plain estimator of KL(policy || reference): logp - ref_logp, unbiased, of either
+    sign."""
     return logp - ref_logp
 
 
@@ -156,7 +157,7 @@ def filter_outliers(z: Float[Array, "B C"], *, sigmas: float) -> Float[Array, "B
 def filter_released(
     z: Float[Array, "B C"], x: Float[Array, "B C"], mask: Bool[Array, "B C"], *, sigmas: float
 ) -> Float[Array, "B C"]:
-    """The filter of the released code, for comparison: on the wrong scale.
+    """Apply the filter of the authors' release, for comparison: it looks at the wrong scale.
 
     Keeps z where it lies within `sigmas` of the mean of the *raw* returns x, and |z| <= 10. With
     rewards 2.0 and 0.5 it drops every failure above about 69 % batch accuracy.
@@ -177,7 +178,7 @@ KL = {"k1": kl_k1, "k3": kl_k3}
 
 @dataclass(frozen=True)
 class AdvantageConfig:
-    """Static settings of the advantages; names as in configs/default.py."""
+    """Hold the static settings of the advantages; names as in configs/default.py."""
 
     samples: int
     baseline: str
@@ -196,7 +197,8 @@ def compute_advantages(
     ref_logp: Float[Array, "B C"],
     mask: Bool[Array, "B C"],
 ) -> tuple[Float[Array, "B C"], dict[str, Array]]:
-    """Rewards to filtered advantages, over the whole rollout batch, with their metrics."""
+    """Turn rewards into filtered advantages, over the whole rollout batch: baseline, KL, returns,
+    standardisation, filter (paper, section 3.2)."""
     c = config
     kl = KL[c.kl](logp, ref_logp)
     centred = BASELINES[c.baseline](rewards.reshape(-1, c.samples), eps=c.eps).reshape(-1)

@@ -12,7 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 def completion_hidden(
     hidden: Float[Array, "B T D"], prompt_lengths: Int[Array, " B"], capacity: int
 ) -> Float[Array, "B C D"]:
-    """Hidden states that predict each completion token: from the prompt's last position on.
+    """Return the hidden states that predict each completion token: from the prompt's last position
+    on.
 
     Args:
       hidden: final hidden states of prompt and completion.
@@ -75,7 +76,8 @@ def token_logprobs(
 def masked_mean(
     x: Float[Array, "..."], mask: Bool[Array, "..."], *, denominator: Float[Array, ""] | None = None
 ) -> Float[Array, ""]:
-    """Sum of `x` where `mask` is true, divided by the number of true places (or `denominator`).
+    """Return the sum of `x` where `mask` is true, divided by the number of true places (or
+    `denominator`).
 
     An empty mask gives 0. Values under a false mask never matter, not even NaN.
     """

@@ -47,14 +47,14 @@ def clipped_surrogate(
 
 
 def token_count(mask: Bool[Array, "B C"]) -> Float[Array, ""]:
-    """What `token_mean` divides by: the tokens of a batch."""
+    """Return what `token_mean` divides by: the tokens of a batch."""
     return jnp.sum(mask) * 1.0
 
 
 def token_mean(
     losses: Float[Array, "B C"], mask: Bool[Array, "B C"], *, count: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """Every token counts the same.
+    """Return the mean over tokens: every token counts the same.
 
     Args:
       losses: per token.
@@ -65,14 +65,15 @@ def token_mean(
 
 
 def sequence_count(mask: Bool[Array, "B C"]) -> Float[Array, ""]:
-    """What `sequence_mean` divides by: the rows of a batch that have tokens."""
+    """Return what `sequence_mean` divides by: the rows of a batch that have tokens."""
     return jnp.sum(jnp.any(mask, axis=1)) * 1.0
 
 
 def sequence_mean(
     losses: Float[Array, "B C"], mask: Bool[Array, "B C"], *, count: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """Every sequence counts the same: mean over its tokens, then over sequences (the release).
+    """Return the mean over the tokens of each sequence, then over sequences: every sequence counts
+    the same (the authors' release).
 
     Args:
       losses: per token.
@@ -94,7 +95,7 @@ def stable_reinforce_loss(
     min_ratio: float,
     max_ratio: float,
 ) -> tuple[Float[Array, "B C"], dict[str, Any]]:
-    """The clipped surrogate of the Pre-CLIPped ratio; advantages come filtered.
+    """Return the clipped surrogate of the Pre-CLIPped ratio; advantages come filtered.
 
     Args:
       logp: of the sampled tokens under the policy being trained.
@@ -129,8 +130,8 @@ def ppo_clip_loss(
     min_ratio: float,
     max_ratio: float,
 ) -> tuple[Float[Array, "B C"], dict[str, Any]]:
-    """The baseline PPO: the same surrogate of the plain ratio exp(logp - old_logp). Arguments as
-    above; the Pre-CLIP bounds are not used."""
+    """Return the loss of the baseline PPO: the same surrogate of the plain ratio exp(logp -
+    old_logp). Arguments as in `stable_reinforce_loss`; the Pre-CLIP bounds are not used."""
     del min_ratio, max_ratio
     change = jnp.where(mask, log_ratio(logp, old_logp), 0.0)
     per_token = clipped_surrogate(jnp.exp(change), advantages, clip_eps=clip_eps)
@@ -177,8 +178,8 @@ def ratio_metrics(
     *,
     clip_eps: float,
 ) -> dict[str, Any]:
-    """How far the policy is from the old one: clip share, extreme log-ratios, KL (k3, of log-ratios
-    within 20: beyond, one token would make it infinite).
+    """Measure how far the policy is from the old one: clipped fraction, extreme log-ratios, KL (k3,
+    of log-ratios within 20: beyond, one token would make it infinite).
 
     Args:
       change: log-ratios, 0 on padding.

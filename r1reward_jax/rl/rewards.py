@@ -32,7 +32,7 @@ _REVISION = re.compile(
 
 @dataclass(frozen=True)
 class RewardWeights:
-    """What each part of a reward weighs; the result weighs 1."""
+    """Hold what each part of a reward weighs; the result weighs 1."""
 
     format: float
     """0.5 in the paper."""
@@ -44,17 +44,18 @@ class RewardWeights:
 
 
 def format_reward(text: str) -> float:
-    """1 if the text is exactly one `<think>…</think><answer>…</answer>`, else 0."""
+    """Return 1 if the text is exactly one `<think>…</think><answer>…</answer>`, else 0."""
     return float(well_formed(text))
 
 
 def result_reward(text: str, preferred: Verdict) -> float:
-    """1 if the verdict names the preferred response; 0 if not, or if there is no verdict."""
+    """Return 1 if the verdict names the preferred response; 0 if it does not, or if there is no
+    verdict."""
     return float(parse_verdict(text) == preferred)
 
 
 def consistency_reward(probability: float | None, mode: Literal["binary", "signed"]) -> float:
-    """What a judge's probability that the analysis supports the verdict is worth.
+    """Return what a judge's probability that the analysis supports the verdict is worth.
 
     Args:
       probability: of "supports", in [0, 1]; None if the judge gave no verdict.
@@ -66,7 +67,7 @@ def consistency_reward(probability: float | None, mode: Literal["binary", "signe
 
 
 def swap_consistency(verdict: Verdict | None, swapped: Verdict | None) -> float:
-    """1 if the verdict follows the response when the two change places, else 0.
+    """Return 1 if the verdict follows the response when the two change places, else 0.
 
     Args:
       verdict: on the responses in one order.
@@ -76,7 +77,8 @@ def swap_consistency(verdict: Verdict | None, swapped: Verdict | None) -> float:
 
 
 def repetition(text: str, *, n: int) -> float:
-    """Share of word n-grams that the text has said before, in [0, 1); 0 for short texts."""
+    """Return the fraction of word n-grams that stand in the text before, in [0, 1); 0 for short
+    texts."""
     words = text.split()
     grams = Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
     total = sum(grams.values())
@@ -84,8 +86,8 @@ def repetition(text: str, *, n: int) -> float:
 
 
 def overlong(tokens: int, *, start: int, limit: int) -> float:
-    """0 up to `start` tokens, then linear to 1 at `limit` (DAPO, arXiv 2503.14476, equation 13,
-    with the opposite sign).
+    """Return 0 up to `start` tokens, then linearly more, 1 from `limit` on (DAPO, arXiv 2503.14476,
+    equation 13, with the opposite sign).
 
     Args:
       tokens: length of the completion.
@@ -96,7 +98,7 @@ def overlong(tokens: int, *, start: int, limit: int) -> float:
 
 
 def self_corrects(analysis: str) -> bool:
-    """Whether an analysis revises an earlier statement of its own, by its wording (English).
+    """Say whether an analysis revises an earlier statement of its own, by its wording (English).
 
     The paper reports such turns as emerging behaviour; this marks them, it does not judge them.
     """
@@ -113,7 +115,7 @@ def combine(
     repetition: float,
     overlong: float,
 ) -> RewardBreakdown:
-    """The paper's final reward, and the further terms by their weights.
+    """Combine the parts into the paper's final reward, and the further terms by their weights.
 
     The maximum is 1 + the weights of consistency, format and swap.
 
@@ -134,7 +136,7 @@ def combine(
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """Settings of the rewards; names as in configs/default.py."""
+    """Hold the settings of the rewards; names as in configs/default.py."""
 
     weights: RewardWeights
     consistency_mode: Literal["binary", "signed"]
@@ -149,17 +151,17 @@ class RewardConfig:
 def score_completions(
     completions: Sequence[Completion],
     preferred: Sequence[Verdict | None],
-    answers: Mapping[int, float | None],
+    judge_probs: Mapping[int, float | None],
     settings: RewardConfig,
     *,
     swapped: Sequence[int] | None = None,
 ) -> tuple[list[RewardBreakdown], dict[str, float]]:
-    """The reward of each completion, in order, and the judge's metrics.
+    """Return the reward of each completion, in order, and the judge's metrics.
 
     Args:
       completions: one per row.
       preferred: the label of each row.
-      answers: of the judge, by row, as `PendingJudgements` gives them.
+      judge_probs: P(supports) of the judge, by row; None where it gave no verdict.
       settings: weights and limits.
       swapped: for each row, the row of the same record in the other order; None where the rows
         are not such pairs, and then nothing is earned for swap-consistency.
@@ -171,7 +173,7 @@ def score_completions(
             s.weights,
             format=format_reward(completion.text),
             result=float(verdicts[i] is not None and verdicts[i] == preferred[i]),
-            consistency=consistency_reward(answers[i], s.consistency_mode) if i in answers else 0.0,
+            consistency=consistency_reward(judge_probs[i], s.consistency_mode) if i in judge_probs else 0.0,
             swap=swap_consistency(verdicts[i], verdicts[swapped[i]]) if swapped else 0.0,
             repetition=repetition(completion.text, n=s.repetition_n),
             overlong=overlong(
@@ -180,10 +182,10 @@ def score_completions(
         )
         for i, completion in enumerate(completions)
     ]
-    silent = sum(answer is None for answer in answers.values())
-    agreed = sum(answer is not None and answer >= 0.5 for answer in answers.values())
+    silent = sum(p is None for p in judge_probs.values())
+    agreed = sum(p is not None and p >= 0.5 for p in judge_probs.values())
     return rewards, {
-        "judge/calls_count": float(len(answers)),
+        "judge/calls_count": float(len(judge_probs)),
         "judge/no_verdict_count": float(silent),
-        "judge/agreement_frac": agreed / max(1, len(answers) - silent),
+        "judge/agreement_frac": agreed / max(1, len(judge_probs) - silent),
     }

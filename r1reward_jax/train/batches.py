@@ -15,7 +15,7 @@ from r1reward_jax.types import Completion, EncodedPrompt, InputError, Processor,
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and the completion to imitate."""
+    """Pair a prompt with the completion to imitate."""
 
     prompt: Prompt
     completion: str
@@ -24,7 +24,7 @@ class Example:
 
 
 def cold_start_example(annotation: Annotation, template: Template) -> Example:
-    """What the cold start imitates: the teacher's text behind the evaluator prompt."""
+    """Return what the cold start imitates: the teacher's text behind the evaluator prompt."""
     prompt, name = evaluator_prompt(annotation.record, template), f"record {annotation.record.id}"
     return Example(prompt, annotation.completion, name)
 
@@ -36,7 +36,7 @@ def encode_example(example: Example, processor: Processor) -> tuple[EncodedPromp
 
 
 def example_misfit(example: Example, processor: Processor, capacity: int) -> str | None:
-    """Why an example is too large for a batch; None if it is not."""
+    """Say why an example is too large for a batch; None if it is not."""
     length = len(processor.encode_completion(example.completion))
     if length > capacity:
         return f"{length} tokens to imitate, max_completion_tokens is {capacity}"
@@ -52,7 +52,7 @@ def make_train_batch(
     sampler_logp: np.ndarray | None = None,
     advantages: np.ndarray | None = None,
 ) -> TrainBatch:
-    """Full sequences and their completion targets, right-padded to `capacity` tokens.
+    """Return full sequences and their completion targets, right-padded to `capacity` tokens.
 
     Args:
       prompts: encoded prompts.
@@ -94,7 +94,7 @@ T = TypeVar("T")
 
 
 def rollout_batch(rollout: Rollout, processor: Processor, capacity: int) -> TrainBatch:
-    """The samples as a train batch, those of a prompt side by side, with the sampler's
+    """Return the samples as a train batch, those of a prompt side by side, with the sampler's
     log-probs."""
     samples = rollout.batch.logp.shape[1]
     return make_train_batch(
@@ -107,10 +107,10 @@ def rollout_batch(rollout: Rollout, processor: Processor, capacity: int) -> Trai
 
 
 def flat(rollout: Rollout) -> list[Completion]:
-    """All completions, those of a prompt side by side."""
+    """Return all completions, those of a prompt side by side."""
     return [completion for row in rollout.completions for completion in row]
 
 
 def repeat(items: Sequence[T], times: int) -> list[T]:
-    """Each item so many times, side by side."""
+    """Return each item `times` times, side by side."""
     return [item for item in items for _ in range(times)]

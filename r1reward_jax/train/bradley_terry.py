@@ -40,7 +40,7 @@ def encode_pair(record: PreferenceRecord, processor: Processor, capacity: int) -
 
 
 def make_pair_batch(pairs: Sequence[Pair], processor: Processor, *, capacity: int) -> PairBatch:
-    """Padded conversations of both responses.
+    """Return the padded conversations of both responses.
 
     Args:
       pairs: encoded pairs.

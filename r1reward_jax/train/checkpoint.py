@@ -29,7 +29,7 @@ leaves no half of it under its number."""
 
 
 class Checkpoints:
-    """Saves every so many steps, keeps the newest and the best, restores the last good one."""
+    """Save every so many steps, keep the newest and the best, restore the newest that is whole."""
 
     def __init__(self, folder: str, *, every: int, keep: int):
         """
@@ -56,11 +56,11 @@ class Checkpoints:
         self._empty()
 
     def newest(self) -> int | None:
-        """The step of the newest checkpoint; None if there is none."""
+        """Return the step of the newest checkpoint; None if there is none."""
         return self._manager.latest_step()
 
     def due(self, step: int) -> bool:
-        """Whether a save is due after `step` steps."""
+        """Say whether a save is due after `step` steps."""
         return self._every > 0 and step % self._every == 0
 
     def save(self, state: TrainState, score: float | None = None) -> None:
@@ -79,8 +79,8 @@ class Checkpoints:
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
 
     def restore(self, like: TrainState) -> TrainState | None:
-        """The newest saved state that is whole, placed like `like`; None if nothing was saved.
-        Newer ones that are not whole are set aside under another name.
+        """Return the newest saved state that is whole, placed like `like`; None if nothing was
+        saved. Newer ones that are not whole are set aside under another name.
 
         Raises:
           InputError: something was saved, and none of it is whole.
@@ -160,7 +160,7 @@ def _wrong_score(path: epath.Path) -> str | None:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Readings that orbax has begun beside the one that failed do not print their own traceback."""
+    """Keep reads that orbax has begun beside the failed one from printing their own traceback."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         yield
@@ -174,7 +174,7 @@ def _score(metrics: Mapping[str, float]) -> float:
 
 
 def digest(state: Any) -> dict[str, int]:
-    """A number of 32 bits for every array, which changes if any of its bits does; the same on
+    """Return a 32-bit digest of every array, which changes if any of its bits does; the same on
     every mesh."""
     named = jax.tree_util.tree_flatten_with_path(state)[0]
     # one program per shape and dtype, not one for all: there are few; and one after the other, for
@@ -186,7 +186,7 @@ def digest(state: Any) -> dict[str, int]:
 
 @jax.jit
 def _digest(x: jax.Array) -> jax.Array:
-    """Every element's bits are mixed with its place (the finaliser of MurmurHash3), then added up
+    """Mix every element's bits with its place (the finaliser of MurmurHash3), then add them up
     modulo 2^32, which is exact in any order."""
     if x.dtype == jnp.bool_:
         x = x.astype(jnp.uint8)
@@ -202,7 +202,7 @@ def _digest(x: jax.Array) -> jax.Array:
 
 
 def load_params(folder: str, abstract: Params, *, step: int | str = "newest") -> Params:
-    """The parameters of a checkpoint in a folder, and the reward head of a scalar model.
+    """Return the parameters of a checkpoint in a folder, and the reward head of a scalar model.
 
     Args:
       folder: as given to `Checkpoints`.
@@ -254,7 +254,7 @@ def _read_params(path: epath.Path, abstract: Params) -> Params:
 
 
 def _choose(folder: str, step: int | str) -> epath.Path:
-    """The folder of a checkpoint."""
+    """Return the folder of a checkpoint."""
     root = epath.Path(folder).absolute()
     steps = sorted(int(p.name) for p in root.glob("[0-9]*") if p.name.isdigit())
     metrics = {n: root / str(n) / "metrics" / "metrics" for n in steps}

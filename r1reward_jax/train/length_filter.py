@@ -1,5 +1,5 @@
-"""What of the data can be trained on, looked at before the first update: lengths, and images by
-their heads. (What is broken behind an image's head ends a run when its turn comes.)"""
+"""Look at all data before the first update: lengths, and images by their heads. (What is broken
+behind an image's head ends a run when its turn comes.)"""
 
 import json
 from collections import Counter
@@ -30,8 +30,8 @@ def drop_overlong(
     workdir: str,
     threads: int,
 ) -> list[T]:
-    """The items that fit. Those that do not are counted, and listed with the reason in
-    `skipped_PHASE.jsonl`, by which a resumed run knows them; nothing is ever cut.
+    """Return the items that fit. Those that do not are counted, and listed with the reason in
+    `skipped_PHASE.jsonl`, which a resumed run reads again; nothing is ever truncated.
 
     Args:
       items: records, or what is made of them.
@@ -70,7 +70,7 @@ def _look(
     phase: str,
     threads: int,
 ) -> list[dict[str, Any]]:
-    """Place, name and reason of what does not fit."""
+    """Return place, name and reason of every item that does not fit."""
 
     def look(item: T) -> str | None | InputError:
         try:
@@ -100,7 +100,7 @@ def drop_overlong_records(
     workdir: str,
     threads: int,
 ) -> list[PreferenceRecord]:
-    """`drop_overlong` of records whose prompts must fit in both orders."""
+    """Apply `drop_overlong` to records whose prompts must fit in both orders."""
 
     def misfit(record: PreferenceRecord) -> str | None:
         prompt = evaluator_prompt(record, template)

@@ -1,4 +1,4 @@
-"""Ends a run whose gradients stay non-finite, and leaves what is needed to find out why."""
+"""End a run whose gradients stay non-finite, and save the batch that shows why."""
 
 import io
 from typing import Any
@@ -22,7 +22,7 @@ from r1reward_jax.types import (
 
 
 class Guard:
-    """Counts skipped updates in a row.
+    """Count skipped updates in a row.
 
     A skipped update leaves parameters and moments as they were, so the state at the end is that of
     the last good update.
@@ -68,7 +68,7 @@ class Guard:
 
 
 def save_batch(path: epath.Path, batch: Any) -> None:
-    """Every array of a batch into one npz, under its path in the batch."""
+    """Write every array of a batch into one npz, under its path in the batch."""
     arrays = {}
     for keys, leaf in jax.tree_util.tree_flatten_with_path(batch)[0]:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
@@ -80,7 +80,7 @@ def save_batch(path: epath.Path, batch: Any) -> None:
 
 
 def load_batch(path: str) -> TrainBatch | PairBatch:
-    """A batch that `save_batch` wrote: what a skipped update was made from, to run it again."""
+    """Load a batch that `save_batch` wrote, so that a skipped update can be run again."""
     with np.load(io.BytesIO(epath.Path(path).read_bytes())) as file:
         arrays = dict(file)
 

@@ -1,4 +1,5 @@
-"""What a step minimises: losses that can be summed over the micro-batches of a batch."""
+"""What a step minimises: losses that can be summed over the micro-batches of a batch, and the
+forward pass below them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from r1reward_jax.types import LanguageModel, PairBatch, Params, TrainBatch
 
 @dataclass(frozen=True)
 class StepConfig:
-    """What a step needs besides its loss."""
+    """Hold what a step needs besides its loss."""
 
     chunk: int
     """Positions per chunk of the output head."""
@@ -59,8 +60,8 @@ def batch_logprobs(
 
 
 def micro_batches(batch: TrainBatch | PairBatch, config: StepConfig) -> int:
-    """In how many parts a batch goes through the model: the fewest that fit the token budget,
-    or the smallest parts that the devices can share.
+    """Return the number of parts in which a batch passes through the model: the fewest that fit the
+    token budget, or the smallest parts that the devices can share.
 
     Args:
       batch: its shapes decide, so the number is fixed when a step is compiled.
@@ -75,15 +76,16 @@ def micro_batches(batch: TrainBatch | PairBatch, config: StepConfig) -> int:
 
 
 def split_rows(batch: Any, count: int) -> Any:
-    """[R, …] arrays to [count, R / count, …]: part k takes every count-th row from k on, so that
-    every device keeps the rows that it has."""
+    """Split [R, …] arrays into [count, R / count, …]: part k takes every count-th row from k on, so
+    that every device keeps the rows that it has."""
     return jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, count, *x.shape[1:]), 0, 1), batch)
 
 
 def policy_logprobs(
     model: LanguageModel, params: Params, batch: TrainBatch, config: StepConfig
 ) -> Float[Array, "B C"]:
-    """Log-probabilities of a batch's completion tokens, by micro-batches, without gradients."""
+    """Return the log-probabilities of a batch's completion tokens, by micro-batches, without
+    gradients."""
     count = micro_batches(batch, config)
     if count == 1:
         return batch_logprobs(model, params, batch, config)[0]
@@ -98,7 +100,7 @@ Loss = tuple[Float[Array, ""], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss whose denominator is that of the whole batch, so that parts of a batch add up."""
+    """Pair a loss with the denominator of the whole batch, so that parts of a batch add up."""
 
     loss: Callable[[LanguageModel, Params, Any, Array, StepConfig], Loss]
     """(model, params, rows, count, config) -> (loss, metrics)."""
@@ -127,7 +129,7 @@ NLL = Objective(_negative_log_likelihood, _tokens, _tokens)
 def policy_objective(
     loss: str, aggregate: str, *, importance_cap: float, **settings: float
 ) -> Objective:
-    """A policy loss of `rl.losses` with its settings.
+    """Return the objective of a policy loss of `rl.losses` with its settings.
 
     Args:
       loss: a name in LOSSES.
@@ -155,7 +157,8 @@ def policy_objective(
 
 
 def old_logprobs(logp: Float[Array, "B C"], batch: TrainBatch) -> Float[Array, "B C"]:
-    """Those of the batch; the policy's own, as a constant, where nothing was updated since."""
+    """Return the old log-probs of the batch; where nothing was updated since, the policy's own as a
+    constant."""
     on_policy: Bool[Array, "B 1"] = batch.on_policy[:, None]
     return jnp.where(on_policy, jax.lax.stop_gradient(logp), batch.old_logp)
 

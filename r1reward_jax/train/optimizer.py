@@ -1,4 +1,5 @@
-"""AdamW with warm-up and cosine decay, and a global-norm clip."""
+"""AdamW with warm-up and cosine decay behind a global-norm clip, and the state of a training
+run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from r1reward_jax.types import Params, TrainState
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """What the optimizer of every phase has in common; names as in configs/default.py."""
+    """Hold what the optimizers of all phases have in common; names as in configs/default.py."""
 
     b1: float
     b2: float
@@ -44,7 +45,7 @@ class OptimizerConfig:
 
 
 def make_schedule(lr: float, steps: int, *, warmup_share: float, final_share: float):
-    """Linear warm-up from 0 to `lr`, then a cosine down to `final_share` of it.
+    """Return a linear warm-up from 0 to `lr`, then a cosine down to `final_share` of it.
 
     Args:
       lr: peak learning rate.
@@ -68,7 +69,7 @@ def make_optimizer(
     clip_norm: float,
     frozen: tuple[str, ...] = (),
 ) -> optax.GradientTransformation:
-    """AdamW behind a clip of the global gradient norm.
+    """Return AdamW behind a clip of the global gradient norm.
 
     Args:
       schedule: learning rate by update.
@@ -87,7 +88,7 @@ def make_optimizer(
 
 
 def _trainable(params: Any, frozen: tuple[str, ...]) -> Any:
-    """True for every parameter that is trained."""
+    """Mark every parameter that is trained with True."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key not in frozen, params)
 
 
@@ -97,7 +98,8 @@ def init_state(
     rules: Sequence[tuple[str, Any]],
     mesh: Mesh,
 ) -> TrainState:
-    """A fresh state: parameters sharded by `rules`, optimizer moments like their parameters."""
+    """Return a fresh state: parameters sharded by `rules`, optimizer moments like their
+    parameters."""
     shardings = param_shardings(params, rules, mesh)
     whole = replicated(mesh)
     # moments are made from nothing but shapes, so nothing but out_shardings can place them; they
@@ -114,5 +116,5 @@ def init_state(
 
 
 def _names(path: tuple) -> tuple[str, ...]:
-    """The dictionary keys of a path, which are those of the parameters."""
+    """Return the dictionary keys of a path, which are those of the parameters."""
     return tuple(key.key for key in path if isinstance(key, jax.tree_util.DictKey))

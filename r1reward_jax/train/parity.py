@@ -1,4 +1,4 @@
-"""Do all paths of a policy say the same? Sampler, training forward pass, and the original.
+"""Compare all paths of a policy: sampler, training forward pass and the reference implementation.
 
 RL multiplies advantages by ratios of log-probs from different programs; where these programs
 disagree about the same weights, it trains on their differences.
@@ -70,7 +70,7 @@ def sampler_gaps(
 
 
 def _sampler_gaps(batch: TrainBatch, logprobs: Logprobs) -> tuple[dict[str, float], np.ndarray]:
-    """The gaps, and the trainer's log-probs [B, C]."""
+    """Return the gaps, and the trainer's log-probs [B, C]."""
     logp = np.asarray(logprobs(batch), np.float32)
     gaps = np.where(batch.mask, np.abs(logp - batch.sampler_logp), 0.0)
     found = {"prefill": float(gaps[:, 0].max())}
@@ -121,7 +121,8 @@ def check_policy(
 def _original_gap(
     policy: Policy, prompts: Sequence[Prompt], rollout: Rollout, logp: np.ndarray, dtype: str
 ) -> float | None:
-    """The largest gap between the original's log-probs and `logp`; None without torch."""
+    """Return the largest gap between the reference implementation's log-probs and `logp`; None
+    without torch."""
     original = port_of(policy.path).original
     if not original.available():
         return None
@@ -138,7 +139,8 @@ def _original_gap(
 
 
 def example_prompts() -> list[Prompt]:
-    """Text only, one image, and two images of different sizes; the images are coloured noise."""
+    """Return prompts with text only, with one image and with two images of different sizes; the
+    images are coloured noise."""
     rng = np.random.default_rng(0)
 
     def image(height: int, width: int) -> ImagePart:

@@ -62,7 +62,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class RLConfig:
-    """Settings of the loop; names as in configs/default.py."""
+    """Hold the settings of the loop; names as in configs/default.py."""
 
     iterations: int
     """Rollout batches."""

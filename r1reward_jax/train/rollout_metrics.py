@@ -1,4 +1,4 @@
-"""What an RL iteration leaves behind: its metrics and a file with its completions."""
+"""Compute the metrics of an RL iteration and write the file with its completions."""
 
 import json
 import time
@@ -58,7 +58,8 @@ def rollout_metrics(rollout: Rollout, rewards: list[RewardBreakdown]) -> dict[st
 
 
 def times(line: Timeline, tokens: int) -> dict[str, float]:
-    """Seconds of the phases of a step that ends now, and completion tokens per second."""
+    """Return the seconds of each phase of a step that ends now, and completion tokens per
+    second."""
     phases = ("rollout", "host", "judge", "logprobs", "update")
     step = time.perf_counter() - line.began
     return {f"time/{name}_s": line.seconds(name) for name in phases} | {
@@ -76,7 +77,7 @@ def write_rollouts(
     rewards: Sequence[RewardBreakdown],
     answers: Mapping[int, float | None],
 ) -> None:
-    """One line per completion of this iteration, in the order of its rows.
+    """Write one line per completion of this iteration, in the order of its rows.
 
     Args:
       log: of the run.

@@ -15,7 +15,7 @@ from r1reward_jax.types import LanguageModel, Params, Processor
 
 @dataclass(frozen=True)
 class Policy:
-    """A loaded model with everything that belongs to it."""
+    """Hold a loaded model with everything that belongs to it."""
 
     model: LanguageModel
     params: Params
@@ -34,7 +34,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Setup:
-    """Meshes, policy and step settings of one run."""
+    """Hold the meshes, the policy and the step settings of one run."""
 
     policy: Policy
     mesh: Mesh

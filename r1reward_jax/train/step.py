@@ -1,5 +1,5 @@
-"""The pure training step: loss, gradients over micro-batches, one update. Jitted by the loops that
-call it; what is minimised is an `Objective`."""
+"""The pure training step: loss, gradients over micro-batches, one update. The loops jit it; an
+`Objective` says what is minimised."""
 
 import functools
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from r1reward_jax.types import LanguageModel, Params, TrainState
 def loss_and_gradients(
     model: LanguageModel, objective: Objective, config: StepConfig, params: Params, batch: Any
 ) -> tuple[Array, dict[str, Array], Params]:
-    """Loss, metrics and gradients of a batch, summed over its micro-batches.
+    """Return loss, metrics and gradients of a batch, summed over its micro-batches.
 
     All parts are divided by the counts of the whole batch, so that splitting changes nothing but
     the memory that it takes.
@@ -54,7 +54,8 @@ def train_step(
     state: TrainState,
     batch: Any,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One update. An update whose gradient is not finite changes nothing but the step count."""
+    """Make one update. An update whose gradient is not finite changes nothing but the step
+    count."""
     value, metrics, grads = loss_and_gradients(model, objective, config, state.params, batch)
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(norm)
@@ -78,7 +79,7 @@ def jit_step(
     config: StepConfig,
     state: TrainState,
 ) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, Array]]]:
-    """`train_step` compiled for states placed like `state`, which it donates."""
+    """Compile `train_step` for states placed like `state`, which it donates."""
     shardings = jax.tree.map(lambda x: x.sharding, state)
     return jax.jit(
         functools.partial(train_step, model, optimizer, objective, config),

@@ -41,7 +41,7 @@ Evaluate = Callable[[Params], dict[str, float]]
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """What one phase of supervised training differs in from another."""
+    """Hold what differs between phases of supervised training."""
 
     steps: int
     """Updates in all."""

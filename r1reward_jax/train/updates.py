@@ -21,7 +21,7 @@ from r1reward_jax.types import LanguageModel, Params, TrainBatch, TrainState, ba
 
 @dataclass(frozen=True)
 class UpdateConfig:
-    """What is done with a rollout batch; names as in configs/default.py."""
+    """Hold what is done with a rollout batch; names as in configs/default.py."""
 
     rollout_batch: int
     """Samples of an iteration."""
@@ -44,7 +44,7 @@ class UpdateConfig:
 
 @dataclass(frozen=True)
 class Compiled:
-    """The jitted functions of an iteration."""
+    """Hold the jitted functions of an iteration."""
 
     config: UpdateConfig
     logprobs: Callable
@@ -74,8 +74,8 @@ def compile_updates(
 
 
 def split(batch: Any, count: int) -> list[Any]:
-    """A batch in `count` equal parts, by rows. Parts are put on the mesh one by one: slicing a
-    batch that lies there already would leave every device with all of its rows."""
+    """Split a batch into `count` equal parts, by rows. Parts are put on the mesh one by one:
+    slicing a batch that lies there already would leave every device with all of its rows."""
     size = jax.tree.leaves(batch)[0].shape[0] // count
     return [batch_rows(batch, slice(k * size, (k + 1) * size)) for k in range(count)]
 
@@ -122,7 +122,7 @@ def update_order(config: UpdateConfig, iteration: int, seed: int) -> list[int]:
 def update(
     compiled: Compiled, state: TrainState, parts: list[TrainBatch], order: list[int]
 ) -> tuple[TrainState, dict[str, float], list[float]]:
-    """One update per entry of `order`.
+    """Make one update per entry of `order`.
 
     Returns:
       The state, the updates' metrics, joined, and for each update 1.0 if it was skipped.
