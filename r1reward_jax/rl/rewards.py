@@ -173,7 +173,9 @@ def score_completions(
             s.weights,
             format=format_reward(completion.text),
             result=float(verdicts[i] is not None and verdicts[i] == preferred[i]),
-            consistency=consistency_reward(judge_probs[i], s.consistency_mode) if i in judge_probs else 0.0,
+            consistency=consistency_reward(judge_probs[i], s.consistency_mode)
+            if i in judge_probs
+            else 0.0,
             swap=swap_consistency(verdicts[i], verdicts[swapped[i]]) if swapped else 0.0,
             repetition=repetition(completion.text, n=s.repetition_n),
             overlong=overlong(
