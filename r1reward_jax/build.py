@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from r1reward_jax.evals import evaluate
 from r1reward_jax.inference.scalar import ScalarModel
 from r1reward_jax.inference.settings import ModelSettings
-from r1reward_jax.judge.local import LocalJudge
+from r1reward_jax.judge.local import LocalJudge, load_local_judge
 from r1reward_jax.judge.remote import RemoteConfig, RemoteJudge
 from r1reward_jax.models import port_of, reward_head
 from r1reward_jax.prompts import ANSWER, TEMPLATES, ResponseFormat, Template
@@ -36,7 +36,6 @@ from r1reward_jax.sharding import (
     param_shardings,
     put_batch,
     remesh,
-    replicated,
     require_heads,
     row_ways,
     slot_shardings,
@@ -332,26 +331,16 @@ def _remote_judge(config: ConfigDict, template: Template) -> RemoteJudge:
 
 
 def _local_judge(config: ConfigDict, template: Template, mesh: Mesh) -> LocalJudge:
-    """Load the decoder alone; prompts are padded to the policy's buckets as far as they reach."""
-    port, ways = port_of(config.judge.path), row_ways(mesh)
-    if config.judge.rows % ways:
-        raise InputError(f"judge.rows {config.judge.rows}: expected a multiple of {ways} devices")
-    dtype = jnp.dtype(config.model.compute_dtype)
-    place = lambda tree: param_shardings(tree, port.RULES, mesh)  # noqa: E731
-    model, params = port.load(config.judge.path, dtype, place, with_vision=False)
+    # prompts are padded to the policy's buckets as far as they reach
     longest = config.judge.max_tokens
-    tokens = (*(n for n in config.buckets.tokens if n < longest), longest)
-    sizes = port.Buckets(tokens, (1,), tuple(config.buckets.patches))
-    processor = port.Processor(config.judge.path, sizes)
-    return LocalJudge(
-        _on(model, mesh),
-        params,
-        processor,
+    return load_local_judge(
+        config.judge.path,
         template,
+        mesh,
         rows=config.judge.rows,
-        compute_dtype=dtype,
-        put_batch=functools.partial(put_batch, mesh=mesh),
-        everywhere=replicated(mesh),
+        widths=(*(n for n in config.buckets.tokens if n < longest), longest),
+        patches=tuple(config.buckets.patches),
+        compute_dtype=jnp.dtype(config.model.compute_dtype),
     )
 
 

@@ -65,7 +65,7 @@ def param_shardings(abstract: Any, rules: Sequence[tuple[str, P]], mesh: Mesh) -
     """
 
     def one(path, leaf):
-        name = "/".join(str(k.key) for k in path)
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
         spec = next((spec for pattern, spec in rules if re.search(pattern, name)), None)
         if spec is None:
             raise InputError(f"no sharding rule for parameter {name}")

@@ -5,19 +5,25 @@ two answer tokens at the last position (paper, section 3.3: the consistency rewa
 the whole analysis; the release shows it the last three lines.
 """
 
+import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Float
 
+from r1reward_jax.models import port_of
 from r1reward_jax.prompts import Template, judge_prompt
 from r1reward_jax.rollout.answers import first_probability
+from r1reward_jax.sharding import BATCH, param_shardings, put_batch, replicated, row_ways
 from r1reward_jax.types import (
     Array,
     EncodedPrompt,
+    InputError,
     LanguageModel,
     Params,
     Processor,
@@ -104,3 +110,44 @@ class LocalJudge:
         check(inputs)
         self.calls += 1
         return self._step(self.params, self.put_batch(inputs))
+
+
+def load_local_judge(
+    path: str,
+    template: Template,
+    mesh: Mesh,
+    *,
+    rows: int,
+    widths: Sequence[int],
+    patches: Sequence[int],
+    compute_dtype: Any,
+) -> LocalJudge:
+    """Load the decoder of a Hugging Face folder onto a mesh as a judge.
+
+    Args:
+      path: of the folder.
+      template: whose judge prompt and answer words are used.
+      mesh: of the judge.
+      rows: pairs per batch.
+      widths: tokens that prompts are padded to.
+      patches: sizes that images would be padded to; the judge is shown none.
+      compute_dtype: of parameters and forward pass.
+
+    Raises:
+      InputError: rows that cannot be split over the devices, or no such folder.
+    """
+    port, ways = port_of(path), row_ways(mesh)
+    if rows % ways:
+        raise InputError(f"judge.rows {rows}: expected a multiple of {ways} devices")
+    place = lambda tree: param_shardings(tree, port.RULES, mesh)  # noqa: E731
+    model, params = port.load(path, compute_dtype, place, with_vision=False)
+    return LocalJudge(
+        replace(model, rows=NamedSharding(mesh, BATCH)),
+        params,
+        port.Processor(path, port.Buckets(tuple(widths), (1,), tuple(patches))),
+        template,
+        rows=rows,
+        compute_dtype=compute_dtype,
+        put_batch=functools.partial(put_batch, mesh=mesh),
+        everywhere=replicated(mesh),
+    )
