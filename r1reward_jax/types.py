@@ -11,11 +11,11 @@ Host-side types are frozen dataclasses, device-side ones NamedTuples of arrays (
 Rows are right-padded and carry their length.
 """
 
+import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -28,7 +28,17 @@ Verdict = Literal[1, 2]
 if TYPE_CHECKING:
     Array = Any
 else:
-    Array = jax.Array | np.ndarray  # on a device, or still on the host
+
+    class _IsArray(type):
+        # Importing JAX here would cost every command a second; where it was never imported, nothing
+        # is an array of it.
+        def __instancecheck__(cls, value: Any) -> bool:
+            jax = sys.modules.get("jax")
+            return isinstance(value, np.ndarray if jax is None else (jax.Array, np.ndarray))
+
+    class Array(metaclass=_IsArray):
+        """An array on a device, or still on the host."""
+
 
 Params = dict[str, Any]
 """A nested dict of arrays, the parameters of one model."""
@@ -401,5 +411,7 @@ def check(batch: PromptBatch) -> None:
 
 
 def batch_rows(batch: Any, rows: Any) -> Any:
-    """The given rows of every array of a batch."""
+    """Return the given rows of every array of a batch."""
+    import jax  # here, because readers of records need no JAX
+
     return jax.tree.map(lambda x: x[rows], batch)

@@ -3,8 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 
-import jax
-
 from r1reward_jax.console import say
 from r1reward_jax.report.page import write
 
@@ -13,6 +11,8 @@ from r1reward_jax.report.page import write
 def reported(workdir: str) -> Iterator[None]:
     """Write the report of a run when the block ends, however it ends. A report that fails takes
     nothing else with it."""
+    import jax  # here, because `r1reward report` needs none
+
     try:
         yield
     finally:

@@ -1,10 +1,11 @@
-"""The images of samples: found on disk or in a run's data, shrunk, as data URIs."""
+"""The images of samples: found on disk or in a run's data, shrunk, and turned into data URIs."""
 
 import base64
 import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -12,27 +13,28 @@ from typing import Any
 from etils import epath
 from PIL import Image
 
+from r1reward_jax.data.benchmarks import BENCHMARKS, read_benchmark
 from r1reward_jax.data.preferences import read_records
 from r1reward_jax.data.video import Sampling, evenly
-from r1reward_jax.evals.journal import EMBEDDED
+from r1reward_jax.evals.journal import EMBEDDED, record_row
 from r1reward_jax.images import open_image
 from r1reward_jax.report.read import Run, finite, mapping, moved
 from r1reward_jax.report.samples import Sample
-from r1reward_jax.types import InputError, PreferenceRecord
+from r1reward_jax.types import InputError, Record, RelevanceRecord
 
 LONGEST = 448
 """Pixels of the longer side, at most."""
 SMALL = 96
 """Images of at most so many pixels are drawn enlarged, with their pixels seen."""
 FRAMES = 4
-"""Of a video."""
-OWN = ("data/heldout.jsonl", "data/rl_hard.jsonl")
-"""Where a quickstart keeps its records, below its folder."""
+"""Frames that are shown of a video."""
+QUICKSTART = ("data/heldout.jsonl", "data/rl_hard.jsonl")
+"""Where a quickstart keeps its records, below its folder: its config names no files."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image of the page, or why there is none."""
+    """An image of the page, or the reason why there is none."""
 
     key: str
     """The same for equal images."""
@@ -42,11 +44,12 @@ class Picture:
 
     @property
     def small(self) -> bool:
+        """Whether the image is drawn enlarged."""
         return max(self.size) <= SMALL
 
 
 class Pictures:
-    """The pictures of one run's samples. A picture that is asked for again is the same object."""
+    """Finds the pictures of one run's samples; equal paths give the same object."""
 
     def __init__(self, run: Run, wanted: Sequence[Sample], notes: list[str]):
         """
@@ -57,38 +60,31 @@ class Pictures:
         """
         self._run, self._notes = run, notes
         self._known: dict[str, Picture] = {}
-        self._records: dict[Any, PreferenceRecord] | None = None
+        self._records: dict[Any, list[Record]] | None = None
         self._wanted = {_key(sample) for sample in wanted}
 
     def of(self, sample: Sample) -> tuple[str | None, list[Picture]]:
-        """The sample's question and images, from the run's data where its line lacks them."""
+        """Return a sample's question and images, from the run's data where its line lacks them."""
         listed = sample.images
         if sample.question is not None and listed and not any(map(_embedded, listed)):
             found = [self._file(name) for name in listed]
             if not any(p.problem for p in found):
                 return sample.question, found
         record = self._record(sample)
-        question = sample.question or (record and record.question)
+        question = sample.question or (record and _question(record))
         if record is None:
             if listed is None:
                 return question, [Picture("", problem="no image is named, and no record was found")]
             return question, [_lost(n) if _embedded(n) else self._file(n) for n in listed]
-        images: list[Any] = list(record.images)
         try:
-            if record.video:
-                count = len(record.video.frames)
-                at = set(evenly(count, FRAMES))
-                frames = islice(record.video.frames, count)
-                images += [frame for i, frame in enumerate(frames) if i in at]
-        except InputError as error:
+            return question, [self._any(image) for image in _images(record)]
+        except InputError as error:  # of a video's frames
             return question, [Picture("", problem=str(error))]
-        return question, [self._any(image) for image in images]
 
     def _file(self, name: str) -> Picture:
-        """An image by the path that was recorded, or by where the run has been moved to."""
+        """Open an image by the path that was recorded, or by where the run has been moved to."""
         if name not in self._known:
-            paths = dict.fromkeys((name, moved(name, self._run)))
-            there = next((p for p in paths if _exists(p)), None)
+            there = _first_existing(name, moved(name, self._run))
             self._known[name] = _lost(name) if there is None else _picture(there)
         return self._known[name]
 
@@ -96,41 +92,99 @@ class Pictures:
         named = isinstance(image, (str, os.PathLike))
         return self._file(os.fspath(image)) if named else _picture(image)
 
-    def _record(self, sample: Sample) -> PreferenceRecord | None:
+    def _record(self, sample: Sample) -> Record | None:
+        """Return the record that a sample is about; None if the run's data do not have it."""
         if self._records is None:
-            self._records = self._read_records()
-        return self._records.get(_key(sample))
+            self._records = self._read_wanted()
+        for record in self._records.get(_key(sample), ()):
+            if _has_images_of(record, sample):
+                first = record.candidates[0] if isinstance(record, RelevanceRecord) else None
+                swapped = first is not None and first.text != sample.responses[0]
+                return record.swapped() if swapped else record
+        return None
 
-    def _read_records(self) -> dict[Any, PreferenceRecord]:
-        """The records that are wanted, from the data files of the config."""
-        data, found = mapping(self._run.config.get("data")), {}
-        named = [str(data[split]) for split in ("heldout", "train") if data.get(split)]
+    def _read_wanted(self) -> dict[Any, list[Record]]:
+        """Read the records that are wanted from the data files that the config names."""
+        data, found = mapping(self._run.config.get("data")), defaultdict(list)
         fps, most = finite(data.get("video_fps")), finite(data.get("video_frames"))
         sampling = Sampling(fps or 2.0, int(most or 16))
-        for name in named or OWN:
-            paths = (name, moved(name, self._run)) if named else (moved(name, self._run),)
-            path = next((p for p in paths if _exists(p)), None)
-            if path is None:
-                continue
+        for name, folder in self._files(data):
             try:
-                for record in read_records(path, sampling):
-                    for key in _keys_of(record):
-                        if key in self._wanted:
-                            found.setdefault(key, record)
+                if folder is None:
+                    records: Sequence[Record] = read_records(name, sampling)
+                else:
+                    records = read_benchmark(name, folder, sampling)[1]
             except InputError as error:
                 self._notes.append(f"images could not be looked up: {error}")
+                continue
+            for record in records:
+                for key in _keys_of(record):
+                    if key in self._wanted:
+                        found[key].append(record)
         return found
+
+    def _files(self, data: Any) -> Iterator[tuple[str, str | None]]:
+        """Yield the files with the run's records: (path, None) of data to train on or to hold out,
+        (name or path, folder of its images) of a benchmark. Files that are gone are left out."""
+        evaluation = mapping(self._run.config.get("eval"))
+        benchmark, folder = (str(evaluation.get(name) or "") for name in ("benchmark", "data"))
+        folder = folder and (_first_existing(folder, moved(folder, self._run)) or "")
+        if benchmark in BENCHMARKS:
+            if folder:
+                yield benchmark, folder
+        elif benchmark and (path := _first_existing(benchmark, moved(benchmark, self._run))):
+            yield path, folder
+        named = [str(data[split]) for split in ("heldout", "train") if data.get(split)]
+        for name in named or ([] if benchmark else QUICKSTART):
+            places = [name] if named else []
+            if path := _first_existing(*places, moved(name, self._run)):
+                yield path, None
 
 
 def _key(sample: Sample) -> Any:
-    """What a sample's record is known by, in either order of its responses; completions that were
-    written by earlier versions do not name the question."""
+    """Return what a sample's record is known by, in either order of its responses; completions that
+    were written by earlier versions do not name the question."""
     return sample.id, sample.question, frozenset(sample.responses)
 
 
-def _keys_of(record: PreferenceRecord) -> list[Any]:
-    both = frozenset(record.responses)
-    return [(record.id, record.question, both), (record.id, None, both)]
+def _keys_of(record: Record) -> list[Any]:
+    if isinstance(record, RelevanceRecord):
+        both = frozenset(candidate.text for candidate in record.candidates)
+    else:
+        both = frozenset(record.responses)
+    return [(record.id, _question(record), both), (record.id, None, both)]
+
+
+def _question(record: Record) -> str:
+    return record.query if isinstance(record, RelevanceRecord) else record.question
+
+
+def _images(record: Record) -> list[Any]:
+    """Return a record's images, or those of both candidates, and a few frames of its videos."""
+    found: list[Any] = []
+    for holder in record.candidates if isinstance(record, RelevanceRecord) else (record,):
+        found += holder.images
+        if holder.video:
+            count = len(holder.video.frames)
+            at = set(evenly(count, FRAMES))
+            frames = islice(holder.video.frames, count)  # those of a file are decoded in order
+            found += [frame for i, frame in enumerate(frames) if i in at]
+    return found
+
+
+def _has_images_of(record: Record, sample: Sample) -> bool:
+    """Whether the images inside a record are those that the model was shown. Benchmarks repeat ids
+    and questions, so the digests that judgements give of embedded images are compared; earlier
+    versions wrote the bare word."""
+    embedded = [name for name in sample.images or () if _embedded(name)]
+    if not embedded or EMBEDDED in embedded:
+        return True
+    inside = [name for name in record_row(record)["images"] if _embedded(name)]
+    return sorted(embedded) == sorted(inside)  # candidates bring their images along when swapped
+
+
+def _first_existing(*paths: str) -> str | None:
+    return next((path for path in paths if _exists(path)), None)
 
 
 def _exists(path: str) -> bool:
@@ -163,7 +217,8 @@ def _picture(image: Any) -> Picture:
 
 
 def _encoded(image: Image.Image) -> tuple[str, bytes]:
-    """Drawings as PNG, photographs as JPEG: whichever is smaller; small ones are kept exactly."""
+    """Encode a drawing as PNG, a photograph as JPEG: whichever is smaller. Small images are kept
+    exactly, because their pixels are seen."""
     png, jpeg = io.BytesIO(), io.BytesIO()
     image.save(png, "PNG", optimize=True)
     image.save(jpeg, "JPEG", quality=85)

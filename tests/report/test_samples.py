@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from etils import epath
@@ -12,7 +13,10 @@ from PIL import Image
 
 from r1reward_jax import report
 from r1reward_jax.cli.main import main
+from r1reward_jax.data.benchmarks import read_benchmark
 from r1reward_jax.data.preferences import write_records
+from r1reward_jax.data.video import Sampling
+from r1reward_jax.evals.journal import record_row
 from r1reward_jax.report.choice import Entry, choose, read_entries, spread
 from r1reward_jax.report.pictures import LONGEST, Pictures
 from r1reward_jax.report.read import read_rows, read_runs
@@ -150,6 +154,81 @@ def test_questions_and_embedded_images_come_from_the_data(tmp_path):
     data = base64.b64decode(first.uri.split(",")[1])
     assert max(Image.open(io.BytesIO(data)).size) == LONGEST and first.size == (900, 300)
     assert "not found" in third.problem and not third.uri and not notes
+
+
+def encoded(color):
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def evaluation_of(tmp_path, benchmark, data=""):
+    """An evaluation's folder whose judgements are about two records with one id, question and
+    responses, but with other images."""
+    folder = make_run(tmp_path / "run", records=0, iterations=0)
+    about = json.loads((folder / "run.json").read_text())
+    about["config"]["eval"] = {"benchmark": str(benchmark), "data": str(data)}
+    (folder / "run.json").write_text(json.dumps(about))
+    record = PreferenceRecord("held-9", "Which?", ("a b", "c d"), 1)
+    rows = []
+    for color in ("red", "green"):
+        shown = record_row(replace(record, images=(encoded(color),)))
+        rows += [shown, shown | {"responses": ["c d", "a b"]}]
+    lines = [json.dumps(line(**row)) + "\n" for row in rows]
+    (folder / "judgements.jsonl").write_text("".join(lines))
+    return folder
+
+
+def colors(pictures):
+    data = [base64.b64decode(p.uri.split(",")[1]) for _, (p,) in pictures]
+    return [Image.open(io.BytesIO(d)).convert("RGB").getpixel((5, 5)) for d in data]
+
+
+RED_AND_GREEN = [(255, 0, 0)] * 2 + [(0, 128, 0)] * 2
+
+
+def test_embedded_images_of_a_benchmark_of_base64_lines(tmp_path):
+    record = PreferenceRecord("held-9", "Which?", ("a b", "c d"), 1)
+    records = [replace(record, images=(encoded(c),)) for c in ("red", "green")]
+    write_records(str(tmp_path / "bench.jsonl"), records)
+    folder = evaluation_of(tmp_path, tmp_path / "bench.jsonl")
+    found, notes = pictures_of(folder, samples_of(folder))
+    assert colors(found) == RED_AND_GREEN and not notes
+    lost = evaluation_of(tmp_path / "b", tmp_path / "gone.jsonl")
+    found, notes = pictures_of(lost, samples_of(lost))
+    assert all("inside the data: not found" in p.problem for _, (p,) in found)
+
+
+def test_embedded_images_of_a_public_benchmark_in_parquet(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    row = {"id": "held-9", "query": "Which?", "response": ["a b", "c d"], "human_ranking": [0, 1]}
+    rows = [row | {"image": {"bytes": encoded(c), "path": "1.png"}} for c in ("red", "green")]
+    (tmp_path / "vl" / "data").mkdir(parents=True)
+    table = pytest.importorskip("pyarrow").Table.from_pylist(rows)
+    parquet.write_table(table, tmp_path / "vl" / "data" / "test-00000-of-00001.parquet")
+    folder = evaluation_of(tmp_path, "vl_rewardbench", tmp_path / "vl")
+    found, notes = pictures_of(folder, samples_of(folder))
+    assert colors(found) == RED_AND_GREEN and not notes
+    assert "inside the data" not in page_of(folder)
+
+
+def test_images_of_both_candidates_come_in_the_order_of_the_responses(tmp_path):
+    shop = tmp_path / "shop.jsonl"
+    candidates = [
+        {"text": text, "images": "data:image;base64," + base64.b64encode(encoded(color)).decode()}
+        for text, color in (("a b", "red"), ("c d", "green"))
+    ]
+    shop.write_text(
+        json.dumps({"id": "9", "query": "Which?", "candidates": candidates, "preferred": 1}) + "\n"
+    )
+    (record,) = read_benchmark(str(shop), "", Sampling())[1]
+    folder = evaluation_of(tmp_path, shop)
+    rows = [record_row(record), record_row(record.swapped())]
+    lines = [json.dumps(line(**row)) + "\n" for row in rows]
+    (folder / "judgements.jsonl").write_text("".join(lines))
+    found, notes = pictures_of(folder, samples_of(folder))
+    flat = [("", [picture]) for _, pictures in found for picture in pictures]
+    assert colors(flat) == [(255, 0, 0), (0, 128, 0), (0, 128, 0), (255, 0, 0)] and not notes
 
 
 def test_images_that_cannot_be_read_say_so(tmp_path):
