@@ -1,6 +1,10 @@
-"""What the README says works, word for word, on a small model and small data."""
+"""What the README and the pages in docs/ say works, word for word, on a small model and small
+data."""
 
+import ast
+import functools
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,21 +18,9 @@ from r1reward_jax.data import synthetic
 from r1reward_jax.data.preferences import write_annotations, write_records
 from r1reward_jax.models import qwen2_5_vl
 from tests.cli.test_main import SMALL
-from tests.readme import README, blocks, command, commands
+from tests.readme import PAGES, ROOT, blocks, command, commands
 from tests.train.test_step import one_device
 
-ROOT = Path(__file__).parent.parent
-EXECUTED = {
-    "check": "train/test_parity.py",
-    "scalar": "train/test_bradley_terry.py",
-    "quickstart": "test_quickstart.py",
-    "bench model": "bench/test_bench.py",
-    "bench train": "bench/test_bench.py",
-    "bench rollout": "bench/test_bench.py",
-    "bench judge": "bench/test_bench.py",
-    "bench rank": "bench/test_rank.py",
-}
-"""By another test than those of this file."""
 MORE = [*SMALL[2:], "template=brief", "model.max_pixels=28224", "buckets.patches=(36,)"]
 MORE += ["buckets.images=(1,)", "model.compute_dtype=float32", "data.threads=1", "wandb="]
 
@@ -66,29 +58,63 @@ def desk(checkpoint, tmp_path_factory):
         yield folder
 
 
-def test_every_command_is_executed():
-    source = Path(__file__).read_text()
-    for words in commands():
-        key = " ".join(words[: 2 if words[0] == "bench" else 1])
-        where = EXECUTED.get(key)
-        text = (Path(__file__).parent / where).read_text() if where else source
-        asked = ", ".join(f'"{word}"' for word in key.split())
-        assert f"command({asked}" in text, f"{key} of the README is not executed"
-    assert len(commands()) >= 15
+@functools.cache
+def executed() -> list[list[str]]:
+    """Return the commands that the tests ask `command` for."""
+    found = []
+    for path in Path(__file__).parent.rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "command":
+                words, more = node.args, {k.arg: k.value for k in node.keywords}
+                if all(isinstance(word, ast.Constant) for word in words):
+                    given = {name: ast.literal_eval(value) for name, value in more.items() if name}
+                    found.append(command(*map(ast.literal_eval, words), **given))
+    return found
 
 
-def test_every_file_that_the_readme_links_is_there():
-    for target in README.replace("src=", "(").replace('"', "(").split("(")[1:]:
-        path = target.split(")")[0].split("#")[0]
-        if path.split("/")[0] in ("docs", "r1reward_jax", "configs", "notebooks"):
-            assert (ROOT / path).exists(), path
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_is_executed(page):
+    missing = [" ".join(words) for words in commands(page) if words not in executed()]
+    assert missing == []
+
+
+def test_the_readme_is_short_and_has_commands():
+    assert len(PAGES["README"].splitlines()) <= 200
+    assert sum(len(commands(page)) for page in PAGES) >= 15
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that a page's headings have on GitHub."""
+    lines = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE).splitlines()
+    heads = [line.lstrip("#").strip().lower() for line in lines if re.match("#+ ", line)]
+    return {re.sub(r"[^\w\- ]", "", head).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING", "CHANGELOG"])
+def test_every_file_that_a_page_links_is_there(page):
+    folder = ROOT if (ROOT / f"{page}.md").exists() else ROOT / "docs"
+    text = (folder / f"{page}.md").read_text()
+    targets = re.findall(r'\]\(([^)\s]+)\)|(?:src|href)="([^"]+)"', text)
+    for target in (a or b for a, b in targets):
+        if re.match("https?:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = folder / name if name else folder / f"{page}.md"
+        assert path.exists(), f"{page}: {target}"
+        if anchor:
+            assert anchor in anchors(path.read_text()), f"{page}: {target}"
+
+
+def test_every_page_is_in_the_index():
+    names = set(re.findall(r"\]\((\w+)\.md\)", PAGES["index"]))
+    assert names == PAGES.keys() - {"README", "index"}
 
 
 def test_from_a_cold_start_to_a_report(desk, capsys):
     assert main([*command("sft"), *MORE, "eval.records=2"]) == 0
     assert main([*command("train"), *MORE, "rl.kl_coef=0.01", "rl.aggregate=sequence"]) == 0
     assert main([*command("evaluate"), *EVALUATED]) == 0
-    assert main([*command("convert"), "--dtype=float32"]) == 0
+    assert main([*command("convert", page="training"), "--dtype=float32"]) == 0
     assert main(command("report")) == 0
     assert "</html>" in (desk / "compared.html").read_text()
     exported, converted = (qwen2_5_vl.load(p)[1] for p in ("runs/rl/exported", "exported"))
@@ -128,9 +154,9 @@ def test_two_evaluations_compared(desk, capsys):
     (quickstart / "data").mkdir()
     shutil.copy(desk / "heldout.jsonl", quickstart / "data")
     shutil.copytree(desk / "images", quickstart / "data" / "images")
-    assert main([*command("evaluate", nth=1), *EVALUATED]) == 0
-    assert main([*command("convert", nth=1), "--dtype=float32"]) == 0
-    assert main([*command("evaluate", nth=2), *EVALUATED]) == 0
+    assert main([*command("evaluate", page="evaluation"), *EVALUATED]) == 0
+    assert main([*command("convert", page="evaluation"), "--dtype=float32"]) == 0
+    assert main([*command("evaluate", page="evaluation", nth=1), *EVALUATED]) == 0
     capsys.readouterr()
     assert main(command("compare")) == 0
     told = capsys.readouterr().out
@@ -141,10 +167,14 @@ def test_two_evaluations_compared(desk, capsys):
 def test_score_and_the_python_example(desk, capsys):
     assert main([*command("score"), "--max-new-tokens", "8"]) == 0
     assert "a shown first" in capsys.readouterr().out
-    (example,) = blocks("python")
-    assert len(example.strip().splitlines()) <= 15
-    exec(example, {})
+    compare, rank = blocks("python")
+    assert len(compare.strip().splitlines()) <= 15
+    exec(compare, {})
     assert "(1, 2)" in capsys.readouterr().out
+    exec(rank, {})
+    best, order = capsys.readouterr().out.split(maxsplit=1)
+    assert best in "012" and sorted(ast.literal_eval(order)) == [0, 1, 2]
+    assert not any(blocks("python", page) for page in PAGES if page != "README")
 
 
 def test_doctor(desk, capsys):
