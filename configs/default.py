@@ -11,7 +11,7 @@ def get_config() -> ConfigDict:
     c = ConfigDict()
     c.seed = 0  # of weights, order of data and samples
     c.workdir = ""  # run directory: configs, metrics, checkpoints, rollouts, results
-    c.wandb = "r1reward"  # project in Weights & Biases, if that is installed; empty: none
+    c.wandb = ""  # project in Weights & Biases to which the metrics are sent; empty: none
     c.profile_step = 0  # update (sft) or iteration (rl) traced by JAX's profiler; 0: none
     c.template = "full"  # wording of the prompts: full or brief (see prompts.TEMPLATES)
 

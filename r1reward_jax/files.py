@@ -1,4 +1,4 @@
-"""Files that are there completely or not at all, and files that grow by a line."""
+"""Files that are there completely or not at all, and files that grow."""
 
 import os
 import threading
@@ -13,32 +13,33 @@ def is_remote(path: str | os.PathLike) -> bool:
     return "://" in os.fspath(path)
 
 
-def write_whole(path: str | os.PathLike, text: str) -> None:
-    """Write a text file; whoever is interrupted here leaves the old one as it was."""
+def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
+    """Write a file; whoever is interrupted here leaves the old one as it was."""
     from etils import epath  # `r1reward doctor` needs this file where packages are missing
 
     target = epath.Path(path)
+    data = content.encode() if isinstance(content, str) else content
     if is_remote(target):  # an object appears when all of it is there; renaming would copy it
-        target.write_text(text)
+        target.write_bytes(data)
         return
     part = target.with_name(target.name + ".part")
-    part.write_text(text)
+    part.write_bytes(data)
     part.replace(target)
 
 
-class LineFile:
-    """A text file that grows by a line, on a local disk or in an object store.
+class GrowingFile:
+    """A file that is appended to, on a local disk or in an object store.
 
-    A line of a local file is written at once: a killed process loses the one under way at most. An
-    object cannot grow: its whole text is kept in memory and written anew, at most every
-    `REWRITE_S` seconds (by a thread, so that the last line does not wait for a next one) and when
-    the file is closed. A killed process loses the lines since, 10 seconds of them at most.
+    What is appended to a local file is written at once: a killed process loses the piece under way
+    at most. An object cannot grow: its whole content is kept in memory and written anew, at most
+    every `REWRITE_S` seconds (by a thread, so that the last piece does not wait for a next one)
+    and when the file is closed. A killed process loses what came since, 10 seconds of it at most.
     """
 
     def __init__(self, path: str | os.PathLike, every_s: float = REWRITE_S):
         """
         Args:
-          path: made with its first line; what it has already is kept.
+          path: made with its first piece; what it has already is kept.
           every_s: seconds between two writes of an object.
         """
         from etils import epath
@@ -46,21 +47,22 @@ class LineFile:
         self.path, self._every_s = epath.Path(path), every_s
         self._remote = is_remote(path)
         self._lock = threading.Lock()
-        self._text: str | None = None  # of an object; read with the first line
+        self._content: bytes | None = None  # of an object; read with the first piece
         self._timer: threading.Timer | None = None
         self._written, self._dirty = -every_s, False
         self._error: Exception | None = None
 
-    def append(self, line: str) -> None:
-        """Add a line. Raises what an earlier write in the thread met, too; no line is lost."""
+    def append(self, piece: str | bytes) -> None:
+        """Add to the file. Raises what an earlier write in the thread met; no piece is lost."""
+        data = piece.encode() if isinstance(piece, str) else piece
         if not self._remote:
-            with self.path.open("a") as file:
-                file.write(line + "\n")
+            with self.path.open("ab") as file:
+                file.write(data)
             return
         with self._lock:
-            if self._text is None:
-                self._text = self.path.read_text() if self.path.exists() else ""
-            self._text, self._dirty = self._text + line + "\n", True
+            if self._content is None:
+                self._content = self.path.read_bytes() if self.path.exists() else b""
+            self._content, self._dirty = self._content + data, True
             if self._error:
                 error, self._error = self._error, None
                 raise error
@@ -68,20 +70,20 @@ class LineFile:
             if wait <= 0:
                 self._rewrite()
             elif self._timer is None:
-                self._timer = threading.Timer(wait, self._late)
+                self._timer = threading.Timer(wait, self._rewrite_late)
                 self._timer.daemon = True  # a run that ends does not wait for it: it closes
                 self._timer.start()
 
     def close(self) -> None:
-        """Write what is not written yet; the next line opens the file anew."""
+        """Write what is not written yet; the next piece opens the file anew."""
         with self._lock:
             if self._timer:
                 self._timer.cancel()
             if self._dirty:
                 self._rewrite()
-            self._text = None  # somebody else may change the file now
+            self._content = None  # somebody else may change the file now
 
-    def _late(self) -> None:
+    def _rewrite_late(self) -> None:
         """Write in the timer's thread."""
         with self._lock:
             try:
@@ -92,7 +94,7 @@ class LineFile:
 
     def _rewrite(self) -> None:
         self._timer, self._written = None, time.monotonic()
-        write_whole(self.path, self._text or "")
+        write_whole(self.path, self._content or b"")
         self._dirty = False
 
 

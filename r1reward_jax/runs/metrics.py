@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from etils import epath
 
 from r1reward_jax.console import say
-from r1reward_jax.files import LineFile, write_whole
+from r1reward_jax.files import GrowingFile, write_whole
 from r1reward_jax.runs.writers import Board
 
 
@@ -168,8 +168,8 @@ class MetricsLog:
         """
         self.path = epath.Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._metrics = LineFile(self.path)
-        self._timeline = LineFile(self.path.with_name("timeline.jsonl"))
+        self._metrics = GrowingFile(self.path)
+        self._timeline = GrowingFile(self.path.with_name("timeline.jsonl"))
         self.boards = boards if _writes() else ()
         self._unknown: set[str] = set()
         self._columns: tuple[str, ...] = ()
@@ -259,10 +259,10 @@ def _rewind(path: epath.Path, phase: str, step: int) -> None:
         write_whole(path, "".join(kept))
 
 
-def _append(file: LineFile, phase: str, step: int, values: Mapping[str, Any]) -> None:
+def _append(file: GrowingFile, phase: str, step: int, values: Mapping[str, Any]) -> None:
     if _writes():
         row = {"phase": phase, "step": step, "at": round(time.time(), 3), **values}
-        file.append(json.dumps(row))
+        file.append(json.dumps(row) + "\n")
 
 
 def _is_later(line: str, phase: str, step: int) -> bool:

@@ -17,6 +17,7 @@ from r1reward_jax.runs import stages as run_stages
 from r1reward_jax.runs.provenance import about
 from r1reward_jax.runs.resume import VERBS, Change, differences, exactness
 from r1reward_jax.runs.stages import Stage
+from r1reward_jax.runs.writers import wants_wandb
 
 try:
     import fcntl
@@ -50,8 +51,10 @@ def run_folder(
     Raises:
       InputError: the folder cannot be written, is in use, or holds something else: other files, a
         run of another verb or with a config that changes its numbers; its checkpoints would be
-        continued with the wrong settings.
+        continued with the wrong settings. Or Weights & Biases is asked for and not installed.
     """
+    if verb != "evaluate":  # which writes no metrics
+        wants_wandb(config.get("wandb", ""))
     folder = epath.Path(workdir)
     with _locked(folder):
         if jax.process_index() == 0:

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import netrc
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -12,38 +13,47 @@ from typing import Any, Protocol
 from etils import epath
 
 from r1reward_jax.console import say
+from r1reward_jax.errors import InputError
+from r1reward_jax.files import GrowingFile, is_remote
 
 
 class Board(Protocol):
     """Where metrics go beside `metrics.jsonl`."""
 
     def begin(self, phase: str, step: int) -> None:
-        """A phase begins, or goes on behind `step`."""
+        """Begin a phase, or resume it behind `step`."""
         ...
 
     def write(self, phase: str, step: int, values: Mapping[str, float]) -> None:
-        """Metrics of a step."""
+        """Add the metrics of a step."""
         ...
 
     def close(self) -> None:
-        """Nothing comes any more."""
+        """Flush and close."""
         ...
 
 
 class TensorBoard:
-    """Event files in `folder/PHASE`; `tensorboard --logdir folder` shows a phase as a run."""
+    """Event files in `folder/PHASE`; `tensorboard --logdir folder` shows a phase as a run.
+
+    Events are written here and not by tensorboardX's `SummaryWriter`: that one writes in a thread,
+    which dies with the first error, and the run then waits for its full queue for ever.
+    """
 
     def __init__(self, folder: str):
         self.folder, self._writer = folder, None
 
     def begin(self, phase: str, step: int) -> None:
-        """What stands behind `step` from before an interruption is not shown any more."""
-        # written without a thread of its own: what goes wrong is seen here
+        """Hide what stands behind `step` from before an interruption."""
         from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.record_writer import register_writer_factory
 
         self.close()
         place = epath.Path(self.folder) / phase
-        place.mkdir(parents=True, exist_ok=True)
+        if is_remote(self.folder):  # its own writer would want another library for each store
+            register_writer_factory(self.folder.partition(":")[0], _EventObjects())
+        else:
+            place.mkdir(parents=True, exist_ok=True)
         # the name that it chooses has seconds only
         self._writer = EventsWriter(f"{place}/events", f".{time.time_ns()}")
         log = _proto("event").SessionLog
@@ -65,6 +75,26 @@ class TensorBoard:
             self._writer.close()
 
 
+class _EventObjects:
+    """How tensorboardX writes event files into an object store."""
+
+    def open(self, path: str) -> Any:
+        return _EventObject(path)
+
+    def directory_check(self, path: str) -> None:
+        """Do nothing: an object store has no folders."""
+
+
+class _EventObject(GrowingFile):
+    """An event file in an object store, with the methods of a Python file."""
+
+    def write(self, data: bytes) -> None:
+        self.append(data)
+
+    def flush(self) -> None:
+        """Do nothing: an object is written every few seconds, and when it is closed."""
+
+
 def _proto(name: str) -> Any:
     return importlib.import_module(f"tensorboardX.proto.{name}_pb2")
 
@@ -79,17 +109,19 @@ class WeightsAndBiases:
           project: in Weights & Biases.
           workdir: of the run.
           config: of the run.
-          began: when the run was first started; with the folder, this is what it is known by.
+          began: when the run was first started; with the folder, this identifies it.
         """
         import wandb  # pyright: ignore[reportMissingImports] (an option of the user)
 
+        folder = tempfile.mkdtemp() if is_remote(workdir) else workdir  # it writes local files
         mode: Any = None
         if not (_has_key() or os.environ.get("WANDB_MODE")):
             mode = "offline"  # else `init` would ask for a key, and wait
-            say(f"wandb: no key; curves go to {workdir}/wandb (`wandb sync` sends them)")
-        name = hashlib.sha256(f"{began} {os.path.abspath(workdir)}".encode()).hexdigest()[:16]
+            say(f"wandb: no key; curves go to {folder}/wandb (`wandb sync` sends them)")
+        place = workdir if is_remote(workdir) else os.path.abspath(workdir)
+        name = hashlib.sha256(f"{began} {place}".encode()).hexdigest()[:16]
         self._run: Any = wandb.init(
-            project=project, id=name, resume="allow", config=dict(config), dir=workdir, mode=mode
+            project=project, id=name, resume="allow", config=dict(config), dir=folder, mode=mode
         )
 
     def begin(self, phase: str, step: int) -> None:
@@ -105,7 +137,7 @@ class WeightsAndBiases:
 
 
 class Careful:
-    """A board without which a run goes on: at its first error it is left, and that is said."""
+    """A board that no run depends on: at its first error it is dropped, with a message."""
 
     def __init__(self, name: str, make: Callable[[], Board]):
         self._name, self._board = name, None
@@ -125,11 +157,11 @@ class Careful:
             call()
         except Exception as error:
             self._board = None
-            say(f"{self._name}: {error or type(error).__name__}; the run goes on without it")
+            say(f"{self._name}: {error or type(error).__name__}; the run continues without it")
 
 
 def _has_key() -> bool:
-    """Whether `wandb login` was done, or the environment has a key."""
+    """Return whether `wandb login` was done, or the environment has a key."""
     try:
         hosts = netrc.netrc().hosts
     except (OSError, netrc.NetrcParseError):
@@ -137,18 +169,39 @@ def _has_key() -> bool:
     return bool(os.environ.get("WANDB_API_KEY")) or any("wandb" in host for host in hosts)
 
 
+def wants_wandb(project: str) -> bool:
+    """Return whether metrics go to Weights & Biases.
+
+    Args:
+      project: of the config; empty for none. WANDB_MODE=disabled turns it off, too.
+
+    Raises:
+      InputError: they are to go there, and it is not installed.
+    """
+    if not project or os.environ.get("WANDB_MODE") == "disabled":
+        return False
+    if not importlib.util.find_spec("wandb"):
+        raise InputError(
+            f"wandb={project}: Weights & Biases is not installed; `pip install wandb`, or leave "
+            "wandb empty"
+        )
+    return True
+
+
 def make_boards(workdir: str, project: str, config: Mapping[str, Any], began: str) -> list[Board]:
-    """TensorBoard always, Weights & Biases if it is installed and has not been turned off.
+    """Return the boards of a run: TensorBoard always, Weights & Biases where a project is given.
 
     Args:
       workdir: of the run.
       project: in Weights & Biases; empty for none.
       config: of the run.
       began: when the run was first started.
+
+    Raises:
+      InputError: Weights & Biases is asked for and not installed.
     """
     boards: list[Board] = [Careful("tensorboard", lambda: TensorBoard(f"{workdir}/tensorboard"))]
-    turned_off = os.environ.get("WANDB_MODE") == "disabled"
-    if project and not turned_off and importlib.util.find_spec("wandb"):
+    if wants_wandb(project):
         make = lambda: WeightsAndBiases(project, workdir, config, began)  # noqa: E731
         boards.append(Careful("wandb", make))
     return boards

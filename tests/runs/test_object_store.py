@@ -10,10 +10,11 @@ from etils.epath import backend
 from fsspec.implementations.memory import MemoryFileSystem
 
 from r1reward_jax import config as configs
-from r1reward_jax.files import LineFile, write_whole
+from r1reward_jax.files import GrowingFile, write_whole
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.runs.run_dir import run_folder
 from r1reward_jax.runs.stages import Stages
+from r1reward_jax.runs.writers import make_boards
 
 
 class Bucket(MemoryFileSystem):
@@ -56,6 +57,20 @@ def bucket(monkeypatch):
     Bucket.store.clear()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_curves_in_an_object_store(bucket, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with MetricsLog(f"{bucket}/metrics.jsonl", make_boards(bucket, "", {}, "now")) as log:
+        log.begin("rl", 0)
+        for step in (1, 2, 3):
+            log.write("rl", step, {"loss/total": step})
+    (file,) = epath.Path(f"{bucket}/tensorboard/rl").iterdir()
+    (tmp_path / file.name).write_bytes(file.read_bytes())
+    shown = EventAccumulator(str(tmp_path)).Reload().Scalars("loss/total")
+    assert [(event.step, event.value) for event in shown] == [(1, 1), (2, 2), (3, 3)]
+
+
 def lines(address):
     return [json.loads(x) for x in epath.Path(address).read_text().splitlines()]
 
@@ -89,31 +104,31 @@ def test_a_runs_files_in_an_object_store(bucket):
 
 
 def test_a_line_waits_some_seconds_at_most(bucket):
-    file = LineFile(f"{bucket}/lines", every_s=0.3)
+    file = GrowingFile(f"{bucket}/lines", every_s=0.3)
     for text in "abcd":
-        file.append(text)
+        file.append(f"{text}\n")
     assert Bucket.writes == 1 and file.path.read_text() == "a\n"
     time.sleep(1.0)  # no line follows, and nobody closes it
     assert Bucket.writes == 2 and file.path.read_text() == "a\nb\nc\nd\n"
-    file.append("e")
-    file.append("f")
+    file.append("e\n")
+    file.append("f\n")
     file.close()
     file.close()
     assert file.path.read_text() == "a\nb\nc\nd\ne\nf\n"
     write_whole(file.path, "of another\n")
-    file.append("g")
+    file.append("g\n")
     file.close()
     assert file.path.read_text() == "of another\ng\n"
 
 
 def test_an_error_of_the_thread_is_raised_and_no_line_is_lost(bucket):
-    file = LineFile(f"{bucket}/lines", every_s=0.2)
-    file.append("a")
+    file = GrowingFile(f"{bucket}/lines", every_s=0.2)
+    file.append("a\n")
     Bucket.broken = True
-    file.append("b")
+    file.append("b\n")
     time.sleep(0.8)
     with pytest.raises(OSError, match="network is away"):
-        file.append("c")
+        file.append("c\n")
     Bucket.broken = False
     file.close()
     assert file.path.read_text() == "a\nb\nc\n"

@@ -5,8 +5,11 @@ import types
 
 import pytest
 
+from r1reward_jax import config as configs
 from r1reward_jax.runs.metrics import MetricsLog
+from r1reward_jax.runs.run_dir import run_folder
 from r1reward_jax.runs.writers import make_boards
+from r1reward_jax.types import InputError
 
 
 def log_of(folder):
@@ -78,7 +81,7 @@ def test_weights_and_biases_gets_the_metrics(wandb, tmp_path, capsys):
     assert ("define", "rl/*", {"step_metric": "rl/step"}) in told
 
 
-def test_a_start_goes_on_with_its_own_run_only(wandb, tmp_path, monkeypatch):
+def test_a_start_continues_its_own_run_only(wandb, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "secret")
     for began in ("now", "now", "later"):
         boards(tmp_path, began=began)
@@ -93,7 +96,29 @@ def test_weights_and_biases_can_be_turned_off(wandb, tmp_path, monkeypatch):
     assert len(boards(tmp_path)) == 1 and wandb == []
 
 
-def test_a_run_goes_on_without_a_board_that_fails(wandb, tmp_path, monkeypatch, capsys):
+def test_weights_and_biases_is_only_used_where_it_is_asked_for(wandb, tmp_path):
+    """An installed library once sent every run's metrics away."""
+    assert configs.load("default").wandb == ""
+    assert len(boards(tmp_path, project="")) == 1 and wandb == []
+
+
+def test_what_is_asked_for_and_not_installed_ends_the_run_before_it_starts(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    config = {"wandb": "mine", "seed": 0, "workdir": str(tmp_path / "run")}
+    with pytest.raises(InputError, match="wandb=mine: .* not installed; `pip install wandb`"):
+        boards(tmp_path)
+    with (
+        pytest.raises(InputError, match="not installed"),
+        run_folder(config["workdir"], config, verb="rl"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with run_folder(config["workdir"], config, verb="evaluate"):  # which has no metrics
+        pass
+
+
+def test_a_run_continues_without_a_board_that_fails(wandb, tmp_path, monkeypatch, capsys):
     """No network, a wrong key, another version, a full disk."""
 
     def refuse(*_, **__):
@@ -112,4 +137,4 @@ def test_a_run_goes_on_without_a_board_that_fails(wandb, tmp_path, monkeypatch, 
     assert len(log.path.read_text().splitlines()) == 2
     monkeypatch.setattr(sys.modules["wandb"], "init", refuse)
     boards(tmp_path)
-    assert "wandb: [Errno 28] No space left on device; the run goes on" in capsys.readouterr().out
+    assert "wandb: [Errno 28] No space left on device; the run continues" in capsys.readouterr().out

@@ -42,6 +42,46 @@ def test_eight_devices_write_and_one_reads(tmp_path):
         load_params(str(tmp_path / "empty"), {})
 
 
+RESUMES = """
+import sys
+from tests.train.test_checkpoint import resume_on
+resume_on((1, 1, 1), sys.argv[1])
+"""
+
+
+def placed(sizes, value):
+    """A state with split parameters and moments on a mesh of some shape."""
+    mesh = make_mesh(*sizes)
+    over = lambda x, *axes: jax.device_put(x, NamedSharding(mesh, P(*axes)))  # noqa: E731
+    params = {"a": over(value * jnp.arange(64.0).reshape(8, 8), "fsdp", "tensor")}
+    return TrainState(over(jnp.int32(value * 3)), params, {"a": over(params["a"], "fsdp")})
+
+
+def resume_on(sizes, folder):
+    """Restore what `placed` saved from 8 devices, and save it once more."""
+    like = placed(sizes, 0)
+    with Checkpoints(folder, every=1, keep=9) as checkpoints:
+        found = checkpoints.restore(like)
+        assert found is not None and int(found.step) >= 3
+        for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(like), strict=True):
+            assert one.sharding == other.sharding
+        assert (found.params["a"] == jnp.arange(64.0).reshape(8, 8)).all()
+        assert (found.opt_state["a"] == found.params["a"]).all()
+        checkpoints.save(found._replace(step=found.step + 1))
+
+
+def test_a_run_resumes_on_a_mesh_of_another_shape(tmp_path):
+    with Checkpoints(str(tmp_path), every=1, keep=9) as checkpoints:
+        checkpoints.save(placed((1, 8, 1), 1))
+    for sizes in ((2, 2, 2), (8, 1, 1), (1, 1, 8)):
+        resume_on(sizes, str(tmp_path))
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", RESUMES, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert steps(tmp_path) == [3, 4, 5, 6, 7]
+
+
 ABSTRACT = {"a": jax.ShapeDtypeStruct((300, 400), jnp.float32)}
 
 
