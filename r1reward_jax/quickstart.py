@@ -56,12 +56,14 @@ from r1reward_jax.train.setup import Setup
 from r1reward_jax.train.supervised import PhaseConfig, cold_start, run_sft
 from r1reward_jax.types import InputError, Judge, Params, PreferenceRecord, Verdict, other
 
-JUDGE_SIZES = ("hidden_size", "layers", "heads", "kv_heads", "mlp")
 STAGES = (
     Stage("world", ("seed", "world.*", "teacher.*"), makes_data=True),
     Stage(
         "base_models",
-        ("template", "model.*", "tiny.*", *(f"tiny_judge.{size}" for size in JUDGE_SIZES)),
+        (
+            *("template", "model.*", "tiny.*", "tiny_judge.hidden_size", "tiny_judge.layers"),
+            *("tiny_judge.heads", "tiny_judge.kv_heads", "tiny_judge.mlp"),
+        ),
         needs=("world",),
     ),
     Stage(
@@ -194,7 +196,7 @@ def _make_base_models(config: ConfigDict, annotations: Sequence[Annotation]) -> 
     sizes = {k: v for k, v in config.tiny.items() if k != "vocab_size"}
     make_checkpoint(f"{config.workdir}/base", texts, seed=config.seed, sizes=sizes, **shared)
     j = config.tiny_judge
-    sizes |= {k: j[k] for k in JUDGE_SIZES}
+    sizes |= {k: j[k] for k in ("hidden_size", "layers", "heads", "kv_heads", "mlp")}
     folder = f"{config.workdir}/judge_base"
     make_checkpoint(folder, texts, seed=config.seed + 1, sizes=sizes, **shared)
     return {}
