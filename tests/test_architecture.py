@@ -113,12 +113,25 @@ def scopes(tree: ast.Module) -> list[tuple[ast.AST, dict[str, set[str]]]]:
     return [(f, local_aliases(f, given[f.name])) for f in functions]
 
 
+def constants(tree: ast.Module) -> dict[str, set]:
+    """The constants in the tables of a module, by the tables' names."""
+    return {
+        node.targets[0].id: {n.value for n in ast.walk(node.value) if isinstance(n, ast.Constant)}
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+
+
 def reads() -> tuple[set[tuple[str, str]], set[str]]:
     """(section, field) pairs that the package reads, and sections that it passes on whole."""
     pairs, whole = set(), set()
     for path in modules():
-        for scope, aliases in scopes(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        tables = constants(tree)
+        for scope, aliases in scopes(tree):
             strings = {n.value for n in ast.walk(scope) if isinstance(n, ast.Constant)}
+            for node in ast.walk(scope):
+                strings |= tables.get(node.id, set()) if isinstance(node, ast.Name) else set()
             for node in ast.walk(scope):
                 if isinstance(node, ast.Attribute):
                     pairs |= {(s, node.attr) for s in sections_of(node.value, aliases)}
