@@ -48,7 +48,7 @@ from r1reward_jax.train.rl import RLConfig
 from r1reward_jax.train.setup import Policy, Setup
 from r1reward_jax.train.supervised import PhaseConfig
 from r1reward_jax.train.updates import UpdateConfig
-from r1reward_jax.types import InputError, Judge, Params, PreferenceRecord, Prompt
+from r1reward_jax.types import InputError, Judge, Params, Prompt, Record
 
 FROZEN = ("visual",)
 """Top-level name of the vision tower's parameters."""
@@ -359,7 +359,7 @@ def make_log(config: ConfigDict) -> MetricsLog:
 
 
 def make_evaluation(
-    config: ConfigDict, engine: Engine, records: Sequence[PreferenceRecord]
+    config: ConfigDict, engine: Engine, records: Sequence[Record]
 ) -> Callable[[Params], dict[str, float]] | None:
     """Return a function from parameters to metrics of their greedy verdicts, in both orders, on the
     first `eval.records` of some held-out records; None if that is none."""

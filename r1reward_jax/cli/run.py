@@ -11,12 +11,13 @@ from r1reward_jax import config as configs
 from r1reward_jax.build import make_setup
 from r1reward_jax.data.preferences import read_records
 from r1reward_jax.data.video import Sampling
+from r1reward_jax.evals.evaluate import require_labels
 from r1reward_jax.models import port_of
 from r1reward_jax.report import reported
 from r1reward_jax.runs.provenance import file_hash
 from r1reward_jax.runs.run_dir import claim_data, run_folder
 from r1reward_jax.train.setup import Setup
-from r1reward_jax.types import PreferenceRecord
+from r1reward_jax.types import Record
 
 T = TypeVar("T")
 
@@ -44,9 +45,13 @@ def started(
         yield config, items, make_setup(config)
 
 
-def heldout(config: ConfigDict) -> list[PreferenceRecord]:
-    """The records of `data.heldout`; none if it is empty."""
-    return read_records(config.data.heldout, frames(config)) if config.data.heldout else []
+def heldout(config: ConfigDict) -> list[Record]:
+    """Return the records of `data.heldout`; none if it is empty."""
+    if not config.data.heldout:
+        return []
+    records = read_records(config.data.heldout, frames(config))
+    require_labels(records)
+    return records
 
 
 def frames(config: ConfigDict) -> Sampling:

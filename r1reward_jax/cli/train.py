@@ -12,7 +12,7 @@ from r1reward_jax.build import (
     rl_config,
 )
 from r1reward_jax.cli.run import heldout, started
-from r1reward_jax.data.preferences import read_records
+from r1reward_jax.data.preferences import read_preferences
 from r1reward_jax.train.rl import run_rl
 
 
@@ -21,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    with started(args, read_records) as (config, records, setup):
+    with started(args, read_preferences) as (config, records, setup):
         engine, judge = make_engine(config, setup), load_judge(config, setup.judge_mesh)
         with make_log(config) as log, make_checkpoints(config, "rl") as checkpoints:
             params = run_rl(

@@ -1,12 +1,12 @@
-"""The public benchmarks of multimodal reward models, and files of one's own, as records.
+"""Read the public benchmarks of multimodal reward models, and files of one's own, as records.
 
     benchmark, records, notes = read_benchmark("vl_rewardbench", "downloads/vl_rewardbench", frames)
     benchmark, records, notes = read_benchmark("heldout.jsonl", "", frames)
 
-Rows keep the order of the file and are told apart by it: ids repeat in all three benchmarks. Each
+Rows keep the order of the file, which identifies them: ids repeat in all three benchmarks. Each
 record's meta has its `group`, and its `unit` where several pairs are right only together.
 
-Counts, groups and what is done with verdicts that cannot be read are those of the benchmarks' own
+Counts, groups and the treatment of verdicts that cannot be parsed are those of the benchmarks' own
 scripts. Two things differ: nothing is shuffled, because both orders are evaluated anyway, and the
 frames of a video are taken from the middles of equal stretches, sorted by name, where the release
 of R1-Reward takes them from end to end in whatever order the folder lists them.
@@ -20,15 +20,15 @@ from typing import Any, Literal
 
 from etils import epath
 
-from r1reward_jax.data.files import Finder, Row, find_file, read_rows
-from r1reward_jax.data.layouts import read_layout, to_records
+from r1reward_jax.data.files import Row, find_file
+from r1reward_jax.data.layouts import read_table
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.types import InputError, PreferenceRecord, Record
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What is needed to sum up judgements as the benchmark's authors do."""
+    """What it takes to score judgements as the benchmark's authors do."""
 
     name: str
     groups: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -36,13 +36,13 @@ class Benchmark:
     rows: int = 0
     """Pairs of all groups."""
     convention: Literal["left_out", "coin", "wrong"] = "left_out"
-    """What verdicts that are tied or cannot be read count as."""
+    """What a tied or malformed verdict counts as."""
     units: bool = False
     """Whether Acc+ is defined: the share of units whose pairs are all right."""
     frames: int | None = None
-    """Of a video, in the authors' protocol; None: there are no videos, or as the caller likes."""
+    """Frames of a video in the authors' protocol; None leaves the number to the caller."""
     remark: str = ""
-    """Why a file may rightly have other counts."""
+    """Why a correct file may have other counts."""
 
 
 BENCHMARKS = {
@@ -54,7 +54,7 @@ BENCHMARKS = {
     ),
     "multimodal_rewardbench": Benchmark(
         "multimodal_rewardbench",
-        # the paper's; of vqa and safety together 2,206
+        # the counts of the paper; vqa and safety have 2,206 together
         groups=MappingProxyType(
             {"correctness": 623, "preference": 654, "knowledge": 630, "reasoning": 1098}
         ),
@@ -75,13 +75,13 @@ BENCHMARKS = {
 
 @dataclass(frozen=True)
 class _Reading:
-    """How a public benchmark's files are found and grouped."""
+    """Where a public benchmark's pairs are, and how they are grouped."""
 
     files: tuple[str, ...]
-    """Names that its authors, or R1-Reward's, give to the file."""
+    """Names that the file has in the release of its authors, or of R1-Reward's."""
     layouts: tuple[str, ...]
     meta: Callable[[Row], dict[str, Any]]
-    """A row's group, and its unit and subgroup where there are such."""
+    """From a row to its group, and to its unit and subgroup if it has them."""
 
 
 def _vl_rewardbench(row: Row) -> dict[str, Any]:
@@ -136,33 +136,31 @@ _READINGS = {
 def read_benchmark(
     name_or_path: str, data: str, frames: Sampling
 ) -> tuple[Benchmark, list[Record], list[str]]:
-    """A benchmark's records, its images not decoded yet.
+    """Return a benchmark's records; their images are not decoded yet.
 
     Args:
       name_or_path: a key of BENCHMARKS, or a file of one's own in any layout of `data/layouts.py`.
-      data: the folder with the benchmark's files, or the file in it; of a file of one's own the
+      data: the folder with the benchmark's files, or the file in it; for a file of one's own the
         folder that its paths start in, empty for the file's.
-      frames: how videos are looked at; a benchmark that fixes the number of frames goes before.
+      frames: how many frames of a video are read; a benchmark that fixes their number overrides it.
 
     Returns:
-      what to sum up by, the records in the order of the file, and notes for the user.
+      how to score the benchmark, the records in the order of the file, and notes for the user.
 
     Raises:
       InputError: an unknown name, no file or several, a row that is not as its layout says, images
-        or videos that are not there.
+        or videos that are missing.
     """
     if name_or_path in BENCHMARKS:
         return _read_public(BENCHMARKS[name_or_path], data, frames)
-    paths = files_of(name_or_path, data)
-    rows = read_rows(paths)
-    records = _found(rows, read_layout(rows), _folders(paths[0], data), frames)
+    records = read_table(files_of(name_or_path, data)).records(frames, folder=data)
     groups = [str(r.meta.get("group") or r.meta.get("skill") or "") for r in records]
     records = [replace(r, meta=r.meta | {"group": g}) for r, g in zip(records, groups)]
     return Benchmark(epath.Path(name_or_path).stem), records, []
 
 
 def files_of(name_or_path: str, data: str) -> list[str]:
-    """The file that `read_benchmark` reads, all its parts in order.
+    """Return the file that `read_benchmark` reads, all its parts in order.
 
     Raises:
       InputError: an unknown name, no file or several.
@@ -184,38 +182,25 @@ def _read_public(
     benchmark: Benchmark, data: str, frames: Sampling
 ) -> tuple[Benchmark, list[Record], list[str]]:
     reading, name = _READINGS[benchmark.name], benchmark.name
-    paths = files_of(name, data)
-    rows = read_rows(paths)
-    layout = read_layout(rows)
-    if layout not in reading.layouts:
+    table = read_table(files_of(name, data))
+    if table.layout not in reading.layouts:
         raise InputError(
-            f"{paths[0]}: rows of the layout {layout}; {name} has {' or '.join(reading.layouts)}"
+            f"{table.paths[0]}: rows of the layout {table.layout}; {name} has "
+            f"{' or '.join(reading.layouts)}"
         )
-    metas = [reading.meta(row) for row in rows]
+    metas = [reading.meta(row) for row in table.rows]
+    # the authors' number of frames goes before the caller's: their scores belong to it
     fixed = replace(frames, most=benchmark.frames or frames.most)
-    records = _found(rows, layout, _folders(paths[0], data), fixed)
-    blind = [row.name for row, r in zip(rows, records) if not _seen(r)]
+    records = table.records(fixed, folder=data)
+    blind = [row.name for row, r in zip(table.rows, records) if not _has_media(r)]
     if blind:
         raise InputError(f"{blind[0]}: no image and no video; {len(blind)} rows are like that")
     records = [replace(r, meta=r.meta | meta) for r, meta in zip(records, metas)]
     return benchmark, records, _notes(benchmark, records, frames)
 
 
-def _seen(record: Any) -> bool:
+def _has_media(record: Any) -> bool:
     return bool(record.images or record.video)
-
-
-def _found(rows: Sequence[Row], layout: str, folders: list[str], frames: Sampling) -> list[Record]:
-    finder = Finder(folders, frames)
-    records = to_records(rows, layout, finder)
-    finder.require_all()
-    return records
-
-
-def _folders(path: str, data: str) -> list[str]:
-    """Where paths of a file's rows may start: beside the file, in the data folder."""
-    given = epath.Path(data) if data else epath.Path(path).parent
-    return [str(epath.Path(path).parent), *([str(given)] if given.is_dir() else [])]
 
 
 def _notes(benchmark: Benchmark, records: Sequence[Record], frames: Sampling) -> list[str]:

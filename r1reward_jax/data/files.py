@@ -1,7 +1,8 @@
-"""Rows of benchmark files, whatever holds them: a json list, jsonl, or parquet in several parts.
+"""Read the rows of a data file, whatever holds them: a json list, jsonl, or parquet in parts.
 
-A row is a plain dict and the words that name it in messages. Nothing is known here about what the
-fields mean; `data/layouts.py` is.
+A row is a plain dict, and the words by which messages name it. What its fields mean is the business
+of `data/layouts.py`; which files its images are, of `data/media.py`. Another container (csv, an
+archive) is another branch of `_read`.
 """
 
 import io
@@ -13,9 +14,7 @@ from typing import Any
 
 from etils import epath
 
-from r1reward_jax.data import preferences
-from r1reward_jax.data.video import Sampling, read_video
-from r1reward_jax.types import InputError, VideoPart
+from r1reward_jax.types import InputError
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
 
@@ -26,28 +25,28 @@ class Row:
 
     fields: dict[str, Any]
     where: str
-    """What a message calls it: file and line, or file and row, from 1."""
+    """Name for messages: file and line, or file and row, from 1."""
     number: int
     """Position in the set, from 1."""
 
     @property
     def name(self) -> str:
-        """Where it stands, and its id if it has one."""
-        found = self.fields.get("id", self.fields.get("ID"))
-        return self.where if found is None else f"{self.where} (id {found})"
+        """Return the row's place, and its id if it has one."""
+        given = self.fields.get("id", self.fields.get("ID"))
+        return self.where if given is None else f"{self.where} (id {given})"
 
 
 def read_rows(paths: Sequence[str]) -> list[Row]:
-    """The rows of one file, or of the parts of one in order.
+    """Return the rows of one file, or of the parts of one in order.
 
     Args:
-      paths: of .json, .jsonl or .parquet files.
+      paths: .json, .jsonl or .parquet files.
 
     Raises:
       InputError: a file that cannot be read, a row that is no object, or no rows at all.
     """
-    found = ((row, where) for path in paths for row, where in _read(path))
-    rows = [_checked(row, where, number) for number, (row, where) in enumerate(found, 1)]
+    stored = (item for path in paths for item in _read(path))
+    rows = [_checked(row, where, number) for number, (row, where) in enumerate(stored, 1)]
     if not rows:
         raise InputError(f"{', '.join(paths)}: no rows")
     return rows
@@ -69,7 +68,7 @@ def _read(path: str) -> Iterable[tuple[Any, str]]:
         text = file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: {error}; expected json or jsonl in UTF-8") from None
-    # told apart by what is inside: lists are found in files named .jsonl, and the other way round
+    # the content decides, not the suffix: there are lists in files named .jsonl, and the reverse
     return _list(path, text) if text.lstrip().startswith("[") else _lines(path, text)
 
 
@@ -82,6 +81,7 @@ def _list(path: str, text: str) -> Iterator[tuple[Any, str]]:
 
 
 def _lines(path: str, text: str) -> Iterator[tuple[Any, str]]:
+    # not splitlines(): U+2028 and U+0085 stand inside texts, and json leaves them unescaped
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -111,11 +111,11 @@ def _parquet(path: str) -> Iterator[tuple[Any, str]]:
 
 
 def find_file(given: epath.Path, usual: Sequence[str] = ()) -> list[str]:
-    """The file that is meant, all its parts in order.
+    """Return the data file at a path, all its parts in order.
 
     Args:
-      given: the file, or the folder with it; its folder `data` is looked at too.
-      usual: names that go before all others.
+      given: the file, or the folder with it; the folder `data` in it is searched as well.
+      usual: file names that win over all others.
 
     Raises:
       InputError: no file of a known kind, several, or parts that are missing.
@@ -128,95 +128,21 @@ def find_file(given: epath.Path, usual: Sequence[str] = ()) -> list[str]:
         return named
     sets: dict[str, list[str]] = {}
     for file in sorted(p for f in folders for p in f.iterdir() if p.suffix in SUFFIXES):
-        # parts of one table: test-00000-of-00002.parquet, 0000.parquet
-        whole = re.sub(r"\d+(-of-\d+)?$", "#", file.stem) if file.suffix == ".parquet" else ""
-        sets.setdefault(str(file.parent / (whole or file.name)), []).append(str(file))
+        # parts of one table share a name: test-00000-of-00002.parquet, 0000.parquet
+        table = re.sub(r"\d+(-of-\d+)?$", "#", file.stem) if file.suffix == ".parquet" else ""
+        sets.setdefault(str(file.parent / (table or file.name)), []).append(str(file))
     if len(sets) == 1:
         ((_, parts),) = sets.items()
         _require_parts(parts)
         return parts
-    found = [part for parts in sets.values() for part in parts]
-    raise InputError(
-        f"{given}: {'several files' if sets else 'no file of'} "
-        f"{', '.join(found or SUFFIXES)}{'; name the one that is meant' if sets else ''}"
-    )
+    if not sets:
+        raise InputError(f"{given}: no file of {', '.join(SUFFIXES)}")
+    files = ", ".join(part for parts in sets.values() for part in parts)
+    raise InputError(f"{given}: several files {files}; name the one that is meant")
 
 
 def _require_parts(parts: Sequence[str]) -> None:
-    """Raise InputError if a name says that there are more parts than there are."""
+    """Raise InputError if the names promise more parts than there are."""
     match = re.search(r"-of-(\d+)\.parquet$", parts[-1])
     if match and len(parts) != int(match[1]):
-        raise InputError(f"{parts[-1]}: {len(parts)} of {int(match[1])} parts are there")
-
-
-class Finder:
-    """Turns what rows say about images and videos into paths and bytes, and keeps a list of the
-    files that are not there: a user should hear of all of them at once."""
-
-    def __init__(self, folders: Iterable[str], frames: Sampling):
-        """
-        Args:
-          folders: where relative paths may start, the first that has the file wins; a path's own
-            leading folder may be missing there.
-          frames: how videos are looked at.
-        """
-        self.folders, self.frames = list(dict.fromkeys(folders)), frames
-        self.missing: list[str] = []
-        self._known: dict[str, str | None] = {}
-        self._videos: dict[str, VideoPart] = {}
-
-    def images(self, value: Any, row: Row) -> tuple[str | bytes, ...]:
-        """Paths or encoded bytes of an image field: a path, base64, bytes, a struct of bytes and
-        path, a list of these, or nothing."""
-        if value is None or value == "":
-            return ()
-        if isinstance(value, (list, tuple)):
-            return tuple(image for each in value for image in self.images(each, row))
-        if isinstance(value, dict):
-            value = value.get("bytes") or value.get("path")
-        if isinstance(value, bytes) and value:
-            return (value,)
-        if not isinstance(value, str) or not value:
-            raise InputError(
-                f"{row.name}: an image is {type(value).__name__}; expected a path, base64, bytes, "
-                "or a struct of bytes and path"
-            )
-        image = preferences.image_of(value, epath.Path(""), row.where)
-        return (image,) if isinstance(image, bytes) else (self._path(value, row),)
-
-    def video(self, value: Any, row: Row) -> VideoPart | None:
-        """A video field: a path of a folder of frames or of a file, or nothing."""
-        if not value:
-            return None
-        if not isinstance(value, str):
-            raise InputError(f"{row.name}: the video is {type(value).__name__}; expected a path")
-        path, lost = self._path(value, row), self._known[value] is None
-        if lost:
-            return None
-        if path not in self._videos:
-            try:
-                self._videos[path] = read_video(path, self.frames)
-            except InputError as error:
-                raise InputError(f"{row.name}: {error}") from None
-        return self._videos[path]
-
-    def _path(self, value: str, row: Row) -> str:
-        if value not in self._known:
-            without = value.split("/", 1)[-1]
-            places = (epath.Path(f) / v for f in self.folders for v in (value, without))
-            self._known[value] = next((str(p) for p in places if p.exists()), None)
-        if self._known[value] is None:
-            self.missing.append(f"{row.name}: {value}")
-        return self._known[value] or value
-
-    def require_all(self) -> None:
-        """Raise InputError if files are missing: how many, the first five, and where was looked."""
-        if not self.missing:
-            return
-        first = "; ".join(self.missing[:5])
-        more = f"; and {len(self.missing) - 5} more" if len(self.missing) > 5 else ""
-        raise InputError(
-            f"{len(self.missing)} images or videos are missing: {first}{more}. Looked in "
-            f"{', '.join(self.folders)}, with and without the leading folder of the path; is the "
-            "data folder right, and are all archives unpacked?"
-        )
+        raise InputError(f"{parts[-1]}: {len(parts)} of {int(match[1])} parts are in the folder")

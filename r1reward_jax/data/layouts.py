@@ -1,4 +1,4 @@
-"""What rows look like, told by their fields, and how each kind becomes a record.
+"""Tell the layout of rows by their fields, and turn each row into a record.
 
     released     id, prompt, chosen, rejected, image or video: what R1-Reward's release evaluates
     hub          id, query, response (two), human_ranking, image: VL-RewardBench as its authors
@@ -7,20 +7,24 @@
     rl           message, question, answer, image or video: the public R1-Reward-RL set, our files
     relevance    query, candidates, preferred: see `data/relevance.py`
 
-Rows that are stored with the better response first stay so: an evaluation shows both orders.
+`read_table` is the one way from files to records, for training and evaluation alike; a further
+layout is a function from row to record and an entry in LAYOUTS. Responses stay in the order that
+they are stored in, also where that is the better one first: an evaluation shows both orders, and
+training warns (`preferences.read_preferences`).
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from etils import epath
 
-from r1reward_jax.data import preferences
-from r1reward_jax.data.files import Finder, Row
+from r1reward_jax.data.files import Row, read_rows
+from r1reward_jax.data.media import Finder
 from r1reward_jax.data.relevance import relevance_record
-from r1reward_jax.data.video import DEFAULT
+from r1reward_jax.data.video import Sampling
+from r1reward_jax.prompts import parse_verdict, split_message
 from r1reward_jax.types import InputError, PreferenceRecord, Record, Verdict
 
 
@@ -29,56 +33,100 @@ class Layout:
     """One kind of row."""
 
     fields: tuple[str, ...]
-    """That each row has; they tell the kind."""
+    """Fields that each row of the layout has; they tell it from others."""
     to_record: Callable[[Row, Finder], Record]
     kept: tuple[str, ...] = ()
     """Further fields that go into a record's meta, where a row has them."""
 
 
-def read_layout(rows: Sequence[Row]) -> str:
-    """The layout of all rows, a key of LAYOUTS.
+@dataclass(frozen=True)
+class Table:
+    """The rows of a data file, all of one layout."""
+
+    paths: Sequence[str]
+    """The file, or its parts in order."""
+    rows: list[Row]
+    layout: str
+    """A key of LAYOUTS."""
+
+    def records(
+        self, frames: Sampling, *, folder: str = "", require_files: bool = True
+    ) -> list[Record]:
+        """Return the record of each row; images are not decoded yet.
+
+        Args:
+          frames: how many frames of a video are read.
+          folder: where the paths of images may start, beside the folder of the file.
+          require_files: False keeps the paths of images that are missing.
+
+        Raises:
+          InputError: a row that is not as its layout says, with file, line and id; or images and
+            videos that are missing, all in one message.
+        """
+        beside = str(epath.Path(self.paths[0]).parent)
+        given = [folder] if folder and epath.Path(folder).is_dir() else []
+        finder = Finder([beside, *given], frames)
+        records = [_record(row, LAYOUTS[self.layout], finder) for row in self.rows]
+        if require_files:
+            finder.require_all()
+        return records
+
+
+def read_table(paths: Sequence[str]) -> Table:
+    """Read the rows of a file and tell their layout.
+
+    Args:
+      paths: the file, or its parts in order.
 
     Raises:
-      InputError: rows of no known layout, or of several.
+      InputError: a file that cannot be read, or rows of no known layout, or of several.
     """
+    rows = read_rows(paths)
+    return Table(paths, rows, _layout_of(rows))
+
+
+def _layout_of(rows: Sequence[Row]) -> str:
+    """Return the layout of all rows. Raises InputError if it is unknown or not the same."""
     name = _layout(rows[0])
     if name is None:
-        known = "".join(f"\n  {k}: {', '.join(v.fields)}" for k, v in LAYOUTS.items())
-        raise InputError(
-            f"{rows[0].where}: unknown fields {', '.join(rows[0].fields)}; expected all of one of"
-            f"{known}"
-        )
+        raise _unknown(rows[0])
     for row in rows:
-        missing = [f for f in LAYOUTS[name].fields if f not in row.fields]
+        missing = _lacking(row, LAYOUTS[name])
         if missing and (found := _layout(row)):
             raise InputError(
-                f"{row.where}: a row of the layout {found}, but the file begins with {name}; "
+                f"{row.name}: a row of the layout {found}, but the file begins with {name}; "
                 "give each layout a file of its own"
             )
         if missing:
             raise InputError(
-                f"{row.where}: no field {', '.join(missing)}; a row of the layout {name} has "
+                f"{row.name}: no field {', '.join(missing)}; a row of the layout {name} has "
                 f"{', '.join(LAYOUTS[name].fields)}"
             )
     return name
-
-
-def to_records(rows: Iterable[Row], layout: str, finder: Finder) -> list[Record]:
-    """The records of rows of one layout; files that are missing are the finder's to tell.
-
-    Raises:
-      InputError: a row that does not hold what its fields promise.
-    """
-    return [_record(row, LAYOUTS[layout], finder) for row in rows]
 
 
 def _layout(row: Row) -> str | None:
     return next((k for k, v in LAYOUTS.items() if set(v.fields) <= row.fields.keys()), None)
 
 
+def _unknown(row: Row) -> InputError:
+    """Return the error for a row of no known layout; it names the nearest one."""
+    known = "".join(f"\n  {name}: {', '.join(x.fields)}" for name, x in LAYOUTS.items())
+    near = min(LAYOUTS, key=lambda k: len(_lacking(row, LAYOUTS[k])) / len(LAYOUTS[k].fields))
+    return InputError(
+        f"{row.name}: unknown fields {', '.join(row.fields)}; expected all of one of{known}\n"
+        f"The nearest is {near}, without {', '.join(_lacking(row, LAYOUTS[near]))}"
+    )
+
+
+def _lacking(row: Row, layout: Layout) -> list[str]:
+    return [field for field in layout.fields if field not in row.fields]
+
+
 def _record(row: Row, layout: Layout, finder: Finder) -> Record:
     try:
         record = layout.to_record(row, finder)
+    # a field of another type than the layout's; its function need not check each of them
     except (LookupError, TypeError, AttributeError, json.JSONDecodeError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise InputError(
@@ -91,7 +139,7 @@ def _record(row: Row, layout: Layout, finder: Finder) -> Record:
 def _pair(
     row: Row, finder: Finder, question: Any, responses: Sequence[Any], preferred: Verdict
 ) -> PreferenceRecord:
-    """A record of a row whose fields hold plain texts."""
+    """Return the record of a row whose fields hold plain texts."""
     texts = {"question": question, "first response": responses[0], "second": responses[1]}
     for name, text in texts.items():
         if not isinstance(text, str) or (not text.strip() and name != "question"):
@@ -111,10 +159,10 @@ def _pair(
 
 
 def _meta(row: Row) -> Mapping[str, Any]:
-    found = row.fields.get("meta") or {}
-    if not isinstance(found, Mapping):
-        raise InputError(f"{row.name}: meta is {type(found).__name__}; expected an object")
-    return found
+    meta = row.fields.get("meta") or {}
+    if not isinstance(meta, Mapping):
+        raise InputError(f"{row.name}: meta is {type(meta).__name__}; expected an object")
+    return meta
 
 
 def _released(row: Row, finder: Finder) -> PreferenceRecord:
@@ -144,31 +192,47 @@ def _multimodal(row: Row, finder: Finder) -> PreferenceRecord:
 
 
 def _rl(row: Row, finder: Finder) -> PreferenceRecord:
-    message = json.loads(row.fields["message"])
-    content = message[-1]["content"]
-    unknown = {part["type"] for part in content} - {"text", "image", "video"}
-    if unknown:
-        raise InputError(f"{row.name}: {', '.join(unknown)} is neither text, image nor video")
-    texts = [part for part in content if part["type"] == "text"]
-    images = [part["image"] for part in content if part["type"] == "image"]
-    videos = [part["video"] for part in content if part["type"] == "video"]
-    if len(videos) > 1:
-        raise InputError(f"{row.name}: {len(videos)} videos, a record has at most one")
-    bare = row.fields | {"image": "", "video": None, "meta": dict(_meta(row))}
-    bare["message"] = json.dumps([*message[:-1], message[-1] | {"content": texts}])
-    record = preferences.to_record(bare, row.where, epath.Path(""), row.number, DEFAULT)
-    given = row.fields.get("image")
-    # a table keeps the pictures in its own column; the message only names them
-    inside = isinstance(given, (bytes, dict, list))
-    return replace(
-        record,
-        images=finder.images(given if inside or not images else images, row),
-        video=finder.video(videos[0] if videos else row.fields.get("video"), row),
+    """Return the record of an R1-Reward-RL row: its message is a chat whose last turn is an
+    evaluator prompt, from which question and responses are cut out again."""
+    texts, images, videos = _parts(row)
+    sections = split_message("".join(texts))
+    if sections is None:
+        raise InputError(
+            f"{row.name}: the message needs the sections [Question]:, [Response 1]: and "
+            "[Response 2]:, each exactly once"
+        )
+    if not all(sections[1:]):
+        raise InputError(f"{row.name}: a response is empty; expected two texts")
+    fields = row.fields
+    answer = fields["answer"][0] if isinstance(fields["answer"], list) else fields["answer"]
+    preferred = parse_verdict(answer)
+    if preferred is None:
+        raise InputError(
+            f"{row.name}: answer {answer!r} is neither <answer>1</answer> nor <answer>2</answer>"
+        )
+    # tables keep pictures in a column of their own, and the message only names them
+    stored = isinstance(fields.get("image"), (bytes, dict, list))
+    return PreferenceRecord(
+        id=str(fields.get("id", row.number)),
+        question=fields.get("question") or sections[0],
+        responses=sections[1:],
+        preferred=preferred,
+        images=finder.images(images if images and not stored else fields.get("image"), row),
+        video=finder.video(videos[0] if videos else fields.get("video"), row),
+        meta=dict(_meta(row)),
     )
 
 
-def _relevance(row: Row, finder: Finder) -> Record:
-    return relevance_record(row, finder)
+def _parts(row: Row) -> tuple[list[str], list[Any], list[Any]]:
+    """Return the texts, images and videos of the last turn of a row's message."""
+    parts: dict[str, list[Any]] = {"text": [], "image": [], "video": []}
+    for part in json.loads(row.fields["message"])[-1]["content"]:
+        if part["type"] not in parts:
+            raise InputError(f"{row.name}: {part['type']} is neither text, image nor video")
+        parts[part["type"]].append(part[part["type"]])
+    if len(parts["video"]) > 1:
+        raise InputError(f"{row.name}: {len(parts['video'])} videos, a record has at most one")
+    return parts["text"], parts["image"], parts["video"]
 
 
 LAYOUTS = {
@@ -184,5 +248,5 @@ LAYOUTS = {
         ("ID", "Category", "Text", "Output1", "Output2", "Better"), _multimodal, ("Category",)
     ),
     "rl": Layout(("message", "answer"), _rl),
-    "relevance": Layout(("query", "candidates", "preferred"), _relevance),
+    "relevance": Layout(("query", "candidates", "preferred"), relevance_record),
 }

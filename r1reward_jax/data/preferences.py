@@ -1,60 +1,133 @@
-"""Preference records on disk: jsonl in the schema of the public R1-Reward-RL set.
+"""Read preference records for training, and write them.
 
-A row has `message` (a JSON chat whose text is an evaluator prompt with the sections [Question],
-[Response 1], [Response 2]), `question`, `answer` (["<answer>2</answer>"]) and `image` (a path
-relative to the file, or base64) or `video` (a folder of frames or a file). Our own files add `id`,
-`meta` and, once annotated, `completion` and `attempts`; readers of the public schema ignore them.
+Training reads what evaluation reads: json, jsonl or parquet in any layout of `data/layouts.py`.
+Written files are jsonl in the schema of the public R1-Reward-RL set: `message` (a JSON chat whose
+text is an evaluator prompt with the sections [Question], [Response 1], [Response 2]), `question`,
+`answer` (["<answer>2</answer>"]) and `image` (a path relative to the file, or base64) or `video`
+(a folder of frames or a file). They add `id`, `meta` and, once annotated, `completion`, `attempts`
+and `matched`; readers of the public schema ignore these.
 """
 
-import base64
-import binascii
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from etils import epath
 
-from r1reward_jax.data.video import DEFAULT, Sampling, path_of, read_video
-from r1reward_jax.prompts import TEMPLATES, evaluator_prompt, parse_verdict, split_message
-from r1reward_jax.types import InputError, PreferenceRecord, VideoPart
+from r1reward_jax.console import say
+from r1reward_jax.data.files import Row, find_file
+from r1reward_jax.data.layouts import Table, read_table
+from r1reward_jax.data.media import image_text
+from r1reward_jax.data.video import DEFAULT, Sampling, path_of
+from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
+from r1reward_jax.types import InputError, PreferenceRecord, Record
+
+LOPSIDED = 0.6
+"""Share of labels on one side above which training warns."""
+FEW = 20
+"""Records below which that share says nothing."""
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """What a teacher wrote about a record, in `attempts` tries; `matched` the label or not."""
+    """A teacher's text about a record."""
 
     record: PreferenceRecord
     completion: str
     attempts: int
+    """Texts that the teacher wrote until its verdict matched the label, or until it gave up."""
     matched: bool
+    """Whether the completion's verdict is the label."""
 
 
-def read_records(path: str, frames: Sampling = DEFAULT) -> list[PreferenceRecord]:
-    """All records of a jsonl file. Raises InputError with file and line number."""
-    return [record for record, _, _ in _rows(path, frames)]
+def read_records(
+    path: str, frames: Sampling = DEFAULT, *, require_files: bool = True
+) -> list[Record]:
+    """Return all records of a file, in any layout.
+
+    Args:
+      path: a json, jsonl or parquet file, or a folder that holds one.
+      frames: how many frames of a video are read.
+      require_files: False keeps the paths of images that are missing.
+
+    Raises:
+      InputError: what is wrong, with file, line and id; all missing images in one message.
+    """
+    return _table(path).records(frames, require_files=require_files)
+
+
+def read_preferences(path: str, frames: Sampling = DEFAULT) -> list[PreferenceRecord]:
+    """Return the records that `rl` and `scalar-rm` train on; warn if one position has most labels.
+
+    Raises:
+      InputError: as `read_records`, or records that are no preferences.
+    """
+    return _balanced(path, _preferences(_table(path), frames))
 
 
 def read_annotations(path: str, frames: Sampling = DEFAULT) -> list[Annotation]:
-    """All annotated records of a jsonl file. Raises InputError with file and line number."""
-    found = []
-    for record, row, where in _rows(path, frames):
-        missing = [name for name in ("completion", "attempts", "matched") if name not in row]
-        if missing:
-            raise InputError(f"{where}: no {', '.join(missing)}; is the file annotated?")
-        if not isinstance(row["completion"], str):
-            raise InputError(f"{where}: completion is not a text")
-        found.append(Annotation(record, row["completion"], row["attempts"], row["matched"]))
-    return found
+    """Return the annotated records that `sft` trains on: rows of any layout with the fields
+    `completion`, `attempts` and `matched`; warn if one position has most labels.
+
+    Raises:
+      InputError: as `read_preferences`, or a row without these fields.
+    """
+    table = _table(path)
+    # annotations first: a file that is not annotated at all needs no look at its images
+    written = [_annotated(row) for row in table.rows]
+    records = _balanced(path, _preferences(table, frames))
+    return [Annotation(record, *fields) for record, fields in zip(records, written, strict=True)]
+
+
+def _table(path: str) -> Table:
+    return read_table(find_file(epath.Path(path)))
+
+
+def _preferences(table: Table, frames: Sampling) -> list[PreferenceRecord]:
+    if table.layout == "relevance":
+        raise InputError(
+            f"{table.paths[0]}: rows of a query and two candidates; training needs a question and "
+            "two responses (`r1reward evaluate` reads both)"
+        )
+    return [r for r in table.records(frames) if isinstance(r, PreferenceRecord)]
+
+
+def _annotated(row: Row) -> tuple[str, int, bool]:
+    """Return completion, attempts and matched of an annotated row."""
+    kinds = {"completion": str, "attempts": int, "matched": bool}
+    missing = [name for name in kinds if name not in row.fields]
+    if missing:
+        raise InputError(f"{row.name}: no field {', '.join(missing)}; is the file annotated?")
+    for name, kind in kinds.items():
+        if not isinstance(row.fields[name], kind):
+            raise InputError(
+                f"{row.name}: {name} is {row.fields[name]!r:.40}; expected {kind.__name__}"
+            )
+    return row.fields["completion"], row.fields["attempts"], row.fields["matched"]
+
+
+def _balanced(path: str, records: Sequence[PreferenceRecord]) -> list[PreferenceRecord]:
+    """Return the records; print a warning if most labels name the same position, which is easier
+    to learn than to judge. Public sets often store the better response first."""
+    first = sum(r.preferred == 1 for r in records)
+    most = max(first, len(records) - first)
+    if len(records) >= FEW and most > LOPSIDED * len(records):
+        say(
+            f"warning: {path}: {most:,} of {len(records):,} labels name response "
+            f"{1 if most == first else 2}; a generative model may learn the position instead of "
+            "the quality. Swap the responses of some rows, so that labels stand 1:1"
+        )
+    return list(records)
 
 
 def write_records(path: str, records: Iterable[PreferenceRecord]) -> None:
-    """Write records whose images are paths relative to the file's folder."""
+    """Write records as jsonl; paths of images become relative to the file's folder."""
     _write(path, (_to_row(record, path) for record in records))
 
 
 def write_annotations(path: str, annotations: Iterable[Annotation]) -> None:
-    """Write annotated records."""
+    """Write annotated records as `write_records` does."""
     _write(
         path,
         (
@@ -86,84 +159,3 @@ def _to_row(record: PreferenceRecord, path: str) -> dict[str, Any]:
     }
     row |= {"video": video} if video else {}
     return row | ({"meta": record.meta} if record.meta else {})
-
-
-def image_text(image: Any, folder: str) -> str:
-    """A path relative to the folder, or bytes as a data URL."""
-    if isinstance(image, bytes):
-        return "data:image;base64," + base64.b64encode(image).decode()
-    return str(image).removeprefix(folder)
-
-
-def _rows(path: str, frames: Sampling) -> Iterator[tuple[PreferenceRecord, dict[str, Any], str]]:
-    """(record, row, "file:line") of every line that is not blank."""
-    file = epath.Path(path)
-    if not file.exists():
-        raise InputError(f"{path}: not found; expected a jsonl file of preference records")
-    try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}; expected a jsonl file in UTF-8") from None
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-            yield to_record(row, where, file.parent, number, frames), row, where
-        except (json.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
-            problem = f"{type(error).__name__}: {error}"
-            raise InputError(f"{where}: not a row of the R1-Reward-RL schema ({problem})") from None
-
-
-def to_record(
-    row: dict[str, Any], where: str, folder: epath.Path, number: int, frames: Sampling
-) -> PreferenceRecord:
-    content = json.loads(row["message"])[-1]["content"]
-    text = "".join(part["text"] for part in content if part["type"] == "text")
-    images = tuple(part["image"] for part in content if part["type"] == "image")
-    videos = [part["video"] for part in content if part["type"] == "video"]
-    if unknown := {part["type"] for part in content} - {"text", "image", "video"}:
-        raise InputError(f"{where}: {', '.join(sorted(unknown))} is neither text, image nor video")
-    if len(videos) > 1:
-        raise InputError(f"{where}: {len(videos)} videos, a record has at most one")
-    sections = split_message(text)
-    if sections is None:
-        raise InputError(
-            f"{where}: the message needs the sections [Question]:, [Response 1]: and "
-            "[Response 2]:, each exactly once"
-        )
-    answer = row["answer"][0] if isinstance(row["answer"], list) else row["answer"]
-    preferred = parse_verdict(answer)
-    if preferred is None:
-        raise InputError(f"{where}: answer {answer!r} is neither <answer>1</answer> nor 2")
-    if not all(sections[1:]):
-        raise InputError(f"{where}: a response is empty")
-    return PreferenceRecord(
-        id=str(row.get("id", number)),
-        question=row.get("question") or sections[0],
-        responses=sections[1:],
-        preferred=preferred,
-        images=tuple(image_of(i, folder, where) for i in images or (row.get("image"),) if i),
-        video=_video(videos[0] if videos else row.get("video"), folder, where, frames),
-        meta=row.get("meta", {}),
-    )
-
-
-def _video(video: str | None, folder: epath.Path, where: str, frames: Sampling) -> VideoPart | None:
-    if not video:
-        return None
-    try:
-        return read_video(str(folder / video), frames)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
-def image_of(image: str, folder: epath.Path, where: str) -> str | bytes:
-    """A path as a path (relative ones below the file's folder), base64 or a data URL as bytes."""
-    if len(image) < 1024 and not image.startswith("data:"):
-        return str(folder / image)
-    try:
-        return base64.b64decode(image.split(",", 1)[-1], validate=True)
-    except binascii.Error as error:
-        raise InputError(f"{where}: image is neither a path nor base64 ({error})") from None

@@ -1,4 +1,4 @@
-"""Relevance records on disk: which of two candidates fits a query better.
+"""Read and write relevance records: which of two candidates fits a query better.
 
 Search and recommendation ask this: a query in a shop, and two products of several photos each. A
 row, here over several lines, is
@@ -12,9 +12,9 @@ row, here over several lines, is
      "meta": {"group": "kitchen"}}
 
 Images are paths relative to the file, base64 or, in parquet, bytes; a candidate may have a `video`
-instead, a folder of frames or a file. `preferred` is null where nobody has labelled the row. Such
-a file is evaluated like any other: `read_relevance("shop.jsonl")` gives the records, and
-`evaluator_prompt` shows each candidate's images under its own heading.
+instead, a folder of frames or a file. `preferred` is null where the row has no label. Such a file
+is evaluated like any other: `read_relevance("shop.jsonl")` gives the records, `evaluator_prompt`
+shows each candidate's images under its own heading. Training takes preference records only.
 """
 
 import json
@@ -23,14 +23,14 @@ from typing import Any
 
 from etils import epath
 
-from r1reward_jax.data import preferences
-from r1reward_jax.data.files import Finder, Row, read_rows
+from r1reward_jax.data.files import Row, read_rows
+from r1reward_jax.data.media import Finder, image_text
 from r1reward_jax.data.video import DEFAULT, Sampling, path_of
 from r1reward_jax.types import Candidate, InputError, RelevanceRecord
 
 
 def read_relevance(path: str, frames: Sampling = DEFAULT) -> list[RelevanceRecord]:
-    """All records of a json, jsonl or parquet file.
+    """Return all records of a json, jsonl or parquet file.
 
     Raises:
       InputError: with file and line or row; images and videos that are missing, all at once.
@@ -42,7 +42,7 @@ def read_relevance(path: str, frames: Sampling = DEFAULT) -> list[RelevanceRecor
 
 
 def relevance_record(row: Row, finder: Finder) -> RelevanceRecord:
-    """The record of a row. Raises InputError if the row is not as described above."""
+    """Return the record of a row. Raises InputError if the row is not as described above."""
     fields = row.fields
     missing = [f for f in ("query", "candidates", "preferred") if f not in fields]
     if missing:
@@ -94,6 +94,6 @@ def _to_row(record: RelevanceRecord, path: str) -> dict[str, Any]:
 
 
 def _candidate_row(candidate: Candidate, folder: str) -> dict[str, Any]:
-    images = [preferences.image_text(image, folder) for image in candidate.images]
+    images = [image_text(image, folder) for image in candidate.images]
     video = path_of(candidate.video).removeprefix(folder) if candidate.video else ""
     return {"text": candidate.text, "images": images} | ({"video": video} if video else {})

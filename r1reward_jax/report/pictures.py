@@ -111,7 +111,8 @@ class Pictures:
         for name, folder in self._files(data):
             try:
                 if folder is None:
-                    records: Sequence[Record] = read_records(name, sampling)
+                    # a missing image is the page's to show, not a reason to look up none
+                    records = read_records(name, sampling, require_files=False)
                 else:
                     records = read_benchmark(name, folder, sampling)[1]
             except InputError as error:
