@@ -11,7 +11,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from r1reward_jax.cli.main import main
 from r1reward_jax.models import qwen2_5_vl
-from r1reward_jax.models.qwen2_5_vl.processor import window_sizes
+from r1reward_jax.models.packing import window_sizes
 from r1reward_jax.models.qwen2_5_vl.rope import window_order
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.train.batches import make_train_batch
@@ -125,7 +125,7 @@ def test_windows_of_any_image_fit(loaded):
     """For every grid of visual tokens of up to a bucket's size, the number that is padded to."""
     vision = loaded[0].config.vision
     for patches in (36, 144, 400, 1024):
-        sizes, tokens = window_sizes(patches, vision), patches // 4
+        sizes, tokens = window_sizes(patches, vision.window_patches), patches // 4
         assert 1 <= len(sizes) <= 4
         for rows in range(1, tokens + 1):
             windows = len(window_order(2 * rows, 2 * (tokens // rows), vision)[1])

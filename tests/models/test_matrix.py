@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file, save_file
 
 from r1reward_jax.models import qwen2_5_vl
-from r1reward_jax.models.qwen2_5_vl.layers import attention
-from r1reward_jax.models.qwen2_5_vl.weights import flatten, hub_names, to_hub
+from r1reward_jax.models.layers import attention
+from r1reward_jax.models.qwen2_5_vl.weights import hub_names, to_hub
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.types import ImagePart, Prompt, VideoPart
 from tests.conftest import random_image, random_params
@@ -192,7 +193,7 @@ def test_gradient_of_every_tensor(checkpoint, loaded, processor, tmp_path, text,
         return -jnp.sum(jnp.sum(picked * mask, 1) / jnp.sum(mask, 1))
 
     seen = set()
-    for path, gradient in flatten(jax.jit(jax.grad(loss))(params)).items():
+    for path, gradient in flatten_dict(jax.jit(jax.grad(loss))(params), sep="/").items():
         names = hub_names(model.config, path)
         stacked = [(names, gradient)] if isinstance(names, str) else zip(names, gradient)
         for name, value in stacked:
@@ -323,7 +324,7 @@ def test_real_sizes_map_one_to_one(name):
     """Names and shapes of the original, built on torch's meta device; nothing is allocated."""
     config = json.loads((Path(__file__).parent / "sizes.json").read_text())[name]
     ours = qwen2_5_vl.Config.from_hf(config["config"])
-    abstract = flatten(qwen2_5_vl.Model(ours).abstract_params())
+    abstract = flatten_dict(qwen2_5_vl.Model(ours).abstract_params(), sep="/")
     mapped = {}
     for path, leaf in abstract.items():
         names = hub_names(ours, path)

@@ -13,13 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 from safetensors import SafetensorError, safe_open
 
 from r1reward_jax.console import progress
 from r1reward_jax.models.qwen2_5_vl.config import Config
 from r1reward_jax.models.qwen2_5_vl.model import Model
-from r1reward_jax.models.qwen2_5_vl.weights import flatten, hub_names, unflatten
+from r1reward_jax.models.qwen2_5_vl.weights import hub_names
 from r1reward_jax.types import InputError, Params
 
 PIECE_BYTES = 2**28
@@ -52,10 +53,12 @@ def load(
     if not with_vision:
         tensors = {n: t for n, t in tensors.items() if not n.startswith("visual.")}
     abstract = model.abstract_params()
-    shapes = flatten(abstract)
+    shapes = flatten_dict(abstract, sep="/")
     _check(folder, config, shapes, tensors)
     here = SingleDeviceSharding(jax.local_devices()[0])
-    shardings = flatten(place(abstract)) if place else dict.fromkeys(shapes, here)
+    shardings: dict[str, Any] = (
+        flatten_dict(place(abstract), sep="/") if place else dict.fromkeys(shapes, here)
+    )
     params = {}
     for path, leaf in progress(shapes.items(), "loading", len(shapes)):
         names = hub_names(config, path)
@@ -71,7 +74,7 @@ def load(
         for i, part in enumerate(stored):
             value = _put(shardings[path])(value, one(part, shape=leaf.shape[1:]), i)
         params[path] = value
-    return model, unflatten(params)
+    return model, unflatten_dict(params, sep="/")
 
 
 def _inner(sharding: Any, names: str | Sequence[str]) -> Any:

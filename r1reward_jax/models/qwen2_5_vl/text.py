@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from r1reward_jax.models.layers import Linear, RMSNorm, SwiGLU, attention, stack
 from r1reward_jax.models.qwen2_5_vl.config import TextConfig
-from r1reward_jax.models.qwen2_5_vl.layers import Linear, RMSNorm, SwiGLU, attention, stack
 from r1reward_jax.models.qwen2_5_vl.rope import rotate, text_angles
 from r1reward_jax.types import Cache
 

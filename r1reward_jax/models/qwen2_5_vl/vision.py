@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from r1reward_jax.models.layers import Linear, RMSNorm, SwiGLU, attention, stack
 from r1reward_jax.models.qwen2_5_vl.config import VisionConfig
-from r1reward_jax.models.qwen2_5_vl.layers import Linear, RMSNorm, SwiGLU, attention, stack
 from r1reward_jax.models.qwen2_5_vl.rope import rotate, vision_angles
 from r1reward_jax.types import VisionInputs
 

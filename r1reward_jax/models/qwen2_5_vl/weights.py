@@ -1,18 +1,13 @@
-"""Names and layouts of Hugging Face checkpoints: one table, used by `loading` and `saving`.
+"""Translate names and layouts of Hugging Face checkpoints, by one table for `loading` and `saving`.
 
 `torch` keeps a linear layer as [out, in], we as [in, out]; the patch embedding is a convolution
 there and a matmul here; layers are separate tensors there and stacked here. Both the hub's names
 and the newer `model.visual.*`, `model.language_model.*` prefixes are read; the hub's are written.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-import jax
 import numpy as np
 
 from r1reward_jax.models.qwen2_5_vl.config import Config
-from r1reward_jax.types import Params
 
 LAYER_NAMES = {
     "visual": {
@@ -48,7 +43,10 @@ SINGLE_NAMES = {
 
 
 def hub_names(config: Config, path: str) -> str | list[str]:
-    """The hub's tensor name of a parameter path, or the list of names of a stacked one."""
+    """Return the hub's tensor name of a parameter path, or the list of names of a stacked one.
+
+    A path is that of `flax.traverse_util.flatten_dict(params, sep="/")`.
+    """
     if path in SINGLE_NAMES:
         return SINGLE_NAMES[path]
     module, leaf = path.rsplit("/", 1)
@@ -64,30 +62,10 @@ def hub_names(config: Config, path: str) -> str | list[str]:
     return [f"visual.blocks.{i}.{name}" for i in wanted]
 
 
-def flatten(params: Mapping[str, Any]) -> dict[str, Any]:
-    """A nested dict as {"a/b/c": leaf}."""
-    return {
-        "/".join(str(k.key) for k in path): leaf
-        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
-    }
-
-
 def to_hub(path: str, value: np.ndarray, config: Config) -> np.ndarray:
-    """One (unstacked) tensor from our layout to torch's."""
+    """Return one (unstacked) tensor in torch's layout instead of ours."""
     if path.endswith("patch_embed/kernel"):
         v = config.vision
         shape = (-1, v.in_channels, v.temporal_patch_size, v.patch_size, v.patch_size)
         return np.ascontiguousarray(value.T).reshape(shape)
     return np.ascontiguousarray(value.T if path.endswith("kernel") else value)
-
-
-def unflatten(flat: Mapping[str, Any]) -> Params:
-    """{"a/b/c": leaf} as a nested dict."""
-    nested: Params = {}
-    for path, leaf in flat.items():
-        *parents, last = path.split("/")
-        node = nested
-        for key in parents:
-            node = node.setdefault(key, {})
-        node[last] = leaf
-    return nested

@@ -1,0 +1,160 @@
+"""Turn images and videos into patches in window order, with the family's own image processor."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from etils import epath
+from PIL import Image
+from transformers import Qwen2VLImageProcessorPil
+
+from r1reward_jax.images import image_name, open_image
+from r1reward_jax.models.packing import EncodedImage
+from r1reward_jax.models.qwen2_5_vl.config import VisionConfig
+from r1reward_jax.models.qwen2_5_vl.rope import window_order
+from r1reward_jax.types import InputError, VideoPart
+
+
+@dataclass(frozen=True)
+class EncodedMedia:
+    """What stands between a vision start and a vision end token."""
+
+    token_id: int
+    """The placeholder: of images or of videos."""
+    frames: tuple[EncodedImage, ...]
+    interval: float
+    """Time positions between frames."""
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Return temporal patches, rows and columns."""
+        return (len(self.frames), *self.frames[0].grid)
+
+
+def encode_image(
+    family: Qwen2VLImageProcessorPil, image: Any, config: VisionConfig
+) -> EncodedImage:
+    """Resize, normalise and cut an image into patches.
+
+    Args:
+      family: the image processor of the checkpoint.
+      image: a path, PIL image or encoded bytes.
+      config: of the vision tower.
+
+    Raises:
+      InputError: the image cannot be read, or is too thin for the family.
+    """
+    pixels, rows, columns = _pixels(family, [open_image(image)], f"image {image_name(image)}")
+    return _in_window_order(pixels, rows, columns, config)
+
+
+def encode_video(
+    family: Qwen2VLImageProcessorPil, video: VideoPart, config: VisionConfig
+) -> tuple[EncodedImage, ...]:
+    """Return the temporal patches of a video: two frames each, the last one doubled if need be.
+
+    Args:
+      family: the video processor of the checkpoint, an image processor with limits of its own.
+      video: frames in order.
+      config: of the vision tower.
+
+    Raises:
+      InputError: no frames, frames of different sizes, or one that cannot be read.
+    """
+    frames = [open_image(frame) for frame in video.frames]
+    sizes = {frame.size for frame in frames}
+    if len(sizes) != 1:
+        raise InputError(f"a video needs frames of one size, found {sorted(sizes) or 'none'}")
+    if not video.fps > 0:
+        raise InputError(f"a video's fps must be positive, not {video.fps}")
+    pixels, rows, columns = _pixels(family, frames, f"video of {frames[0].size} pixels")
+    # the image processor repeats a still image in both halves of its temporal patch; of a pair of
+    # frames, each fills one half
+    halves = pixels.reshape(
+        len(frames), rows * columns, config.in_channels, config.temporal_patch_size, -1
+    )
+    halves = np.concatenate([halves, halves[-1:]]) if len(frames) % 2 else halves
+    pairs = np.stack([halves[0::2, :, :, 0], halves[1::2, :, :, 1]], axis=3)
+    return tuple(
+        _in_window_order(pair.reshape(rows * columns, -1), rows, columns, config) for pair in pairs
+    )
+
+
+def _pixels(
+    family: Qwen2VLImageProcessorPil, images: Sequence[Image.Image], what: str
+) -> tuple[np.ndarray, int, int]:
+    """Return the family's pixel values, and rows and columns of patches of each image."""
+    try:
+        out = family(list(images))
+    except ValueError as error:  # a strip thinner than the family takes
+        raise InputError(f"{what}: {error}") from None
+    _, rows, columns = (int(x) for x in np.asarray(out["image_grid_thw"])[0])
+    return np.asarray(out["pixel_values"], np.float32), rows, columns
+
+
+def _in_window_order(
+    patches: np.ndarray, rows: int, columns: int, config: VisionConfig
+) -> EncodedImage:
+    """Reorder patches from the family's order (2 x 2 cells, reading order) to the tower's."""
+    merge = config.spatial_merge_size
+    order, windows = window_order(rows, columns, config)
+    cells = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), -1)
+    # [rows, columns] to [cell rows, cell columns, 2, 2]: the four patches of a visual token adjoin
+    cells = cells.reshape(rows // merge, merge, columns // merge, merge, 2)
+    cells = cells.transpose(0, 2, 1, 3, 4).reshape(-1, merge**2, 2)
+    home = np.argsort(order).astype(np.int32)
+    patches = patches.reshape(len(order), merge**2, -1)[order].reshape(patches.shape)
+    ids = cells[order].reshape(-1, 2).astype(np.int32)
+    return EncodedImage(patches, ids, windows, home, (rows, columns))
+
+
+def family_processor(folder: str, kind: str, max_pixels: int | None) -> Qwen2VLImageProcessorPil:
+    """Return the family's image processor with the settings of a folder; videos fall back on those
+    of images.
+
+    Args:
+      folder: a Hugging Face folder.
+      kind: image_processor or video_processor.
+      max_pixels: a smaller limit; None for the folder's.
+    """
+    stored = _settings(folder, kind)
+    size = stored.get("size") or {}
+    # newer releases write the limits as edges of `size`, though they are still numbers of pixels
+    smallest = stored.get("min_pixels") or size.get("shortest_edge") or 3136
+    largest = stored.get("max_pixels") or size.get("longest_edge") or 12_845_056
+    colours = {
+        k: stored[k] for k in ("image_mean", "image_std", "resample") if stored.get(k) is not None
+    }
+    return Qwen2VLImageProcessorPil(
+        min_pixels=smallest, max_pixels=min(largest, max_pixels or largest), **colours
+    )
+
+
+def _settings(folder: str, kind: str) -> dict[str, Any]:
+    """Return the settings in a folder's files: `transformers` 5 writes one file for all processors,
+    older releases one each."""
+    root = epath.Path(folder)
+    both = root / "processor_config.json"
+    parts = _read_json(both) if both.exists() else {}
+    files = {
+        "image_processor": root / "preprocessor_config.json",
+        "video_processor": root / "video_preprocessor_config.json",
+    }
+    for name in (kind, "image_processor"):
+        if name in parts:
+            return parts[name]
+        if files[name].exists():
+            return _read_json(files[name])
+    raise InputError(
+        f"{files['image_processor']}: not found, and no processor_config.json either; expected a "
+        "Hugging Face Qwen2.5-VL folder"
+    )
+
+
+def _read_json(path: epath.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error})") from None
