@@ -30,6 +30,7 @@ def test_wheel_holds_the_configs(tmp_path):
         "r1reward_jax/configs/ablations/released.py",
         "r1reward_jax/report/page.css",
         "r1reward_jax/report/page.js",
+        "r1reward_jax/report/templates/page.html",
     } <= names
     assert not any(n.startswith(("tests/", "configs/")) for n in names)
     commit = zipfile.ZipFile(wheel).read("r1reward_jax/COMMIT").decode()

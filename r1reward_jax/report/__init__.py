@@ -1,6 +1,5 @@
 """What runs left behind, as one HTML page that needs nothing else."""
 
-from r1reward_jax.report.ending import reported
-from r1reward_jax.report.page import write
+from r1reward_jax.report.page import reported, write
 
 __all__ = ["reported", "write"]

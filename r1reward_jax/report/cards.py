@@ -1,7 +1,7 @@
-"""Samples as cards: images, question, both responses, what was written, what it earned."""
+"""Samples as cards: what `templates/card.html` shows of a record in one order."""
 
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 
 from r1reward_jax.prompts import parse_analysis, well_formed
 from r1reward_jax.report.pictures import Picture
@@ -10,13 +10,73 @@ from r1reward_jax.report.scale import short
 from r1reward_jax.types import Verdict
 
 LONGEST = 20_000
-"""Characters of a text, at most; what is longer is cut, and says so."""
+"""Characters of a text, at most; what is longer is shortened, and says so."""
 PARTS = ("total", "format", "result", "consistency")
-"""Of a reward, shown even where they are 0."""
+"""Parts of a reward that are shown even where they are 0."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text of a record or of a model, shortened where it is very long."""
+
+    shown: str
+    more: int = 0
+    """Characters that are left out."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """One of the two responses."""
+
+    position: Verdict
+    text: Text
+    preferred: bool
+    chosen: bool
+    """The model's verdict names it."""
+    score: str
+    """Of a scalar model; empty for others."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a model wrote about the responses."""
+
+    ends: str
+    """Its verdict, and whether the text has the trained format."""
+    text: Text
+    well_formed: bool
+    """Shown as prose; other texts are shown as they were written."""
+    reward: Sequence[tuple[str, str]]
+    """Name and value of each part."""
+    judge: float | None
+    """The judge's probability that the text supports its verdict."""
+
+
+@dataclass(frozen=True)
+class SampleCard:
+    """One sample."""
+
+    source: Source
+    kinds: Sequence[str]
+    where: str
+    """Run, source and id."""
+    marks: Sequence[tuple[str, str]]
+    """Look and text of the signs above it."""
+    pictures: Sequence[tuple[Picture, bool]]
+    """Pictures, and whether their data stand here: the page has each picture's once."""
+    alt: str
+    """What a picture shows, without its size."""
+    question: Text | None
+    responses: Sequence[Response]
+    analyses: Sequence[Analysis]
+    votes: Sequence[tuple[str, str]]
+    """Look and text of each vote."""
+    right: str
+    """How many votes are right; empty without a label."""
 
 
 class Cards:
-    """Makes cards; a picture's data stand in the page once, where it is first seen."""
+    """Makes cards; a picture's data stand in the page once, on the first card that shows it."""
 
     def __init__(self, names: Sequence[str]):
         """
@@ -27,8 +87,8 @@ class Cards:
 
     def card(
         self, source: Source, sample: Sample, question: str | None, pictures: Sequence[Picture]
-    ) -> str:
-        """One sample as an article.
+    ) -> SampleCard:
+        """Return the card of one sample.
 
         Args:
           source: where it is from.
@@ -36,35 +96,31 @@ class Cards:
           question: what was asked; None if it is not known.
           pictures: of its record.
         """
-        where = [self._names[source.run]] if len(self._names) > 1 else []
-        where += [source.label, sample.id]
-        asked = _text(question) if question else "The question was not recorded."
-        seen = "".join(self._picture(p, sample) for p in pictures)
-        return (
-            f'<article class="sample" data-run="{source.run}" data-source="{escape(source.key)}" '
-            f'data-training="{int(source.training)}" data-kinds="{" ".join(sorted(sample.kinds))}">'
-            f'<p class="where"><span class="marks">{_marks(sample)}</span>'
-            f"<span data-say>{escape(' · '.join(where))}</span></p>"
-            f'<div class="body"><div class="seen">{seen}</div><div class="said">'
-            f"<h3 data-say>{asked}</h3>{_responses(sample)}{_texts(sample)}{_votes(sample)}"
-            "</div></div></article>"
+        run = [self._names[source.run]] if len(self._names) > 1 else []
+        votes = sample.votes or (sample.verdicts if len(sample.verdicts) > 1 else ())
+        right = sum(vote == sample.preferred for vote in votes)
+        return SampleCard(
+            source,
+            sorted(sample.kinds),
+            " · ".join([*run, source.label, sample.id]),
+            _marks(sample),
+            [(picture, self._is_first(picture)) for picture in pictures],
+            f"image of record {sample.id}",
+            _text(question) if question else None,
+            _responses(sample),
+            [_analysis(sample, i) for i in range(len(sample.texts))],
+            [_vote(vote, sample.preferred) for vote in votes],
+            f"{right} of {len(votes)} right" if sample.preferred else "",
         )
 
-    def _picture(self, picture: Picture, sample: Sample) -> str:
-        if picture.problem:
-            return f'<p class="lost">Image missing. {escape(picture.problem)}</p>'
-        width, height = picture.size
-        alt = f"image of record {sample.id}, {width} by {height} pixels"
-        first = picture.key not in self._seen
+    def _is_first(self, picture: Picture) -> bool:
+        if picture.problem or picture.key in self._seen:
+            return False
         self._seen.add(picture.key)
-        source = (
-            f'id="i-{picture.key}" src="{picture.uri}"' if first else f'data-same="i-{picture.key}"'
-        )
-        kind = ' class="small"' if picture.small else ""
-        return f'<img {source} alt="{escape(alt)}"{kind} width="{width}" height="{height}">'
+        return True
 
 
-def _marks(sample: Sample) -> str:
+def _marks(sample: Sample) -> list[tuple[str, str]]:
     kinds = sample.kinds
     if sample.preferred is None:
         marks = [("", "no label")]
@@ -76,85 +132,45 @@ def _marks(sample: Sample) -> str:
     marks += [("odd", "inconsistent")] if "inconsistent" in kinds else []
     if "unparsable" in kinds and sample.verdict is not None:
         marks.append(("odd", "some without verdict"))
-    marks += [("odd", "cut at the limit")] if sample.cut else []
-    return "".join(f'<span class="mark {look}">{text}</span>' for look, text in marks)
+    return marks + ([("odd", "truncated")] if sample.truncated else [])
 
 
-def _responses(sample: Sample) -> str:
-    rows = ""
-    for position, response in enumerate(sample.responses, 1):
-        tags = ['<span class="tag best">preferred</span>'] if sample.preferred == position else []
-        if sample.verdict == position:
-            tags.append('<span class="tag chosen">chosen by the model</span>')
-        if sample.scores:
-            tags.append(f'<span class="tag">score {short(sample.scores[position - 1])}</span>')
-        look = ' class="best"' if sample.preferred == position else ""
-        rows += (
-            f'<li{look}><span class="position">{position}</span>'
-            f'<div><p class="response" data-say>{_text(response)}</p>{"".join(tags)}</div></li>'
+def _responses(sample: Sample) -> list[Response]:
+    positions: tuple[Verdict, Verdict] = (1, 2)
+    return [
+        Response(
+            position,
+            _text(sample.responses[position - 1]),
+            sample.preferred == position,
+            sample.verdict == position,
+            short(sample.scores[position - 1]) if sample.scores else "",
         )
-    return f'<ol class="responses" aria-label="responses">{rows}</ol>'
+        for position in positions
+    ]
 
 
-def _texts(sample: Sample) -> str:
-    """What was written: the first text open, further ones behind a fold."""
-    texts = [_written(sample, i) for i in range(len(sample.texts))]
-    if len(texts) < 2:
-        return "".join(texts)
-    more = "".join(texts[1:])
-    return f"{texts[0]}<details><summary>{len(texts) - 1} more analyses</summary>{more}</details>"
-
-
-def _written(sample: Sample, i: int) -> str:
-    text = sample.texts[i]
+def _analysis(sample: Sample, i: int) -> Analysis:
+    text, is_formed = sample.texts[i], well_formed(sample.texts[i])
     verdict = sample.verdicts[i] if i < len(sample.verdicts) else None
     ends = f"says {verdict}" if verdict else "no verdict"
-    if well_formed(text):
-        body = f'<p class="text" data-say tabindex="0">{_text(parse_analysis(text))}</p>'
-    else:
-        body = f'<pre class="text" data-say tabindex="0">{_text(text) or "(nothing)"}</pre>'
-        ends += ", not well-formed; as written"
-    return (
-        f'<div class="written"><p class="label">Analysis <b>{ends}</b></p>{body}'
-        f"{_earned(sample, i)}</div>"
+    ends += "" if is_formed else ", not well-formed; as written"
+    shown = parse_analysis(text) if is_formed else text or "(nothing)"
+    reward = sample.rewards[i] if i < len(sample.rewards) else {}
+    parts = [name for name in PARTS if name in reward]
+    parts += [name for name, value in reward.items() if name not in PARTS and value]
+    return Analysis(
+        ends,
+        _text(shown),
+        is_formed,
+        [(name, short(reward[name])) for name in parts],
+        sample.judge[i] if i < len(sample.judge) else None,
     )
 
 
-def _earned(sample: Sample, i: int) -> str:
-    """Reward, part by part, and the judge's probability."""
-    reward = sample.rewards[i] if i < len(sample.rewards) else {}
-    names = [n for n in PARTS if n in reward]
-    names += [n for n, value in reward.items() if n not in PARTS and value]
-    rows = "".join(f"<div><dt>{escape(n)}</dt><dd>{short(reward[n])}</dd></div>" for n in names)
-    probability = sample.judge[i] if i < len(sample.judge) else None
-    if probability is not None:
-        share = min(max(probability, 0.0), 1.0) * 100
-        look = "bad" if probability < 0.5 else "good"
-        rows += (
-            f'<div class="judge"><dt>judge: supports</dt><dd><span class="bar {look}">'
-            f'<i style="width:{share:.0f}%"></i></span>{probability:.3f}</dd></div>'
-        )
-    return f'<dl class="earned">{rows}</dl>' if rows else ""
-
-
-def _votes(sample: Sample) -> str:
-    """Verdicts of several samples, beside the greedy one or without it."""
-    votes = sample.votes or (sample.verdicts if len(sample.verdicts) > 1 else ())
-    if not votes:
-        return ""
-    signs = "".join(_vote(v, sample.preferred) for v in votes)
-    right = sum(v == sample.preferred for v in votes)
-    told = f" {right} of {len(votes)} right" if sample.preferred else ""
-    return f'<p class="votes"><span class="label">Votes</span> {signs}{told}</p>'
-
-
-def _vote(vote: Verdict | None, preferred: Verdict | None) -> str:
+def _vote(vote: Verdict | None, preferred: Verdict | None) -> tuple[str, str]:
     look = "" if preferred is None else "good" if vote == preferred else "bad"
-    return f'<span class="vote {look}">{vote or "?"}</span>'
+    return look, str(vote or "?")
 
 
-def _text(text: str) -> str:
-    """Escaped, and not longer than LONGEST."""
-    if len(text) <= LONGEST:
-        return escape(text)
-    return f"{escape(text[:LONGEST])}<i> … {len(text) - LONGEST:,} more characters</i>"
+def _text(text: str) -> Text:
+    return Text(text[:LONGEST], max(0, len(text) - LONGEST))

@@ -1,25 +1,20 @@
-"""Charts as SVG that needs no script.
+"""Charts: the paths of a drawing, its axes, and the numbers that a script reads out.
 
-The SVG holds lines and areas only and is stretched to its box; numbers stand beside it as text, so
-that they keep their size on a phone. Colours are the style sheet's, by number. What a script needs
-for its read-outs is in data attributes: the steps of the chart, and the values of each series as
-they are written.
+Nothing is HTML here: `templates/macros.html` writes a `Chart` as SVG that needs no script. Colours
+and dashes are the style sheet's, by number.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from r1reward_jax.report.scale import Axis, short, step_axis, value_axis
 
 Points = Sequence[tuple[float, float | None]]
 """(step, value) in order; None where the value is not finite."""
-COLORS = 6
-"""Colours of the style sheet; beyond, they come again, dashed."""
 DASHES = 4
+"""Patterns of lines in the style sheet."""
 WIDTH, HEIGHT = 1000, 400
-"""Of the drawing, before it is stretched."""
+"""Size of the drawing, before it is stretched to its box."""
 DOTS = 16
 """Curves of at most so many points show each of them."""
 
@@ -37,7 +32,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Frame:
-    """What stands around the curves of a chart."""
+    """The words around the curves of a chart."""
 
     title: str
     about: str
@@ -45,8 +40,81 @@ class Frame:
     """What a step is called."""
 
 
-def line_chart(frame: Frame, series: Sequence[Series], x: Axis | None = None) -> str:
-    """The series over steps, as a figure; empty if none has a finite value.
+@dataclass(frozen=True)
+class Shape:
+    """A path of the drawing."""
+
+    look: str
+    """Its classes in the style sheet."""
+    path: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the legend, which is also the read-out."""
+
+    label: str
+    values: Sequence[str | None]
+    """As they are written, at each of the chart's steps; None where there is none."""
+    color: int | None = None
+    """None: the sum of the others, which is not drawn."""
+    dash: int | None = None
+    """None: an area."""
+    meaning: str = ""
+
+    @property
+    def last(self) -> str:
+        """The last value."""
+        return next((value for value in reversed(self.values) if value is not None), "–")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart as its template wants it."""
+
+    frame: Frame
+    shapes: Sequence[Shape]
+    rows: Sequence[Row]
+    steps: Sequence[float]
+    x: Axis
+    y: Axis
+    width: int = WIDTH
+    height: int = HEIGHT
+
+    @property
+    def about(self) -> str:
+        """The words below the title."""
+        return "; ".join(filter(None, (self.frame.about, "log scale" if self.y.log else "")))
+
+    @property
+    def at(self) -> str:
+        """The last step, whose numbers the legend shows until a pointer asks for others."""
+        return f"{self.frame.unit} {_step(self.steps[-1])}"
+
+    @property
+    def grid(self) -> str:
+        """The path of the lines at the ticks of the values."""
+        return "".join(f"M0 {_down(self.y, value)}h{WIDTH}" for value, _ in self.y.ticks)
+
+    @property
+    def gutter(self) -> int:
+        """Characters of the longest tick of the values."""
+        return max(len(text) for _, text in self.y.ticks)
+
+    @property
+    def spoken(self) -> str:
+        """What a screen reader says."""
+        parts = []
+        for row in self.rows:
+            there = [value for value in row.values if value is not None]
+            reach = f"from {there[0]} to {there[-1]}" if there else "none"
+            parts.append(f"{row.label} {reach}")
+        span = f"{self.frame.unit} {_step(self.steps[0])} to {_step(self.steps[-1])}"
+        return f"{self.frame.title}, {span}: {'; '.join(parts)}"
+
+
+def line_chart(frame: Frame, series: Sequence[Series], x: Axis | None = None) -> Chart | None:
+    """Return a chart of curves over steps; None if none of them has a finite value.
 
     Args:
       frame: its words.
@@ -55,54 +123,41 @@ def line_chart(frame: Frame, series: Sequence[Series], x: Axis | None = None) ->
     """
     values = [v for s in series for _, v in s.points if v is not None]
     if not values:
-        return ""
+        return None
     steps = sorted({step for s in series for step, _ in s.points})
     x, y = x or step_axis(int(steps[0]), int(steps[-1])), value_axis(values)
-    drawn = "".join(_line(s, x, y) for s in series)
-    shown = [_Row(s.label, s.color, s.dash, s.meaning, _at_steps(s.points, steps)) for s in series]
-    return _figure(frame, drawn, shown, steps, x, y)
+    shapes = [shape for s in series for shape in _line(s, x, y)]
+    rows = [Row(s.label, _at(s.points, steps), s.color, s.dash, s.meaning) for s in series]
+    return Chart(frame, shapes, rows, steps, x, y)
 
 
 def stacked_chart(
     frame: Frame, parts: Sequence[Series], steps: Sequence[int], top: float | None = None
-) -> str:
-    """The parts on top of one another, a column per step.
+) -> Chart:
+    """Return a chart of parts on top of one another, a column per step.
 
     Args:
       frame: its words.
       parts: from the bottom up; what has no value at a step counts as 0.
       steps: whose columns are drawn; at least one.
-      top: where the scale may end; columns beyond it are cut. None: at the highest one.
+      top: where the scale may end; columns beyond it are cut off. None: at the highest one.
     """
-    tables = [dict(p.points) for p in parts]
-    totals = [sum(max(t.get(s) or 0.0, 0.0) for t in tables) for s in steps]
+    tables = [{s: max(v or 0.0, 0.0) for s, v in p.points} for p in parts]
+    totals = [sum(table.get(step, 0.0) for table in tables) for step in steps]
     whole = step_axis(steps[0], steps[-1])
-    x = Axis(steps[0] - 0.5, steps[-1] + 0.5, whole.ticks)
+    x = Axis(steps[0] - 0.5, steps[-1] + 0.5, whole.ticks)  # a column is as wide as a step
     y = value_axis([top or max(totals)], whole=True)
-    drawn, floor = "", dict.fromkeys(steps, 0.0)
+    shapes, floor = [], dict.fromkeys(steps, 0.0)
     for part, table in zip(parts, tables, strict=True):
-        height = {s: max(table.get(s) or 0.0, 0.0) for s in steps}
-        drawn += f'<path class="area f{part.color}" d="{_columns(floor, height, x, y)}"/>'
-        floor = {s: floor[s] + height[s] for s in steps}
-    shown = [_Row(p.label, p.color, None, p.meaning, _at_steps(p.points, steps)) for p in parts]
-    shown += [_Row("together", None, None, "", [short(t) for t in totals])]
-    return _figure(frame, drawn, shown, steps, x, y)
+        height = {step: table.get(step, 0.0) for step in steps}
+        shapes.append(Shape(f"area f{part.color}", _columns(floor, height, x, y)))
+        floor = {step: floor[step] + height[step] for step in steps}
+    rows = [Row(p.label, _at(p.points, steps), p.color, meaning=p.meaning) for p in parts]
+    rows.append(Row("together", [short(total) for total in totals]))
+    return Chart(frame, shapes, rows, steps, x, y)
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A line of the legend, which is also the read-out."""
-
-    label: str
-    color: int | None
-    dash: int | None
-    """None: an area."""
-    meaning: str
-    values: Sequence[str | None]
-
-
-def _at_steps(points: Points, steps: Sequence[float]) -> list[str | None]:
-    """The values as they are written, at each of the steps; None where there is none."""
+def _at(points: Points, steps: Sequence[float]) -> list[str | None]:
     table = dict(points)
     return [
         None if step not in table else "not finite" if (v := table[step]) is None else short(v)
@@ -110,97 +165,39 @@ def _at_steps(points: Points, steps: Sequence[float]) -> list[str | None]:
     ]
 
 
-def _line(series: Series, x: Axis, y: Axis) -> str:
-    """A path that is broken where values are not finite; dots for what a line would not show."""
+def _line(series: Series, x: Axis, y: Axis) -> list[Shape]:
+    """Return a path that is broken where values are not finite, and dots for what a line would not
+    show."""
     pieces: list[list[str]] = [[]]
     for step, value in series.points:
         if value is None:
             pieces.append([])
         else:
-            pieces[-1].append(f"{x.place(step) * WIDTH:.1f} {(1 - y.place(value)) * HEIGHT:.1f}")
+            pieces[-1].append(f"{x.place(step) * WIDTH:.1f} {_down(y, value)}")
     few = sum(map(len, pieces)) <= DOTS
     lines = " ".join("M" + "L".join(piece) for piece in pieces if piece)
+    # a stroke of no length with round ends
     dots = " ".join(f"M{p}h0" for piece in pieces for p in piece if few or len(piece) == 1)
-    look = f"s{series.color} d{series.dash}"
-    return f'<path class="line {look}" d="{lines}"/>' + (
-        f'<path class="dots s{series.color}" d="{dots}"/>' if dots else ""
-    )
+    shapes = [Shape(f"line s{series.color} d{series.dash}", lines)]
+    return shapes + ([Shape(f"dots s{series.color}", dots)] if dots else [])
 
 
-def _columns(floor: dict[int, float], height: dict[int, float], x: Axis, y: Axis) -> str:
-    gap = 0.1 if len(floor) <= 80 else 0.0
+def _columns(floor: Mapping[int, float], height: Mapping[int, float], x: Axis, y: Axis) -> str:
+    gap = 0.1 if len(floor) <= 80 else 0.0  # of a step, on either side; of many it would flicker
     width = (1 - 2 * gap) / (x.high - x.low) * WIDTH
     return "".join(
-        f"M{x.place(step - 0.5 + gap) * WIDTH:.1f} {(1 - y.place(bottom)) * HEIGHT:.1f}"
+        f"M{x.place(step - 0.5 + gap) * WIDTH:.1f} {_down(y, bottom)}"
         f"h{width:.1f}v{-height[step] / (y.high - y.low) * HEIGHT:.2f}h{-width:.1f}z"
         for step, bottom in floor.items()
         if height[step]
     )
 
 
-def _figure(
-    frame: Frame, drawn: str, rows: Sequence[_Row], steps: Sequence[float], x: Axis, y: Axis
-) -> str:
-    grid = "".join(f"M0 {(1 - y.place(v)) * HEIGHT:.1f}h{WIDTH}" for v, _ in y.ticks)
-    gutter = max(len(text) for _, text in y.ticks)
-    legend = "".join(_legend_row(row) for row in rows)
-    about = "; ".join(([frame.about] if frame.about else []) + (["log scale"] if y.log else []))
-    about = f"<p>{escape(about)}</p>" if about else ""
-    return (
-        f'<figure class="chart" data-unit="{escape(frame.unit)}" data-steps="{_json(steps)}" '
-        f'data-low="{x.low:g}" data-high="{x.high:g}">'
-        f'<figcaption><div class="title"><h4>{escape(frame.title)}</h4>'
-        f'<span class="at">{escape(frame.unit)} {_step(steps[-1])}</span></div>{about}</figcaption>'
-        f'<ul class="legend">{legend}</ul>'
-        f'<div class="plot" style="--gutter:{gutter}ch" tabindex="0" role="img" '
-        f'aria-label="{escape(_spoken(frame, rows, steps))}">'
-        f'<div class="ys" aria-hidden="true">{_labels(y, "bottom")}</div>'
-        f'<div class="canvas"><svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" '
-        f'aria-hidden="true"><path class="grid" d="{grid}"/>{drawn}</svg>'
-        '<i class="cross" hidden></i></div>'
-        f'<div class="xs" aria-hidden="true">{_labels(x, "left")}</div>'
-        f'<div class="unit" aria-hidden="true">{escape(frame.unit)}</div></div></figure>'
-    )
-
-
-def _legend_row(row: _Row) -> str:
-    sign = ""
-    if row.color is not None:
-        shape = (
-            f'<rect class="f{row.color}" width="22" height="10"/>'
-            if row.dash is None
-            else f'<path class="line s{row.color} d{row.dash}" d="M0 5h22"/>'
-        )
-        sign = f'<svg class="sign" width="22" height="10" aria-hidden="true">{shape}</svg>'
-    title = f' title="{escape(row.meaning)}"' if row.meaning else ""
-    last = next((v for v in reversed(row.values) if v is not None), "–")
-    return (
-        f'<li class="entry" data-values="{_json(row.values)}"{title}>{sign}'
-        f"<span>{escape(row.label)}</span> <b>{escape(last)}</b></li>"
-    )
-
-
-def _labels(axis: Axis, side: str) -> str:
-    return "".join(
-        f'<span style="{side}:{axis.place(v) * 100:.2f}%">{escape(text)}</span>'
-        for v, text in axis.ticks
-    )
-
-
-def _spoken(frame: Frame, rows: Sequence[_Row], steps: Sequence[float]) -> str:
-    """What a screen reader says."""
-    parts = []
-    for row in rows:
-        said = [v for v in row.values if v is not None]
-        parts.append(f"{row.label} from {said[0]} to {said[-1]}" if said else f"{row.label} none")
-    span = f"{frame.unit} {_step(steps[0])} to {_step(steps[-1])}"
-    return f"{frame.title}, {span}: {'; '.join(parts)}"
+def _down(y: Axis, value: float) -> str:
+    """Return a value's place in the drawing, which counts from its upper edge."""
+    return f"{(1 - y.place(value)) * HEIGHT:.1f}"
 
 
 def _step(step: float) -> str:
-    """As the script writes it: at most three decimals."""
+    """Return a step as the script writes it: with at most three decimals."""
     return f"{step:,}" if isinstance(step, int) else f"{step:,.3f}".rstrip("0").rstrip(".")
-
-
-def _json(value: object) -> str:
-    return escape(json.dumps(value, separators=(",", ":")))

@@ -1,52 +1,71 @@
-"""An evaluation: what to look at first, the groups of the benchmark, votes, and calibration."""
+"""The section about an evaluation: numbers to look at first, the benchmark's groups, the rest.
+
+What is read here is the JSON of an evaluation.json, which `evals.summary` describes.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from typing import Any
 
-from r1reward_jax.report.evaluation_charts import Found, calibrated, calibration, votes
+from r1reward_jax.report.evaluation_charts import (
+    Found,
+    Part,
+    by_all_votes,
+    calibrated,
+    calibration,
+    interval,
+    three,
+    title_of,
+    votes,
+)
 from r1reward_jax.report.read import Run
-from r1reward_jax.report.shares import interval, table, three
-from r1reward_jax.report.summary import card, number
+from r1reward_jax.report.view import MISSING, Card, Table, named, titles
 
 CONVENTIONS = {"left_out": "leaves them out", "coin": "gives half a point", "wrong": "does so too"}
+"""What a benchmark's authors do with verdicts that are unparsable or tied."""
 
 
-def evaluation(runs: Sequence[Run]) -> str:
-    """Everything about the evaluations of the runs; empty if there is none."""
+@dataclass(frozen=True)
+class Evaluation:
+    """The section about the evaluations of all runs."""
+
+    about: Sequence[str]
+    remarks: Sequence[str]
+    cards: Sequence[Card]
+    parts: Sequence[Part]
+    more: Table
+
+
+def evaluation(runs: Sequence[Run]) -> Evaluation | None:
+    """Return what there is to say about the evaluations of the runs; None if there is none."""
     found = [(i, run.evaluation) for i, run in enumerate(runs) if run.evaluation]
     if not found:
-        return ""
-    parts = [_about(runs, found), _cards(runs, found), _groups(runs, found)]
-    parts += [votes(runs, found), calibration(runs, found), _more(runs, found)]
-    return f'<section id="evaluation"><h2>Evaluation</h2>{"".join(parts)}</section>'
+        return None
+    names = [run.name for run in runs]
+    parts = [_groups(names, found), *votes(names, found), *calibration(names, found)]
+    about = [_about(title_of(names, i), e) for i, e in found]
+    remarks = [
+        f"{title_of(names, i)}{note}"
+        for i, e in found
+        for note in (*e["notes"], *calibrated(e).get("notes", ()))
+    ]
+    return Evaluation(about, remarks, _cards(names, found), parts, _more(names, found))
 
 
-def _about(runs: Sequence[Run], found: Sequence[Found]) -> str:
-    lines, notes = "", []
-    for i, e in found:
-        name = f"{runs[i].name}: " if len(runs) > 1 else ""
-        notes += [f"{name}{note}" for note in (*e["notes"], *calibrated(e).get("notes", ()))]
-        of = f"{e['benchmark']}, " if e.get("benchmark") else ""
-        each = f", {e['sizes'][-1]} votes each" if e["sizes"] else ""
-        lines += (
-            f"<p>{escape(name)}{escape(of)}{e['overall']['pairs']:,} pairs, each in both orders"
-            f"{each}. Accuracy counts unparsable verdicts and ties as wrong; the official one "
-            f"{CONVENTIONS[e['convention']]}.</p>"
-        )
-    rows = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return lines + (f'<ul class="remarks">{rows}</ul>' if notes else "")
+def _about(name: str, e: Mapping[str, Any]) -> str:
+    benchmark = f"{e['benchmark']}, " if e.get("benchmark") else ""
+    each = f", {e['sizes'][-1]} votes each" if e["sizes"] else ""
+    return (
+        f"{name}{benchmark}{e['overall']['pairs']:,} pairs, each in both orders{each}. Accuracy "
+        "counts unparsable verdicts and ties as wrong; the official one "
+        f"{CONVENTIONS[e['convention']]}."
+    )
 
 
 # ------------------------------------------------------------------- cards
 
 
-def _most(e: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The decision by all votes; None without any."""
-    return e["overall"]["votes"][str(e["sizes"][-1])] if e["sizes"] else None
-
-
-def _cards(runs: Sequence[Run], found: Sequence[Found]) -> str:
+def _cards(names: Sequence[str], found: Sequence[Found]) -> list[Card]:
     sizes = {e["sizes"][-1] for _, e in found if e["sizes"]}
     size = f"{sizes.pop()} votes" if len(sizes) == 1 else "all votes"
     kinds: list[tuple[str, str, Callable[[Mapping[str, Any]], Any]]] = [
@@ -54,7 +73,7 @@ def _cards(runs: Sequence[Run], found: Sequence[Found]) -> str:
         (
             f"Majority of {size}",
             "accuracy over both orders; ties are wrong",
-            lambda e: (_most(e) or {}).get("release"),
+            lambda e: (by_all_votes(e) or {}).get("release"),
         ),
         ("Right in both orders", "share of pairs, greedy", _greedy("strict")),
         (
@@ -68,52 +87,51 @@ def _cards(runs: Sequence[Run], found: Sequence[Found]) -> str:
             _greedy("flips"),
         ),
     ]
-    cards = ""
+    cards = []
     for title, about, of in kinds:
-        values = [(i, each) for i, e in found if (each := of(e))]
-        rows = "".join(number(runs, i, three(v), interval(v)) for i, v in values)
-        cards += card(title, rows, about, many=len(values) > 1) if values else ""
-    return f'<div class="cards">{cards}</div>'
+        values = [(i, value) for i, e in found if (value := of(e))]
+        numbers = [named(three(value), i, names, interval(value)) for i, value in values]
+        cards += [Card(title, numbers, about)] if numbers else []
+    return cards
 
 
 def _greedy(name: str) -> Callable[[Mapping[str, Any]], Any]:
     return lambda e: e["overall"]["greedy"][name]
 
 
-# ------------------------------------------------------------------ tables
+# ------------------------------------------------------------------ groups
 
 
-def _groups(runs: Sequence[Run], found: Sequence[Found]) -> str:
-    tables = ""
+def _groups(names: Sequence[str], found: Sequence[Found]) -> Part:
+    tables = []
     for i, e in found:
-        of = f"{runs[i].name}: " if len(runs) > 1 else ""
-        tables += _decisions(e, f"{of}Greedy verdicts", lambda part: part["greedy"])
+        of = title_of(names, i)
+        tables.append(_decisions(e, f"{of}Greedy verdicts", lambda part: part["greedy"]))
         if e["sizes"]:
             most = str(e["sizes"][-1])
             title = f"{of}Majority of {most} votes"
-            tables += _decisions(e, title, lambda part, most=most: part["votes"][most])
-    return f'<section class="phase"><h3>By group</h3>{tables}</section>'
+            tables.append(_decisions(e, title, lambda part, most=most: part["votes"][most]))
+    return Part("By group", tables)
 
 
-def _decisions(e: Mapping[str, Any], title: str, of: Callable[[Any], Any]) -> str:
-    heads = {
-        "group": "",
-        "pairs": "each judged in both orders",
-        "accuracy": "over both orders; unparsable and tied is wrong",
-        "95 %": "of the accuracy, by pairs or units",
-        "stored": "accuracy in the stored order",
-        "swapped": "accuracy in the other order",
-        "official": f"accuracy as the benchmark has it, which {CONVENTIONS[e['convention']]}",
-        "right of": "points, of judgements that count officially",
-        "strict": "share of pairs that are right in both orders",
-        "flips": "share of pairs in which both orders name one position",
-        "says 1": "share of verdicts that name the first response",
-    }
+def _decisions(e: Mapping[str, Any], title: str, of: Callable[[Any], Any]) -> Table:
+    heads = [
+        ("group", ""),
+        ("pairs", "each judged in both orders"),
+        ("accuracy", "over both orders; unparsable and tied is wrong"),
+        ("95 %", "of the accuracy, by pairs or units"),
+        ("stored", "accuracy in the stored order"),
+        ("swapped", "accuracy in the other order"),
+        ("official", f"accuracy as the benchmark has it, which {CONVENTIONS[e['convention']]}"),
+        ("right of", "points, of judgements that count officially"),
+        ("strict", "share of pairs that are right in both orders"),
+        ("flips", "share of pairs in which both orders name one position"),
+        ("position bias", "share of verdicts that name the first response; 0.5 is none"),
+    ]
     rows = []
     for name, part in [*e["groups"].items(), ("overall", e["overall"])]:
-        d, pairs = of(part), part["pairs"]
-        official = d["official"]
-        values = [f"{pairs:,}", three(d["release"]), interval(d["release"])]
+        d, official = of(part), of(part)["official"]
+        values = [f"{part['pairs']:,}", three(d["release"]), interval(d["release"])]
         values += [three(d["release_stored"]), three(d["release_swapped"]), three(official)]
         values += [f"{official['right']:,} of {official['of']:,}"]
         rows.append([name, *values, *(three(d[n]) for n in ("strict", "flips", "says_1"))])
@@ -122,30 +140,10 @@ def _decisions(e: Mapping[str, Any], title: str, of: Callable[[Any], Any]) -> st
         release, blank = mean["release"], [""] * 2
         values = ["", three(release), interval(release), *blank, three(mean["official"])]
         rows.append(["mean over groups", *values, *[""] * 4])
-    return table(title, heads, rows)
+    return Table(title, rows, heads, look="shares")
 
 
 # -------------------------------------------------------------------- more
-
-
-def _more(runs: Sequence[Run], found: Sequence[Found]) -> str:
-    """What is left, as a table of numbers with their meaning."""
-    columns = [dict(_numbers(e["overall"])) for _, e in found]
-    names = list(dict.fromkeys(name for column in columns for name in column))
-    heads = "".join(
-        f'<th scope="col">{escape(runs[i].name if len(runs) > 1 else "value")}</th>'
-        for i, _ in found
-    )
-    rows = ""
-    for name in names:
-        cells = "".join(f"<td>{escape(c.get(name, '–'))}</td>" for c in columns)
-        rows += f'<tr><th scope="row">{escape(name)}</th>{cells}<td>{escape(MORE[name])}</td></tr>'
-    return (
-        '<details><summary>More numbers</summary><div class="scroll"><table class="numbers">'
-        f'<thead><tr><th scope="col">number</th>{heads}<th scope="col">meaning</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div></details>"
-    )
-
 
 MORE = {
     "weighted votes": "accuracy of all votes, weighted by the probability of their verdict's token",
@@ -157,7 +155,7 @@ MORE = {
     "response tokens, in all": "of all greedy responses",
     "vote tokens, in all": "of all sampled responses",
     "well-formed": "share of greedy responses in the format of training",
-    "cut at the limit": "share of greedy responses that ran into the length limit",
+    "truncated": "share of greedy responses that ran into the length limit",
     "unparsable": "share of greedy responses without a verdict",
     "unparsable votes": "share of sampled responses without a verdict",
     "tied majorities": "share of judgements with as many votes for either response",
@@ -165,8 +163,19 @@ MORE = {
 }
 
 
+def _more(names: Sequence[str], found: Sequence[Found]) -> Table:
+    """Return the numbers that are left, with their meaning."""
+    columns = [dict(_numbers(e["overall"])) for _, e in found]
+    rows = [
+        (name, *(column.get(name, MISSING) for column in columns), MORE[name])
+        for name in dict.fromkeys(name for column in columns for name in column)
+    ]
+    heads = titles("number", *(names[i] if len(names) > 1 else "value" for i, _ in found))
+    return Table("", rows, [*heads, ("meaning", "")], look="numbers")
+
+
 def _numbers(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(name, value), for those that there are."""
+    """Yield (name, value) of the numbers that there are."""
     both = part["both_orders"] or {}
     scores = {
         "weighted votes": part["weighted"],
@@ -184,7 +193,7 @@ def _numbers(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{name} tokens, in all", f"{part['tokens'][kind]:,}"
     if part["format"]:
         yield "well-formed", three(part["format"])
-        yield "cut at the limit", three(part["cut"])
+        yield "truncated", three(part["cut"])
     yield "unparsable", three(part["greedy"]["unparsable"])
     if part["unparsable_votes"]["of"]:
         yield "unparsable votes", three(part["unparsable_votes"])

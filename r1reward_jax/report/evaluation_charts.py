@@ -1,13 +1,13 @@
-"""The charts of an evaluation: accuracy by the number of votes, and calibration."""
+"""The parts of an evaluation's section that have charts: accuracy by votes, and calibration."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from r1reward_jax.evals.table import all_votes
-from r1reward_jax.report.charts import COLORS, DASHES, Frame, Series, line_chart
-from r1reward_jax.report.read import Run, mapping
+from r1reward_jax.report.charts import DASHES, Chart, Frame, Series, line_chart
+from r1reward_jax.report.read import mapping
 from r1reward_jax.report.scale import share_axis
-from r1reward_jax.report.shares import interval, table, three
+from r1reward_jax.report.view import COLORS, MISSING, Table, color_of
 
 Found = tuple[int, Mapping[str, Any]]
 """Index of a run, and its evaluation."""
@@ -17,160 +17,193 @@ SOURCES = {
     "vote_answers": "votes' answers",
 }
 """Where a probability comes from; answers are the verdict's token."""
+SCORES = {"release": "accuracy", "official": "official"}
 ORDERS = {"single": "each order by itself", "averaged": "both orders averaged"}
 
 
+@dataclass(frozen=True)
+class Part:
+    """A titled part of the section."""
+
+    title: str
+    tables: Sequence[Table]
+    charts: Sequence[Sequence[Chart]] = ()
+    """Charts in groups, each of which begins a row."""
+
+
+def title_of(names: Sequence[str], index: int) -> str:
+    """Return the beginning of a title about a run: its name if there are several."""
+    return f"{names[index]}: " if len(names) > 1 else ""
+
+
+def three(found: Mapping[str, Any]) -> str:
+    """Return the value of a score, share or mean; a dash if it has none."""
+    return MISSING if found["value"] is None else f"{found['value']:.3f}"
+
+
+def interval(found: Mapping[str, Any]) -> str:
+    """Return the interval of a score, share or mean; empty if it has none."""
+    return "" if found["low"] is None else f"{found['low']:.3f} to {found['high']:.3f}"
+
+
+def by_all_votes(e: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the decision by all votes; None without any."""
+    return e["overall"]["votes"][str(e["sizes"][-1])] if e["sizes"] else None
+
+
 def calibrated(e: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The calibration of an evaluation; empty if it has none."""
+    """Return the calibration of an evaluation; empty if it has none."""
     return mapping(e.get("calibration"))
 
 
 class _Lines:
-    """Collects the series of a chart: of one run a colour for each kind, of several one for each
+    """Collects the curves of a chart: of one run a colour for each kind, of several one for each
     run."""
 
-    def __init__(self, runs: Sequence[Run]):
-        self._runs, self.series = runs, []
+    def __init__(self, names: Sequence[str]):
+        self._names, self.series = names, []
 
     def add(self, run: int, kind: int, label: str, points: Sequence, *, dash: int = 0) -> None:
-        """
+        """Add a curve.
+
         Args:
           run: its index.
-          kind: of the line, from 0.
+          kind: of the curve, from 0.
           label: of the kind.
           points: (step, value).
-          dash: of the only run.
+          dash: where there is only one run.
         """
         color = kind
-        if len(self._runs) > 1:
+        if len(self._names) > 1:
             color, dash = run, kind + run // COLORS
-            label = f"{self._runs[run].name}, {label}"
-        self.series.append(Series(label, points, color % COLORS + 1, dash % DASHES))
+            label = f"{self._names[run]}, {label}"
+        self.series.append(Series(label, points, color_of(color), dash % DASHES))
 
 
-def votes(runs: Sequence[Run], found: Sequence[Found]) -> str:
-    """What more votes bring, and would have cost; empty without several numbers of votes."""
-    curves = [(i, e) for i, e in found if len(e["overall"]["any_correct"]) > 1]
-    if not curves:
-        return ""
-    majority, some = _Lines(runs), _Lines(runs)
-    for i, e in curves:
+def votes(names: Sequence[str], found: Sequence[Found]) -> Iterator[Part]:
+    """Yield what more votes bring and would have cost, where there are several numbers of votes."""
+    voted = [(i, e) for i, e in found if len(e["overall"]["any_correct"]) > 1]
+    if not voted:
+        return
+    majority, some = _Lines(names), _Lines(names)
+    for i, e in voted:
         decisions, any_correct = e["overall"]["votes"], e["overall"]["any_correct"]
-        for kind, name in enumerate(("release", "official")):
-            label = "accuracy" if name == "release" else "official"
+        for kind, (name, label) in enumerate(SCORES.items()):
             points = [(int(k), d[name]["value"]) for k, d in decisions.items()]
             majority.add(i, kind, label, points, dash=kind)
         some.add(i, 0, "any correct", [(int(k), a["value"]) for k, a in any_correct.items()])
-    longest = max((e["overall"]["any_correct"] for _, e in curves), key=len)
-    coins = [(int(k), a["chance"]) for k, a in longest.items()]
-    some.series.append(Series("coins", coins, len(runs) % COLORS + 1, 1))
-    told = "accuracy of the majority over both orders, by the number of votes"
-    any_told = "share of judgements with a right one among the votes, and what coins score"
-    charts = line_chart(Frame("Majority", told, "votes"), majority.series)
-    charts += line_chart(Frame("Any correct", any_told, "votes"), some.series)
-    return (
-        f'<section class="phase"><h3>Votes</h3><div class="charts">{charts}</div>'
-        f"{_all_votes(runs, found)}{_stopping(runs, found)}</section>"
-    )
-
-
-def _all_votes(runs: Sequence[Run], found: Sequence[Found]) -> str:
-    heads = {
-        "votes": "weighted: each by the probability of its verdict's token",
-        "accuracy": "of judgements; with the votes of both orders, of pairs",
-        "95 %": "",
-        "official": "",
-        "right of": "",
-    }
-
-    def values(scores: Mapping[str, Any]) -> list[str]:
-        told = scores["release"]
-        counts = f"{told['right']:,} of {told['of']:,}"
-        return [three(told), interval(told), three(scores["official"]), counts]
-
-    rows = _rows(runs, [(i, all_votes(e["overall"])) for i, e in found], values)
-    return table("All votes together", heads, rows) if rows else ""
-
-
-def _stopping(runs: Sequence[Run], found: Sequence[Found]) -> str:
-    heads = {
-        "rule": "exact: nothing to come can change the outcome; posterior: hardly anything",
-        "votes saved": "share, drawn one after another",
-        "tokens saved": "share of the votes' tokens",
-        "verdicts changed": "of the majority of all votes",
-        "accuracy": "over both orders",
-    }
-
-    def values(saved: Mapping[str, Any]) -> list[str]:
-        shares = [three(saved["votes_saved"]), three(saved["tokens_saved"])]
-        return [*shares, f"{saved['changed']['count']:,}", three(saved["release"])]
-
-    rows = _rows(runs, [(i, e["overall"]["stopping"] or {}) for i, e in found], values)
-    return table("Had sampling stopped early", heads, rows) if rows else ""
-
-
-def _rows(
-    runs: Sequence[Run],
-    parts: Sequence[Found],
-    values: Callable[[Mapping[str, Any]], list[str]],
-) -> list[list[str]]:
-    """Rows of a table, one for each name in the parts of each run."""
-    several = len(runs) > 1
-    return [
-        [f"{runs[i].name}, {name}" if several else name, *values(found)]
-        for i, part in parts
-        for name, found in part.items()
+    longest = max((e["overall"]["any_correct"] for _, e in voted), key=len)
+    chance = [(int(k), a["chance"]) for k, a in longest.items()]
+    some.series.append(Series("chance level", chance, color_of(len(names)), 1))
+    about = "accuracy of the majority over both orders, by the number of votes"
+    about_any = "share of judgements with a right verdict among the votes"
+    charts = [
+        line_chart(Frame("Majority", about, "votes"), majority.series),
+        line_chart(Frame("Any correct", about_any, "votes"), some.series),
     ]
+    tables = [*_all_votes(names, found), *_stopping(names, found)]
+    yield Part("Votes", tables, [[chart for chart in charts if chart]])
 
 
-def calibration(runs: Sequence[Run], found: Sequence[Found]) -> str:
-    """Reliability and abstention, before and after both orders are averaged; empty without."""
-    reliability, abstention, rows = "", "", []
+def _all_votes(names: Sequence[str], found: Sequence[Found]) -> Iterator[Table]:
+    heads = [
+        ("votes", "weighted: each by the probability of its verdict's token"),
+        ("accuracy", "of judgements; with the votes of both orders, of pairs"),
+        ("95 %", ""),
+        ("official", ""),
+        ("right of", ""),
+    ]
+    rows = []
+    for i, e in found:
+        overall, both = e["overall"], e["overall"]["both_orders"]
+        if not both:  # sampling was stopped early: no two judgements have as many votes
+            continue
+        kinds = {
+            "majority": by_all_votes(e),
+            "weighted by probability": overall["weighted"],
+            "majority, both orders": both["votes"],
+            "weighted, both orders": both["weighted"],
+        }
+        for name, scores in kinds.items():
+            if scores:
+                release, official = scores["release"], scores["official"]
+                counts = f"{release['right']:,} of {release['of']:,}"
+                values = [three(release), interval(release), three(official), counts]
+                rows.append([_line_name(names, i, name), *values])
+    if rows:
+        yield Table("All votes together", rows, heads, look="shares")
+
+
+def _stopping(names: Sequence[str], found: Sequence[Found]) -> Iterator[Table]:
+    heads = [
+        ("rule", "exact: nothing to come can change the outcome; posterior: hardly anything"),
+        ("votes saved", "share, drawn one after another"),
+        ("tokens saved", "share of the votes' tokens"),
+        ("verdicts changed", "of the majority of all votes"),
+        ("accuracy", "over both orders"),
+    ]
+    rows = []
+    for i, e in found:
+        for name, saved in mapping(e["overall"]["stopping"]).items():
+            values = [three(saved["votes_saved"]), three(saved["tokens_saved"])]
+            values += [f"{saved['changed']['count']:,}", three(saved["release"])]
+            rows.append([_line_name(names, i, name), *values])
+    if rows:
+        yield Table("Had sampling stopped early", rows, heads, look="shares")
+
+
+def _line_name(names: Sequence[str], index: int, name: str) -> str:
+    return f"{names[index]}, {name}" if len(names) > 1 else name
+
+
+# ------------------------------------------------------------- calibration
+
+
+def calibration(names: Sequence[str], found: Sequence[Found]) -> Iterator[Part]:
+    """Yield reliability and abstention, before and after both orders are averaged, if there are
+    probabilities."""
+    reliability, abstention, rows = [], [], []
     for source, words in SOURCES.items():
         having = [(i, s) for i, e in found if (s := calibrated(e).get("sources", {}).get(source))]
         if having:
-            reliability += _reliability(runs, having, words)
-            abstention += _abstention(runs, having, words)
-            rows += _figures(runs, having, words)
-    if not rows:
-        return ""
-    heads = {
-        "probability from": "",
-        "ECE": "expected calibration error, ten bins of confidence",
-        "95 %": "of the ECE, by pairs or units",
-        "Brier": "mean squared error of the probability",
-        "AURC": "area under error against coverage",
-        "confidence": "mean of max(p, 1 - p)",
-        "accuracy": "of the more probable response",
-        "items": "with a probability",
-    }
-    return (
-        f'<section class="phase"><h3>Calibration</h3>'
-        f'<div class="charts">{reliability}</div><div class="charts">{abstention}</div>'
-        f"{table('Calibration', heads, rows)}</section>"
-    )
+            reliability.append(_reliability(names, having, words))
+            abstention.append(_abstention(names, having, words))
+            rows += _figures(names, having, words)
+    heads = [
+        ("probability from", ""),
+        ("ECE", "expected calibration error, ten bins of confidence"),
+        ("95 %", "of the ECE, by pairs or units"),
+        ("Brier", "mean squared error of the probability"),
+        ("AURC", "area under error against coverage"),
+        ("confidence", "mean of max(p, 1 - p)"),
+        ("accuracy", "of the more probable response"),
+        ("items", "with a probability"),
+    ]
+    if rows:
+        charts = [[c for c in group if c] for group in (reliability, abstention)]
+        yield Part("Calibration", [Table("Calibration", rows, heads, look="shares")], charts)
 
 
-def _reliability(runs: Sequence[Run], having: Sequence[Found], words: str) -> str:
-    lines, middles = _Lines(runs), []
+def _reliability(names: Sequence[str], having: Sequence[Found], words: str) -> Chart | None:
+    lines, middles = _Lines(names), []
     for i, kinds in having:
         for kind, (name, label) in enumerate(ORDERS.items()):
             bins = [b for b in kinds[name]["bins"] or () if b["count"]]
             points = [((b["low"] + b["high"]) / 2, b["accuracy"]) for b in bins]
-            points = [(round(x, 3), y) for x, y in points]
+            points = [(round(x, 3), y) for x, y in points]  # 0.525, not 0.5249999
             middles += [x for x, _ in points]
             lines.add(i, kind, label, points)
     diagonal = [(x, x) for x in sorted(set(middles))]
-    color = len(runs) if len(runs) > 1 else len(ORDERS)
-    lines.series.append(Series("as sure as right", diagonal, color % COLORS + 1, 2))
+    color = len(names) if len(names) > 1 else len(ORDERS)
+    lines.series.append(Series("as sure as right", diagonal, color_of(color), 2))
     about = "accuracy against confidence, in bins of 0.05"
     return line_chart(
         Frame(f"Reliability: {words}", about, "confidence"), lines.series, share_axis(0.5)
     )
 
 
-def _abstention(runs: Sequence[Run], having: Sequence[Found], words: str) -> str:
-    lines = _Lines(runs)
+def _abstention(names: Sequence[str], having: Sequence[Found], words: str) -> Chart | None:
+    lines = _Lines(names)
     for i, kinds in having:
         for kind, (name, label) in enumerate(ORDERS.items()):
             lines.add(i, kind, label, [(x, y) for x, y in kinds[name]["curve"] or ()])
@@ -180,12 +213,11 @@ def _abstention(runs: Sequence[Run], having: Sequence[Found], words: str) -> str
     )
 
 
-def _figures(runs: Sequence[Run], having: Sequence[Found], words: str) -> Iterator[list[str]]:
+def _figures(names: Sequence[str], having: Sequence[Found], words: str) -> Iterator[list[str]]:
     for i, kinds in having:
-        name = f"{runs[i].name}: " if len(runs) > 1 else ""
         for kind, label in ORDERS.items():
             f = kinds[kind]
             if f["items"]:
                 values = [three(f["ece"]), interval(f["ece"]), three(f["brier"])]
                 values += [f"{f[n]:.3f}" for n in ("aurc", "confidence", "accuracy")]
-                yield [f"{name}{words}, {label}", *values, f"{f['items']:,}"]
+                yield [f"{title_of(names, i)}{words}, {label}", *values, f"{f['items']:,}"]

@@ -1,76 +1,102 @@
-"""The top of the page: which runs, how far they got, with which code, and what differs in their
-configs."""
+"""The top of the page: which runs, how far they got, with which code, what differs in their
+configs, and the numbers that they ended with."""
 
 import datetime
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from typing import Any
 
-from r1reward_jax.report.charts import COLORS
 from r1reward_jax.report.curves import PHASES
 from r1reward_jax.report.read import UNITS, Run, finite, mapping
+from r1reward_jax.report.scale import short
+from r1reward_jax.report.view import MISSING, Card, Table, color_of, named, titles
 
-MISSING = "–"
+MEANINGS = {
+    "rl_accuracy": "share of right greedy verdicts after RL, over both answer orders",
+    "rl_strict_accuracy": "share of held-out pairs that are judged right in both orders",
+    "rl_sample_accuracy": "share of right single samples after RL",
+    "cold_start_accuracy": "before RL: the better of greedy verdicts and single samples",
+    "cold_start_greedy_accuracy": "before RL, greedy verdicts",
+    "cold_start_sample_accuracy": "before RL, single samples",
+    "cold_start_longer_accuracy": "control: more cold start instead of RL",
+    "blind_accuracy": "control: a policy that was trained on shuffled images",
+    "blank_accuracy": "control: the trained policy with its images blanked",
+    "text_only_classifier_accuracy": "control: a bag of words, without images",
+    "judge_balanced_accuracy": "of the consistency judge, on held-out pairs of both kinds",
+    "consistent_share": "share of analyses that support their verdict, by the judge",
+    "truth_consistent_share_before": "analyses that argue for their verdict, by its own parser: "
+    "before RL",
+    "truth_consistent_share_after": "analyses that argue for their verdict, by its own parser: "
+    "after RL",
+    "verdict_1_share": "share of verdicts that name the first response; 0.5 is no position bias",
+    "format_share": "share of well-formed completions",
+    "mean_response_tokens_before": "mean length before RL, tokens",
+    "mean_response_tokens_after": "mean length after RL, tokens",
+    "seconds": "of the whole run",
+}
+MAIN = (
+    ("rl_accuracy", "Accuracy after RL"),
+    ("cold_start_accuracy", "After the cold start"),
+    ("rl_strict_accuracy", "Right in both orders"),
+    ("consistent_share", "Consistent analyses"),
+)
+"""Key and title of the cards."""
 
 
-def head(runs: Sequence[Run]) -> str:
-    """A panel per run."""
-    return f'<div class="runs">{"".join(_panel(run, i, runs) for i, run in enumerate(runs))}</div>'
+@dataclass(frozen=True)
+class Panel:
+    """What there is to know of a run before its numbers."""
+
+    name: str
+    """Empty where there is only one run."""
+    color: int
+    status: str
+    finished: bool
+    facts: Sequence[tuple[str, str]]
+    commit: str
+    more: Sequence[tuple[str, str]]
+    """Details that are folded."""
 
 
-def notes(lines: Sequence[str]) -> str:
-    """What could not be read; empty if there was nothing."""
-    if not lines:
-        return ""
-    rows = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f'<aside class="notes"><h2>Not everything could be read</h2><ul>{rows}</ul></aside>'
+def panels(runs: Sequence[Run]) -> list[Panel]:
+    """Return a panel per run."""
+    return [
+        Panel(
+            run.name if len(runs) > 1 else "",
+            color_of(index),
+            status(run),
+            run.finished,
+            [(name, value) for name, value in _facts(run) if value],
+            str(run.about.get("commit") or ""),
+            _more(run),
+        )
+        for index, run in enumerate(runs)
+    ]
 
 
-def differences(runs: Sequence[Run]) -> str:
-    """A table of the settings that are not the same in all of several runs."""
-    if len(runs) < 2:
-        return ""
+def differences(runs: Sequence[Run]) -> Table:
+    """Return the settings that are not the same in all of several runs."""
     flat = [_flat(run) for run in runs]
-    names = list(dict.fromkeys(name for config in flat for name in config))
-    rows = ""
-    for name in names:
+    rows = []
+    for name in dict.fromkeys(name for config in flat for name in config):
         values = [config.get(name, MISSING) for config in flat]
         if any(value != values[0] for value in values):
-            cells = "".join(f"<td>{_value(value)}</td>" for value in values)
-            rows += f"<tr><th scope=row>{escape(name)}</th>{cells}</tr>"
-    if not rows:
-        return '<p id="differences">Their configs are the same, but for the folders.</p>'
-    columns = "".join(f'<th scope="col">{escape(run.name)}</th>' for run in runs)
-    return (
-        '<div class="scroll" id="differences"><table>'
-        "<caption>What differs in their configs</caption>"
-        f'<thead><tr><th scope="col">setting</th>{columns}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+            rows.append((name, *map(_value, values)))
+    heads = titles("setting", *(run.name for run in runs))
+    return Table("What differs in their configs", rows, heads, empty="empty")
 
 
-def settings(runs: Sequence[Run]) -> str:
-    """The config of the first run, folded."""
-    flat = _flat(runs[0])
-    if not flat:
-        return ""
-    rows = "".join(
-        f"<tr><th scope=row>{escape(name)}</th><td>{_value(value)}</td></tr>"
-        for name, value in flat.items()
-    )
-    of = f" of {runs[0].name}" if len(runs) > 1 else ""
-    return (
-        '<section id="config"><h2>Config</h2><details>'
-        f"<summary>All {len(flat)} settings{escape(of)}</summary>"
-        f'<div class="scroll"><table class="config"><tbody>{rows}</tbody></table></div>'
-        "</details></section>"
-    )
+def settings(run: Run) -> Table:
+    """Return the config of a run; without rows if it has none."""
+    rows = [(name, _value(value)) for name, value in _flat(run).items()]
+    return Table("", rows, look="config", empty="empty")
 
 
 def status(run: Run) -> str:
-    """Whether it is finished, or how far it got."""
+    """Return whether a run is finished, or how far it got."""
     if run.finished:
         return "finished"
     if run.last is None:
@@ -84,7 +110,7 @@ def status(run: Run) -> str:
 
 
 def duration(seconds: float) -> str:
-    """In the two largest units."""
+    """Return a duration in its two largest units."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -93,35 +119,21 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _panel(run: Run, index: int, runs: Sequence[Run]) -> str:
-    sign = f'<i class="chip f{index % COLORS + 1}"></i>'
-    title = f"<h2>{sign}{escape(run.name)}</h2>" if len(runs) > 1 else ""
-    rows = "".join(f"<div><dt>{n}</dt><dd>{v}</dd></div>" for n, v in _facts(run) if v)
-    state = "done" if run.finished else "open"
-    return (
-        f'<section class="run">{title}'
-        f'<p class="status {state}">{escape(status(run))}</p><dl>{rows}</dl>{_more(run)}</section>'
-    )
-
-
 def _facts(run: Run) -> list[tuple[str, str]]:
-    about = run.about
-    commit = str(about.get("commit") or "")
-    short = f"<code>{escape(commit[:8])}</code>" if commit else MISSING
-    versions = mapping(about.get("versions"))
-    named = {
+    about, versions = run.about, mapping(run.about.get("versions"))
+    listed = {
         "r1reward": about.get("version"),
         "jax": versions.get("jax"),
         "python": about.get("python"),
     }
     return [
-        ("verb", escape(str(about.get("verb") or ""))),
-        ("started", escape(_time(about.get("started")))),
-        ("took", escape(_took(run))),
-        ("seed", escape(str(about.get("seed", "")))),
-        ("commit", short + (" with changes" if commit.endswith("+") else "")),
-        ("versions", escape(", ".join(f"{n} {v}" for n, v in named.items() if v))),
-        ("devices", escape(_devices(about))),
+        ("verb", str(about.get("verb") or "")),
+        ("started", _time(about.get("started"))),
+        ("took", _took(run)),
+        ("seed", str(about.get("seed", ""))),
+        ("commit", MISSING),
+        ("versions", ", ".join(f"{name} {value}" for name, value in listed.items() if value)),
+        ("devices", _devices(about)),
     ]
 
 
@@ -133,10 +145,10 @@ def _time(started: Any) -> str:
 
 
 def _took(run: Run) -> str:
-    """The seconds that a summary tells, else the time up to the last metrics."""
-    told = finite(run.summary.get("seconds"))
-    if told is not None:
-        return duration(told)
+    """Return the duration that a run's summary states, else the time up to its last metrics."""
+    stated = finite(run.summary.get("seconds"))
+    if stated is not None:
+        return duration(stated)
     try:
         began = datetime.datetime.fromisoformat(str(run.about.get("started"))).timestamp()
     except ValueError:
@@ -150,25 +162,23 @@ def _devices(about: Mapping[str, Any]) -> str:
     kinds = Counter(map(str, listed if isinstance(listed, list) else []))
     parts = [f"{n} × {kind}" for kind, n in kinds.items()]
     if about.get("cpu"):
-        parts.append(
-            f"{about['cpu']}" + (f", {about['cores']} cores" if about.get("cores") else "")
-        )
+        cores = f", {about['cores']} cores" if about.get("cores") else ""
+        parts.append(f"{about['cpu']}{cores}")
     if (about.get("processes") or 1) != 1:
         parts.append(f"{about['processes']} processes")
     return "; ".join(parts)
 
 
-def _more(run: Run) -> str:
+def _more(run: Run) -> list[tuple[str, str]]:
     rows = [(name, str(version)) for name, version in mapping(run.about.get("versions")).items()]
-    rows += [("commit", str(run.about.get("commit")))] if run.about.get("commit") else []
-    rows += [("data hash", str(run.about["data_hash"]))] if run.about.get("data_hash") else []
-    rows += [("folder", str(run.folder))]
-    body = "".join(f"<div><dt>{escape(n)}</dt><dd>{escape(v)}</dd></div>" for n, v in rows)
-    return f'<details><summary>Versions and hashes</summary><dl class="fine">{body}</dl></details>'
+    hashes = {"commit": run.about.get("commit"), "data hash": run.about.get("data_hash")}
+    rows += [(name, str(value)) for name, value in hashes.items() if value]
+    return [*rows, ("folder", str(run.folder))]
 
 
 def _flat(run: Run) -> dict[str, Any]:
-    """Path of a field -> value; the run's own folder is not a difference."""
+    """Return path of a field -> value. The run's own folder is left out of paths: two runs never
+    share it."""
     found: dict[str, Any] = {}
 
     def add(config: Mapping[str, Any], prefix: str) -> None:
@@ -176,15 +186,64 @@ def _flat(run: Run) -> dict[str, Any]:
             if isinstance(value, Mapping):
                 add(value, f"{prefix}{name}.")
             elif prefix + name != "workdir":
-                inside = (
-                    isinstance(value, str) and run.workdir and value.startswith(run.workdir + "/")
-                )
-                found[prefix + name] = "RUN" + value[len(run.workdir) :] if inside else value
+                below = run.workdir and str(value).startswith(run.workdir + "/")
+                found[prefix + name] = "RUN" + value[len(run.workdir) :] if below else value
 
     add(run.config, "")
     return found
 
 
 def _value(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return escape(text) if text else '<span class="none">empty</span>'
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+# ------------------------------------------------------------------ results
+
+
+def cards(runs: Sequence[Run]) -> list[Card]:
+    """Return the few numbers of a training run to look at first."""
+    found, names = [], [run.name for run in runs]
+    for name, title in MAIN:
+        numbers = [
+            named(written(name, run.summary[name]), index, names, _gain(run, name))
+            for index, run in enumerate(runs)
+            if finite(run.summary.get(name)) is not None
+        ]
+        found += [Card(title, numbers, meaning(name))] if numbers else []
+    return found
+
+
+def _gain(run: Run, name: str) -> str:
+    before = finite(run.summary.get("cold_start_accuracy"))
+    if name != "rl_accuracy" or before is None:
+        return ""
+    return f"{float(run.summary[name]) - before:+.3f} by RL".replace("-", "−")
+
+
+def summary(runs: Sequence[Run]) -> Table:
+    """Return all numbers that training runs ended with; without rows where none has any yet."""
+    columns = [run.summary for run in runs]
+    rows = [
+        (name, *(written(name, column.get(name)) for column in columns), meaning(name))
+        for name in dict.fromkeys(name for column in columns for name in column)
+    ]
+    heads = titles("number", *(run.name for run in runs), "meaning")
+    return Table("Summary", rows, heads, look="numbers")
+
+
+def meaning(name: str) -> str:
+    """Return what a number of a summary means; empty where it is not known."""
+    votes = re.fullmatch(r"vote(\d+)_accuracy", name)
+    return f"majority of {votes[1]} samples" if votes else MEANINGS.get(name, "")
+
+
+def written(name: str, value: Any) -> str:
+    """Return a value of a summary as text: shares with three decimals, so that columns line up."""
+    number = finite(value)
+    if number is None:
+        return MISSING if value is None else str(value)
+    if name == "seconds":
+        return duration(number)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{number:.3f}" if abs(number) < 10 else short(round(number, 1))

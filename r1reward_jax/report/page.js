@@ -12,10 +12,10 @@ for (const image of $$("img[data-same]")) image.src = document.getElementById(im
 // ------------------------------------------------------------------- theme
 const THEMES = ["auto", "light", "dark"];
 const theme = $("#theme");
+const { style } = document.documentElement;
 
 function paint(name) {
-  if (name === "auto") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = name;
+  style.colorScheme = name === "auto" ? "" : name;
   theme.textContent = `Theme: ${name}`;
 }
 
@@ -29,7 +29,7 @@ function remembered() {
 
 paint(THEMES.includes(remembered()) ? remembered() : "auto");
 theme.addEventListener("click", () => {
-  const now = document.documentElement.dataset.theme || "auto";
+  const now = style.colorScheme || "auto";
   const next = THEMES[(THEMES.indexOf(now) + 1) % THEMES.length];
   paint(next);
   try {

@@ -9,26 +9,35 @@ photographs weigh some 60 KB each, and a chart some 20 bytes for each of its num
 """
 
 import base64
+import contextlib
 import hashlib
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from importlib import resources
 
 from etils import epath
+from markupsafe import Markup
 
+from r1reward_jax.console import say
 from r1reward_jax.files import write_whole
-from r1reward_jax.report.cards import Cards
-from r1reward_jax.report.choice import Entry, choose, count, read_entries
+from r1reward_jax.report import head
+from r1reward_jax.report.cards import Cards, SampleCard
 from r1reward_jax.report.curves import curves
 from r1reward_jax.report.evaluation import evaluation
-from r1reward_jax.report.head import differences, head, notes, settings
 from r1reward_jax.report.pictures import Pictures
 from r1reward_jax.report.read import Run, read_runs
-from r1reward_jax.report.samples import Sample, Source, read_samples, sources
-from r1reward_jax.report.summary import summary
+from r1reward_jax.report.samples import (
+    Entry,
+    Sample,
+    Source,
+    choose,
+    count,
+    read_entries,
+    read_samples,
+    sources,
+)
+from r1reward_jax.report.view import template
 from r1reward_jax.types import InputError
 
 SAMPLES, CAP = 240, 40
@@ -72,46 +81,45 @@ def write(runs: Sequence[str], out: str | None = None) -> str:
     return os.fspath(path)
 
 
+@contextlib.contextmanager
+def reported(workdir: str) -> Iterator[None]:
+    """Write the report of a run when the block ends, however it ends. A report that fails is no
+    reason for the run to fail."""
+    import jax  # here, because `r1reward report` needs no JAX
+
+    try:
+        yield
+    finally:
+        if jax.process_index() == 0:
+            try:
+                say(f"report: {write([workdir])}")
+            except Exception as error:
+                say(f"no report: {error!r}; `r1reward report {workdir}` tries again")
+
+
 def page(runs: Sequence[Run]) -> str:
-    """The whole document."""
+    """Return the whole document."""
     problems = [
         f"{run.name}, {note}" if len(runs) > 1 else note for run in runs for note in run.notes
     ]
-    shown = _samples(runs, problems)  # adds what it cannot read
-    charts = curves(runs)
-    charts = f'<section id="curves"><h2>Curves</h2>{charts}</section>' if charts else ""
-    parts = {
-        "Results": ("summary", summary(runs)),
-        "Evaluation": ("evaluation", evaluation(runs)),
-        "Curves": ("curves", charts),
-        "Samples": ("samples", shown),
-        "Config": ("config", settings(runs)),
-    }
-    body = "".join(part for _, part in parts.values())
-    links = "".join(f'<a href="#{at}">{name}</a>' for name, (at, part) in parts.items() if part)
-    names = ", ".join(run.name for run in runs)
     style, script = (
         resources.files("r1reward_jax.report").joinpath(f"page.{kind}").read_text("utf-8")
         for kind in ("css", "js")
     )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">'
-        f"<title>Report: {escape(names)}</title><style>{style}</style></head><body>"
-        f'<header><div class="bar"><nav aria-label="Sections">{links}</nav>'
-        '<button type="button" id="theme" class="controls">Theme: auto</button></div>'
-        f'<p class="eyebrow">Report</p><h1>{escape(names)}</h1>'
-        f"{head(runs)}{differences(runs)}{notes(problems)}</header>"
-        f"<main>{body}</main><script>{script}</script></body></html>\n"
-    )
-
-
-def _policy(script: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
-        f"form-action 'none'; script-src 'sha256-{digest}'"
+    return template("page.html").render(
+        style=Markup(style),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        names=[run.name for run in runs],
+        panels=head.panels(runs),
+        differences=head.differences(runs),
+        cards=head.cards(runs),
+        summary=head.summary(runs),
+        evaluation=evaluation(runs),
+        phases=curves(runs),
+        samples=_samples(runs, problems),
+        settings=head.settings(runs[0]),
+        problems=problems,  # to which the samples have added what cannot be read of them
     )
 
 
@@ -119,97 +127,75 @@ def _policy(script: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """A chosen sample."""
+class Samples:
+    """The section of the samples."""
 
-    source: Source
-    sample: Sample
+    counts: Mapping[str, Mapping[str, Sequence[int]]]
+    """For the script: run, training and key of a source -> kind -> samples here and in all."""
+    chosen: Sequence[Entry]
+    entries: Sequence[Entry]
+    """All samples, of which some were chosen."""
+    kinds: Sequence[tuple[str, str, str, int, int]]
+    """Name, label, meaning, samples on the page and in all of each filter."""
+    evaluations: Sequence[tuple[str, str]]
+    """Key and label of each evaluation."""
+    iterations: Sequence[tuple[str, str]]
+    cards: Sequence[SampleCard]
+    cap: int = CAP
 
 
-def _samples(runs: Sequence[Run], problems: list[str]) -> str:
+def _samples(runs: Sequence[Run], problems: list[str]) -> Samples | None:
     found = sources(runs)
     entries = read_entries(found, problems)
     chosen = choose(entries, limit=SAMPLES, cap=CAP)
     if not chosen:
-        return ""
+        return None
+    part = count(chosen)
+    counts = {
+        f"{s.run} {int(s.training)} {s.key}": {kind: [part[s][kind], n] for kind, n in all_.items()}
+        for s, all_ in count(entries).items()
+    }
+    kinds = [
+        (kind, label, meaning, _number_of(chosen, kind), _number_of(entries, kind))
+        for kind, (label, meaning) in FILTERS.items()
+    ]
+    there = {entry.source for entry in chosen}
+    labels = dict.fromkeys((s.key, s.label, s.training) for s in found if s in there)
+    return Samples(
+        counts,
+        chosen,
+        entries,
+        kinds,
+        [(key, label) for key, label, training in labels if not training],
+        sorted((key, label) for key, label, training in labels if training),
+        _cards(runs, chosen, problems),
+    )
+
+
+def _cards(runs: Sequence[Run], chosen: Sequence[Entry], problems: list[str]) -> list[SampleCard]:
     shown = _read(chosen)
     pictures = {
-        i: Pictures(run, [s.sample for s in shown if s.source.run == i], problems)
+        i: Pictures(run, [sample for source, sample in shown if source.run == i], problems)
         for i, run in enumerate(runs)
     }
     cards = Cards([run.name for run in runs])
-    articles = "".join(
-        cards.card(s.source, s.sample, *pictures[s.source.run].of(s.sample)) for s in shown
-    )
-    whole, part = count(entries), count(chosen)
-    counts = {
-        f"{s.run} {int(s.training)} {s.key}": {
-            kind: [part[s][kind], n] for kind, n in table.items()
-        }
-        for s, table in whole.items()
-    }
-    told = (
-        f"{len(chosen):,} of {len(entries):,} samples are on this page: up to {CAP} of each rare "
-        "kind, then an even spread."
-        if len(chosen) < len(entries)
-        else f"All {len(entries):,} samples are on this page."
-    )
-    return (
-        f'<section id="samples" data-counts="{escape(json.dumps(counts))}"><h2>Samples</h2>'
-        f"<p>{told}</p>{_controls(runs, found, entries, chosen)}"
-        f'<div class="samples">{articles}</div>'
-        '<p class="more controls"><button type="button" id="more">12 more</button></p></section>'
-    )
+    return [
+        cards.card(source, sample, *pictures[source.run].of(sample)) for source, sample in shown
+    ]
 
 
-def _read(chosen: Sequence[Entry]) -> list[_Shown]:
-    """The chosen samples with their words; what went away since it was counted is left out."""
+def _read(chosen: Sequence[Entry]) -> list[tuple[Source, Sample]]:
+    """Return the chosen samples with their words. Of a run that goes on, lines may have vanished
+    since they were counted: those are left out."""
     files: dict[Source, list[Entry]] = {}
     for entry in chosen:
         files.setdefault(entry.source, []).append(entry)
     shown = []
     for source, entries in files.items():
         samples = read_samples(source, [])
-        shown += [_Shown(source, samples[e.row]) for e in entries if e.row < len(samples)]
+        shown += [(source, samples[e.row]) for e in entries if e.row < len(samples)]
     return shown
 
 
-def _controls(
-    runs: Sequence[Run], found: Sequence[Source], entries: Sequence[Entry], chosen: Sequence[Entry]
-) -> str:
-    buttons = "".join(
-        f'<button type="button" data-kind="{kind}" aria-pressed="{str(kind == "all").lower()}" '
-        f'title="{escape(meaning)}">{label} <span class="count">'
-        f"{_of(chosen, kind):,} of {_of(entries, kind):,}</span></button>"
-        for kind, (label, meaning) in FILTERS.items()
-    )
-    there = {entry.source for entry in chosen}
-    labels = dict.fromkeys((s.key, s.label, s.training) for s in found if s in there)
-    evaluations = [(key, label) for key, label, training in labels if not training]
-    iterations = sorted((key, label) for key, label, training in labels if training)
-    options = '<option value="">all sources</option>'
-    if evaluations and iterations:
-        options += '<option value="evaluation">evaluation</option>'
-        options += '<option value="training">training</option>'
-    options += _options("Evaluation", evaluations) + _options("Training", iterations)
-    each = "".join(f'<option value="{i}">{escape(r.name)}</option>' for i, r in enumerate(runs))
-    run = f'<label>Run <select id="run"><option value="">all runs</option>{each}</select></label>'
-    return (
-        '<div class="controls filters">'
-        f'<div class="kinds" role="group" aria-label="Kind of sample">{buttons}</div>'
-        f'<div class="fields">{run if len(runs) > 1 else ""}'
-        f'<label>Source <select id="source">{options}</select></label>'
-        '<label>Search <input type="search" id="search" placeholder="in questions and texts">'
-        '</label></div><p role="status" id="matching"></p></div>'
-    )
-
-
-def _options(title: str, options: Sequence[tuple[str, str]]) -> str:
-    if not options:
-        return ""
-    rows = "".join(f'<option value="={escape(k)}">{escape(label)}</option>' for k, label in options)
-    return f'<optgroup label="{title}">{rows}</optgroup>'
-
-
-def _of(entries: Sequence[Entry], kind: str) -> int:
+def _number_of(entries: Sequence[Entry], kind: str) -> int:
     return sum(kind == "all" or kind in entry.kinds for entry in entries)

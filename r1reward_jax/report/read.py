@@ -14,6 +14,7 @@ from typing import Any
 from etils import epath
 
 from r1reward_jax.evals.summary import SCHEMA
+from r1reward_jax.runs.metrics import current_name
 from r1reward_jax.types import InputError
 
 Curve = tuple[tuple[int, float | None], ...]
@@ -189,7 +190,7 @@ def _curves(steps: Sequence[dict[str, Any]]) -> dict[str, dict[str, Curve]]:
         metrics = found.setdefault(row["phase"], {})
         for name, value in row.items():
             if name not in ("phase", "step", "at"):
-                metrics.setdefault(name, {})[row["step"]] = finite(value)
+                metrics.setdefault(current_name(name), {})[row["step"]] = finite(value)
     return {
         phase: {name: tuple(sorted(values.items())) for name, values in metrics.items()}
         for phase, metrics in found.items()

@@ -12,10 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1reward_jax.report import charts, scale, times
-from r1reward_jax.report.charts import Frame, Series, line_chart, stacked_chart
+from r1reward_jax.report import curves, scale, view
+from r1reward_jax.report.charts import Chart, Frame, Series, line_chart, stacked_chart
 
 FRAME = Frame("Title", "about", "iteration")
+
+
+def figure_of(chart: Chart | None):
+    """The chart as the page writes it."""
+    assert chart is not None
+    return str(vars(view.template("macros.html").module)["chart"](chart))
 
 
 def paths(figure, kind):
@@ -23,7 +29,7 @@ def paths(figure, kind):
 
 
 def read_out(figure):
-    return [json.loads(unescape(v)) for v in re.findall(r'data-values="([^"]*)"', figure)]
+    return [json.loads(unescape(v)) for v in re.findall(r"data-values='([^']*)'", figure)]
 
 
 def test_ticks_are_round_and_shares_end_at_one():
@@ -62,19 +68,25 @@ def test_steps_have_whole_ticks(first, length):
 
 def test_a_line_is_broken_where_values_are_not_finite():
     points = ((1, 0.0), (2, 1.0), (3, None), (4, 0.5))
-    figure = line_chart(FRAME, [Series("a", points, 1)])
+    figure = figure_of(line_chart(FRAME, [Series("a", points, 1)]))
     (line,) = paths(figure, "line")[1:]  # behind the legend's
     assert line == "M0.0 400.0L333.3 0.0 M1000.0 200.0"
     assert read_out(figure) == [["0", "1", "not finite", "0.5"]]
-    assert line_chart(FRAME, [Series("a", ((1, None),), 1)]) == ""
+    assert line_chart(FRAME, [Series("a", ((1, None),), 1)]) is None
 
 
 def test_series_of_different_steps_share_a_read_out():
-    figure = line_chart(
-        FRAME, [Series("a", ((1, 1.0), (3, 2.0)), 1), Series("b", ((2, 5.0), (3, 6.0)), 2)]
-    )
+    series = [Series("a", ((1, 1.0), (3, 2.0)), 1), Series("b", ((2, 5.0), (3, 6.0)), 2)]
+    figure = figure_of(line_chart(FRAME, series))
     assert read_out(figure) == [["1", None, "2"], [None, "5", "6"]]
-    assert 'data-steps="[1,2,3]"' in figure
+    assert "data-steps='[1,2,3]'" in figure
+
+
+def test_words_of_a_chart_cannot_leave_their_attributes():
+    words = "'\"><b>&amp;"
+    figure = figure_of(line_chart(Frame(words, words, words), [Series(words, ((1, 1.0),), 1)]))
+    assert "<b>&amp;" not in figure and unescape(figure).count(words) == 9
+    assert read_out(figure) == [["1"]]
 
 
 def test_columns_are_stacked_to_their_sum():
@@ -82,7 +94,7 @@ def test_columns_are_stacked_to_their_sum():
         Series("a", ((1, 1.0), (2, 2.0)), 1),
         Series("b", ((1, 3.0), (2, 0.0)), 2),
     ]
-    figure = stacked_chart(FRAME, parts, [1, 2])
+    figure = figure_of(stacked_chart(FRAME, parts, [1, 2]))
     first, second = (re.findall(r"M[\d.]+ ([\d.]+)h[\d.]+v(-[\d.]+)", p) for p in areas(figure))
     assert first == [("400.0", "-100.00"), ("400.0", "-200.00")]  # of 4 seconds on 400 units
     assert second == [("300.0", "-300.00")]
@@ -94,9 +106,9 @@ def areas(figure):
 
 
 def test_a_first_step_that_compiles_does_not_dwarf_the_rest():
-    assert times.scale_top([10.9] + [2.0] * 39) == 2.0
-    assert times.scale_top([2.2] + [2.0] * 39) == 2.2
-    assert times.scale_top([5.0]) == 5.0
+    assert curves.scale_top([10.9] + [2.0] * 39) == 2.0
+    assert curves.scale_top([2.2] + [2.0] * 39) == 2.2
+    assert curves.scale_top([5.0]) == 5.0
 
 
 # ----------------------------------------------------------------- colours
@@ -126,15 +138,22 @@ def lab(rgb):
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
+def style():
+    return resources.files("r1reward_jax.report").joinpath("page.css").read_text("utf-8")
+
+
 def themes():
-    css = resources.files("r1reward_jax.report").joinpath("page.css").read_text("utf-8")
-    blocks = re.findall(r"\{([^{}]*--ground:[^{}]*)\}", css)
-    return [dict(re.findall(r"--([\w-]+): (#\w{6});", block)) for block in blocks]
+    found = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\);", style())
+    return [{name: colors[theme] for name, *colors in found} for theme in range(2)]
 
 
-def test_the_chosen_dark_theme_is_the_systems():
-    light, system, chosen = themes()
-    assert system == chosen and light.keys() == system.keys()
+def test_colours_are_written_once():
+    """Both themes beside one another; elsewhere only the white of paper and behind images."""
+    light, dark = themes()
+    assert len(light) == 19 and len(re.findall(r"^ *--[\w-]+:", style(), re.M)) == len(light)
+    rest = re.sub(r"light-dark\(.*\)", "", style())
+    assert set(re.findall(r"#\w{6}\b", rest)) == {"#ffffff"}
+    assert not [name for name in light if light[name] == dark[name]]
 
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
@@ -144,7 +163,7 @@ def test_text_and_lines_have_contrast(theme):
         assert min(contrast(found[name], found[g]) for g in ("ground", "panel")) >= 4.5, name
     for name in ("good", "bad", "odd"):
         assert contrast(found[name], found[f"{name}-ground"]) >= 4.5, name
-    for i in range(1, charts.COLORS + 1):
+    for i in range(1, view.COLORS + 1):
         assert contrast(found[f"s{i}"], found["panel"]) >= 3, i
 
 
@@ -153,8 +172,7 @@ def test_text_and_lines_have_contrast(theme):
 def test_series_can_be_told_apart(theme, vision):
     found = themes()[theme]
     seen = {
-        i: lab(np.array(VISION[vision]) @ linear(found[f"s{i}"]))
-        for i in range(1, charts.COLORS + 1)
+        i: lab(np.array(VISION[vision]) @ linear(found[f"s{i}"])) for i in range(1, view.COLORS + 1)
     }
     for a, b in itertools.combinations(seen, 2):
         least = 20 if max(a, b) <= 4 else 12

@@ -17,10 +17,19 @@ from r1reward_jax.data.benchmarks import read_benchmark
 from r1reward_jax.data.preferences import write_records
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.evals.journal import record_row
-from r1reward_jax.report.choice import Entry, choose, read_entries, spread
+from r1reward_jax.report.curves import RL, STEP, SUPERVISED, TIMES, curves
 from r1reward_jax.report.pictures import LONGEST, Pictures
 from r1reward_jax.report.read import read_rows, read_runs
-from r1reward_jax.report.samples import Source, read_samples, sources
+from r1reward_jax.report.samples import (
+    Entry,
+    Source,
+    choose,
+    read_entries,
+    read_samples,
+    sources,
+    spread,
+)
+from r1reward_jax.runs.metrics import METRICS, OLD_NAMES
 from r1reward_jax.types import InputError, PreferenceRecord
 from tests.report.conftest import make_run, text
 
@@ -306,3 +315,25 @@ def test_every_sample_is_counted(run):
     found = sources(read_runs([str(run)]))
     counted = Counter(kind for e in read_entries(found, []) for kind in ("all", *e.kinds))
     assert counted == {"all": 70, "wrong": 15, "flipped": 8, "inconsistent": 6, "unparsable": 3}
+
+
+def test_metrics_of_earlier_versions_have_todays_names(tmp_path):
+    """Every name that a metric once had leads to the same charts as today's."""
+    old, new = (make_run(tmp_path / name, iterations=0) for name in ("old", "new"))
+    for folder, names in ((old, OLD_NAMES.keys()), (new, OLD_NAMES.values())):
+        rows = [
+            {"phase": "rl", "step": step, "at": 1.0, "reward/total": step}
+            | {name: step / (2 + i) for i, name in enumerate(names)}
+            for step in (1, 2)
+        ]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (a,), (b,) = (read_runs([str(folder)]) for folder in (old, new))
+    assert a.curves == b.curves and OLD_NAMES.keys().isdisjoint(a.curves["rl"])
+    titles = [chart.frame.title for chart in curves([a])[0].charts]
+    assert {"Position bias", "Unparsable or truncated", "The judge agrees"} < set(titles)
+    assert curves([a]) == curves([b])
+
+
+def test_every_metric_of_a_chart_is_in_the_table():
+    grouped = {metric for group in (*RL, *SUPERVISED) for metric in group.parts}
+    assert (grouped | {*TIMES, STEP}) <= METRICS.keys()

@@ -1,0 +1,95 @@
+"""The page's templates, and the shapes that several of its sections share.
+
+Python decides what is shown, `templates/*.html` how it is written. Everything that a template is
+given is escaped, unless it is a `Markup`, which only the style sheet and the script are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jinja2
+
+COLORS = 6
+"""Colours of the style sheet for runs and series; beyond, they come again, dashed."""
+MISSING = "–"
+"""What stands where a number is missing."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with one row per name, which stands first."""
+
+    caption: str
+    rows: Sequence[Sequence[str]]
+    heads: Sequence[tuple[str, str]] = ()
+    """Title of each column, and what it means. Empty: a table without titles."""
+    look: str = ""
+    """Its class in the style sheet."""
+    empty: str = ""
+    """What stands for an empty text."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of a card."""
+
+    value: str
+    run: str = ""
+    """Name of its run; empty where there is only one."""
+    color: int = 1
+    """Colour of that run."""
+    small: str = ""
+    """What stands beside it."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Numbers to look at first, and what they mean."""
+
+    title: str
+    numbers: Sequence[Number]
+    about: str
+
+
+def titles(*names: str) -> list[tuple[str, str]]:
+    """Return the heads of columns that need no explanation."""
+    return [(name, "") for name in names]
+
+
+def color_of(index: int) -> int:
+    """Return the style sheet's number of the colour of a run or a series, counted from 0."""
+    return index % COLORS + 1
+
+
+def named(value: str, index: int, names: Sequence[str], small: str = "") -> Number:
+    """Return a number with the name of its run, if there are several.
+
+    Args:
+      value: as it is written.
+      index: of the run.
+      names: of all runs.
+      small: what stands beside it.
+    """
+    return Number(value, names[index] if len(names) > 1 else "", color_of(index), small)
+
+
+def template(name: str) -> jinja2.Template:
+    """Return a file of `templates`. Values that it needs and is not given are an error."""
+    return _ENVIRONMENT.get_template(name)
+
+
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("r1reward_jax.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # charts carry their numbers in attributes, thousands of them: without spaces
+    made.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    made.filters["thousands"] = "{:,}".format
+    return made
+
+
+_ENVIRONMENT = _environment()
