@@ -1,4 +1,4 @@
-"""What runs left behind, as one HTML page that needs nothing else."""
+"""The report of runs: one HTML page that needs nothing else."""
 
 from r1reward_jax.report.page import reported, write
 

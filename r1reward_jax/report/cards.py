@@ -152,7 +152,7 @@ def _responses(sample: Sample) -> list[Response]:
 def _analysis(sample: Sample, i: int) -> Analysis:
     text, is_formed = sample.texts[i], well_formed(sample.texts[i])
     verdict = sample.verdicts[i] if i < len(sample.verdicts) else None
-    ends = f"says {verdict}" if verdict else "no verdict"
+    ends = f"verdict {verdict}" if verdict else "no verdict"
     ends += "" if is_formed else ", not well-formed; as written"
     shown = parse_analysis(text) if is_formed else text or "(nothing)"
     reward = sample.rewards[i] if i < len(sample.rewards) else {}

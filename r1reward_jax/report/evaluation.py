@@ -159,7 +159,7 @@ MORE = {
     "unparsable": "share of greedy responses without a verdict",
     "unparsable votes": "share of sampled responses without a verdict",
     "tied majorities": "share of judgements with as many votes for either response",
-    "prompts not asked": "too long for the model; they have no verdict",
+    "skipped prompts": "too long for the model; they have no verdict",
 }
 
 
@@ -198,4 +198,4 @@ def _numbers(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if part["unparsable_votes"]["of"]:
         yield "unparsable votes", three(part["unparsable_votes"])
         yield "tied majorities", three([*part["votes"].values()][-1]["ties"])
-    yield "prompts not asked", f"{part['skipped']['count']:,}"
+    yield "skipped prompts", f"{part['skipped']['count']:,}"

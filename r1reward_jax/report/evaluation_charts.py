@@ -136,7 +136,7 @@ def _all_votes(names: Sequence[str], found: Sequence[Found]) -> Iterator[Table]:
 
 def _stopping(names: Sequence[str], found: Sequence[Found]) -> Iterator[Table]:
     heads = [
-        ("rule", "exact: nothing to come can change the outcome; posterior: hardly anything"),
+        ("rule", "exact: no further vote can change the outcome; posterior: it is unlikely to"),
         ("votes saved", "share, drawn one after another"),
         ("tokens saved", "share of the votes' tokens"),
         ("verdicts changed", "of the majority of all votes"),
@@ -149,7 +149,7 @@ def _stopping(names: Sequence[str], found: Sequence[Found]) -> Iterator[Table]:
             values += [f"{saved['changed']['count']:,}", three(saved["release"])]
             rows.append([_line_name(names, i, name), *values])
     if rows:
-        yield Table("Had sampling stopped early", rows, heads, look="shares")
+        yield Table("If sampling had stopped early", rows, heads, look="shares")
 
 
 def _line_name(names: Sequence[str], index: int, name: str) -> str:
@@ -195,7 +195,7 @@ def _reliability(names: Sequence[str], having: Sequence[Found], words: str) -> C
             lines.add(i, kind, label, points)
     diagonal = [(x, x) for x in sorted(set(middles))]
     color = len(names) if len(names) > 1 else len(ORDERS)
-    lines.series.append(Series("as sure as right", diagonal, color_of(color), 2))
+    lines.series.append(Series("perfect calibration", diagonal, color_of(color), 2))
     about = "accuracy against confidence, in bins of 0.05"
     return line_chart(
         Frame(f"Reliability: {words}", about, "confidence"), lines.series, share_axis(0.5)

@@ -48,7 +48,7 @@ MAIN = (
 
 @dataclass(frozen=True)
 class Panel:
-    """What there is to know of a run before its numbers."""
+    """A run before its numbers: its state, its code and its machine."""
 
     name: str
     """Empty where there is only one run."""
@@ -104,9 +104,7 @@ def status(run: Run) -> str:
     phase, step, _ = run.last
     length = run.length(phase)
     of = f" of {length:,}" if length else ""
-    return (
-        f"as far as it got: {PHASES.get(phase, phase)}, {UNITS.get(phase, 'update')} {step:,}{of}"
-    )
+    return f"unfinished: {PHASES.get(phase, phase)}, {UNITS.get(phase, 'update')} {step:,}{of}"
 
 
 def duration(seconds: float) -> str:

@@ -6,7 +6,7 @@ const $ = (selector, root = document) => root.querySelector(selector);
 const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
 // ------------------------------------------------------------------ images
-// The data of an image stand in the page once; further samples borrow them.
+// The data of an image stand in the page once; other samples with the same image copy them.
 for (const image of $$("img[data-same]")) image.src = document.getElementById(image.dataset.same).src;
 
 // ------------------------------------------------------------------- theme
@@ -23,7 +23,7 @@ function remembered() {
   try {
     return localStorage.getItem("r1reward-theme");
   } catch {
-    return null; // storage may be off
+    return null; // storage is switched off
   }
 }
 
@@ -35,7 +35,7 @@ theme.addEventListener("click", () => {
   try {
     localStorage.setItem("r1reward-theme", next);
   } catch {
-    // it holds for this visit only
+    // storage is switched off: the theme holds for this visit only
   }
 });
 
@@ -81,7 +81,7 @@ for (const chart of $$(".chart")) {
   canvas.addEventListener("pointermove", follow);
   canvas.addEventListener("pointerdown", follow);
   canvas.addEventListener("pointerleave", (event) => {
-    if (event.pointerType !== "touch") leave(); // a finger that is lifted leaves its numbers
+    if (event.pointerType !== "touch") leave(); // there is no hover to come back with a finger
   });
   plot.addEventListener("blur", leave);
   plot.addEventListener("keydown", (event) => {
@@ -167,7 +167,7 @@ if (section) {
     try {
       history.replaceState(null, "", `#${hash || "samples"}`);
     } catch {
-      location.hash = hash; // where a page has no history of its own
+      location.hash = hash; // in a sandboxed frame
     }
   }
 
@@ -199,7 +199,7 @@ if (section) {
   run?.addEventListener("change", () => change({ run: run.value }));
   search.addEventListener("input", () => change({ q: search.value }));
   more.addEventListener("click", () => {
-    const first = cards.filter(fits)[state.n]; // where reading goes on
+    const first = cards.filter(fits)[state.n]; // the first of the new cards
     change({ n: state.n + PAGE });
     first.element.tabIndex = -1;
     first.element.focus({ preventScroll: true });

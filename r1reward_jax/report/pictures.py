@@ -174,9 +174,9 @@ def _images(record: Record) -> list[Any]:
 
 
 def _has_images_of(record: Record, sample: Sample) -> bool:
-    """Whether the images inside a record are those that the model was shown. Benchmarks repeat ids
-    and questions, so the digests that judgements give of embedded images are compared; earlier
-    versions wrote the bare word."""
+    """Return whether the images inside a record are those that the model was shown. Benchmarks
+    repeat ids and questions, so the digests that judgements give of embedded images are compared;
+    earlier versions wrote the bare word."""
     embedded = [name for name in sample.images or () if _embedded(name)]
     if not embedded or EMBEDDED in embedded:
         return True
@@ -196,7 +196,7 @@ def _exists(path: str) -> bool:
 
 
 def _embedded(name: str) -> bool:
-    """Whether judgements call an image like this that was not a file."""
+    """Return whether a name is what judgements call an image that was not a file."""
     return name.split(" ")[0] == EMBEDDED
 
 

@@ -1,8 +1,8 @@
 """A run's folder as plain values.
 
-Runs that are going on, or were killed, are read as far as they got: missing files are absent, and a
-last line that is half written is left out. Other lines that cannot be read are counted in the
-run's notes, which the page shows. Runs of earlier versions are read, too.
+Unfinished runs are read as far as they got: missing files are absent, and a last line that is half
+written is left out. Other lines that cannot be read are counted in the run's notes, which the page
+shows. Runs of earlier versions are read, too; their metrics get today's names.
 """
 
 import json
@@ -21,7 +21,7 @@ Curve = tuple[tuple[int, float | None], ...]
 """(step, value) in order; None where the value is not finite."""
 
 UNITS = {"rl": "iteration"}
-"""What a step of a phase is called; others count updates."""
+"""What a step of a phase is called; steps of other phases are updates."""
 _LENGTHS = {
     "rl": ("rl", "iterations"),
     "cold_start": ("sft", "steps"),
@@ -34,7 +34,7 @@ _LENGTHS = {
 
 @dataclass(frozen=True)
 class Run:
-    """What there is of a run."""
+    """The contents of a run's folder."""
 
     folder: epath.Path
     name: str
@@ -43,7 +43,7 @@ class Run:
     summary: Mapping[str, Any]
     """Its summary.json; empty if there is none."""
     evaluation: Mapping[str, Any]
-    """Its evaluation.json, a summary of `evals.metrics`; empty if there is none."""
+    """Its evaluation.json, as `evals.summary` describes it; empty if there is none."""
     curves: Mapping[str, Mapping[str, Curve]]
     """Phase -> metric -> curve, in the order of their appearance."""
     last: tuple[str, int, float] | None
@@ -63,18 +63,18 @@ class Run:
         return str(self.config.get("workdir") or "").rstrip("/")
 
     def curve(self, phase: str, metric: str) -> Curve:
-        """One of its curves; empty if it has none."""
+        """Return one of its curves; empty if it does not have it."""
         return self.curves.get(phase, {}).get(metric, ())
 
     def length(self, phase: str) -> int | None:
-        """The steps that a phase was to have, by the config; None if it does not say."""
+        """Return the steps that a phase is to have by the config; None if it does not say."""
         section, field = _LENGTHS.get(phase, ("", ""))
         steps = mapping(self.config.get(section)).get(field)
         return steps if isinstance(steps, int) else None
 
 
 def read_runs(folders: Sequence[str]) -> list[Run]:
-    """All of them, with names that tell them apart.
+    """Return the runs of some folders, with names that tell them apart.
 
     Raises:
       InputError: no folders, or one that holds no run.
@@ -116,8 +116,8 @@ def _read_run(given: str, name: str) -> Run:
 
 
 def read_rows(path: epath.Path, notes: list[str]) -> list[dict[str, Any]]:
-    """The objects of a jsonl file, none if there is no file; adds to the notes what else is in it,
-    but for a last line without an end, which somebody is writing or was killed in."""
+    """Return the objects of a jsonl file, none if there is no file. Other lines are counted in the
+    notes, but for a last one without an end: its run is writing it, or was killed."""
     if not path.exists():
         return []
     lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
@@ -140,19 +140,19 @@ def read_rows(path: epath.Path, notes: list[str]) -> list[dict[str, Any]]:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """A JSON object; an empty one for anything else."""
+    """Return a JSON object; an empty one for anything else."""
     return value if isinstance(value, Mapping) else {}
 
 
 def finite(value: Any) -> float | None:
-    """A number; None for anything else, strings such as "nan" among them."""
+    """Return a number; None for anything else, strings such as "nan" among them."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if math.isfinite(value) else None
 
 
 def is_step(row: Mapping[str, Any]) -> bool:
-    """Whether a line has the form that MetricsLog writes."""
+    """Return whether a line has the form that MetricsLog writes."""
     step = row.get("step")
     return (
         isinstance(row.get("phase"), str) and isinstance(step, int) and not isinstance(step, bool)
@@ -160,16 +160,16 @@ def is_step(row: Mapping[str, Any]) -> bool:
 
 
 def moved(path: str, run: Run) -> str:
-    """A recorded path below the run's workdir as one below the folder in which the run is now; a
-    relative path is one below that folder."""
+    """Return where a recorded file is if the run's folder was moved: a path below the workdir
+    becomes one below the folder that was given, and so does a relative path."""
     if run.workdir and path.startswith(run.workdir + "/"):
         path = path[len(run.workdir) + 1 :]
     return str(run.folder / path)
 
 
 def _object(path: epath.Path, notes: list[str] | None = None) -> dict[str, Any] | None:
-    """A JSON file's object, None if there is no file. A file with anything else is noted; without
-    notes it raises InputError."""
+    """Return a JSON file's object, None if there is no file. A file with anything else is noted;
+    without notes it raises InputError."""
     if not path.exists():
         return None
     try:
@@ -205,8 +205,8 @@ def _last(steps: Sequence[dict[str, Any]]) -> tuple[str, int, float] | None:
 
 
 def _names(paths: Sequence[Sequence[str]]) -> list[str]:
-    """The ends of paths, each as short as tells it from the others; a folder given twice gets a
-    number."""
+    """Return the ends of paths, each as short as tells it from the others. A folder that is given
+    twice gets a number."""
     names = []
     for i, path in enumerate(paths):
         others = [p for p in paths if tuple(p) != tuple(path)]

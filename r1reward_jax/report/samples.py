@@ -1,4 +1,4 @@
-"""What a run judged, what it wrote while it was trained, and which of it a page shows.
+"""The samples of a run: its judgements and rollouts, and which of them a page shows.
 
 Files are read twice, the second time only for the samples that were chosen: the completions of a
 long run need not be in memory together.
