@@ -12,9 +12,10 @@ import base64
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from importlib import resources
+from typing import Any
 
 from etils import epath
 from markupsafe import Markup
@@ -126,50 +127,36 @@ def page(runs: Sequence[Run]) -> str:
 # ----------------------------------------------------------------- samples
 
 
-@dataclass(frozen=True)
-class Samples:
-    """The section of the samples."""
-
-    counts: Mapping[str, Mapping[str, Sequence[int]]]
-    """For the script: run, training and key of a source -> kind -> samples here and in all."""
-    chosen: Sequence[Entry]
-    entries: Sequence[Entry]
-    """All samples, of which some were chosen."""
-    kinds: Sequence[tuple[str, str, str, int, int]]
-    """Name, label, meaning, samples on the page and in all of each filter."""
-    evaluations: Sequence[tuple[str, str]]
-    """Key and label of each evaluation."""
-    iterations: Sequence[tuple[str, str]]
-    cards: Sequence[SampleCard]
-    cap: int = CAP
-
-
-def _samples(runs: Sequence[Run], problems: list[str]) -> Samples | None:
+def _samples(runs: Sequence[Run], problems: list[str]) -> dict[str, Any]:
+    """Return what `templates/samples.html` shows; empty without samples."""
     found = sources(runs)
     entries = read_entries(found, problems)
     chosen = choose(entries, limit=SAMPLES, cap=CAP)
     if not chosen:
-        return None
-    part = count(chosen)
+        return {}
+    here, everywhere = count(chosen), count(entries)
+    # the script adds up what a filter leaves: samples on the page and in all, of each source
     counts = {
-        f"{s.run} {int(s.training)} {s.key}": {kind: [part[s][kind], n] for kind, n in all_.items()}
-        for s, all_ in count(entries).items()
+        f"{s.run} {int(s.training)} {s.key}": {
+            kind: [here.get(s, Counter())[kind], n] for kind, n in kinds.items()
+        }
+        for s, kinds in everywhere.items()
     }
-    kinds = [
-        (kind, label, meaning, _number_of(chosen, kind), _number_of(entries, kind))
+    filters = [
+        (kind, label, meaning, *(sum(c[kind] for c in of.values()) for of in (here, everywhere)))
         for kind, (label, meaning) in FILTERS.items()
     ]
-    there = {entry.source for entry in chosen}
-    labels = dict.fromkeys((s.key, s.label, s.training) for s in found if s in there)
-    return Samples(
-        counts,
-        chosen,
-        entries,
-        kinds,
-        [(key, label) for key, label, training in labels if not training],
-        sorted((key, label) for key, label, training in labels if training),
-        _cards(runs, chosen, problems),
-    )
+    labels = dict.fromkeys((s.key, s.label, s.training) for s in found if s in here)
+    return {
+        "counts": counts,
+        "chosen": len(chosen),
+        "all": len(entries),
+        "cap": CAP,
+        "filters": filters,
+        "evaluations": [(key, label) for key, label, training in labels if not training],
+        "iterations": sorted((key, label) for key, label, training in labels if training),
+        "cards": _cards(runs, chosen, problems),
+    }
 
 
 def _cards(runs: Sequence[Run], chosen: Sequence[Entry], problems: list[str]) -> list[SampleCard]:
@@ -195,7 +182,3 @@ def _read(chosen: Sequence[Entry]) -> list[tuple[Source, Sample]]:
         samples = read_samples(source, [])
         shown += [(source, samples[e.row]) for e in entries if e.row < len(samples)]
     return shown
-
-
-def _number_of(entries: Sequence[Entry], kind: str) -> int:
-    return sum(kind == "all" or kind in entry.kinds for entry in entries)

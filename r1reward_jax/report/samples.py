@@ -216,7 +216,7 @@ def count(entries: Sequence[Entry]) -> dict[Source, Counter[str]]:
     found: dict[Source, Counter[str]] = defaultdict(Counter)
     for entry in entries:
         found[entry.source].update(["all", *entry.kinds])
-    return found
+    return dict(found)
 
 
 def choose(entries: Sequence[Entry], *, limit: int, cap: int) -> list[Entry]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import jinja2
 
+from r1reward_jax.report.scale import short
+
 COLORS = 6
 """Colours of the style sheet for runs and series; beyond, they come again, dashed."""
 MISSING = "–"
@@ -88,7 +90,7 @@ def _environment() -> jinja2.Environment:
     )
     # charts carry their numbers in attributes, thousands of them: without spaces
     made.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    made.filters["thousands"] = "{:,}".format
+    made.filters |= {"thousands": "{:,}".format, "short": short}
     return made
 
 
