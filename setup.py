@@ -68,12 +68,12 @@ setup(
         "packaging",
         "pillow>=11",
         "pyarrow",
+        "rich>=14.1",
         "safetensors",
         "scipy",
         "tensorflow-datasets",
         "tokenizers",
         "tensorboardX",
-        "tqdm",
         "transformers>=5.17",
     ],
     extras_require={

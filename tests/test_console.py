@@ -1,9 +1,14 @@
-"""Progress bars: with rate and time left on a terminal, silent elsewhere."""
+"""Lines, warnings and progress bars: for a person on a terminal, plain and silent elsewhere."""
 
 import io
+import subprocess
 import sys
+import time
 
-from r1reward_jax.console import counter, progress, say
+import pytest
+
+from r1reward_jax import console
+from r1reward_jax.console import counter, detail, note, progress, result, say, warn
 
 
 class Terminal(io.StringIO):
@@ -11,16 +16,60 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_bars_on_a_terminal(monkeypatch):
+def terminal(monkeypatch):
+    """A terminal that shows stdout and stderr, from within a test: pytest has its own before."""
     screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, screen)
+    for name, value in {"TERM": "xterm", "COLUMNS": "120"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    return screen
+
+
+@pytest.fixture(autouse=True)
+def level():
+    yield
+    console.set_level(console.NORMAL)
+
+
+def test_bars_on_a_terminal(monkeypatch):
+    screen = terminal(monkeypatch)
     assert list(progress(range(3), "sft", 10, 7)) == [0, 1, 2]
     with counter("judging", 4) as one_more:
         for place in range(4):
             one_more(place, ["completion"])
+        time.sleep(0.6)  # until it is drawn anew
     shown = screen.getvalue()
-    assert "sft:  70%" in shown and "7/10" in shown  # a resumed phase begins where it stood
-    assert "judging: " in shown and "/4 [" in shown and "it/s" in shown
+    assert "sft:" in shown and "70%" in shown and "7/10" in shown  # a resumed phase begins there
+    assert "judging:" in shown and "4/4" in shown and "it/s" in shown
+    assert console._bars is None and sys.stdout is sys.stderr is screen
+    assert shown.rstrip().endswith("\x1b[?25h") or shown.rfind("[?25h") > shown.rfind("[?25l")
+
+
+def test_bars_within_bars_and_lines_beside_them(monkeypatch):
+    screen = terminal(monkeypatch)
+    long = "a [bold]line[/bold] of :smile: " + "x" * 200
+    for _ in progress(range(2), "rl"):
+        with counter("judging", 4) as one_more:
+            one_more()
+            say(long)
+            print("of a library")
+    shown = screen.getvalue()
+    assert shown.count(long + "\n") == 2 and "of a library" in shown
+    assert "rl:" in shown and "judging:" in shown and console._bars is None
+
+
+def test_an_error_takes_the_bars_away(monkeypatch):
+    screen = terminal(monkeypatch)
+    with pytest.raises(ZeroDivisionError), counter("judging", 4):
+        _ = 1 / 0
+    assert console._bars is None and sys.stderr is screen
+    loop = progress(range(3), "sft")
+    assert next(iter(loop)) == 0
+    del loop
+    assert console._bars is None
 
 
 def test_silence_elsewhere(capsys):
@@ -30,3 +79,42 @@ def test_silence_elsewhere(capsys):
     say("a line")
     printed = capsys.readouterr()
     assert printed.out == "a line\n" and printed.err == ""
+
+
+@pytest.mark.parametrize(
+    ("level", "out", "err"),
+    [
+        (console.QUIET, "result\n", "warning: careful\n"),
+        (console.NORMAL, "line\nresult\n", "note: by the way\nwarning: careful\n"),
+        (console.VERBOSE, "line\ndetail\nresult\n", "note: by the way\nwarning: careful\n"),
+    ],
+)
+def test_levels(level, out, err, capsys):
+    console.set_level(level)
+    for printed, text in ((say, "line"), (detail, "detail"), (result, "result")):
+        printed(text)
+    note("by the way")
+    warn("careful")
+    assert capsys.readouterr() == (out, err)
+
+
+def test_no_bars_if_quiet(monkeypatch):
+    screen = terminal(monkeypatch)
+    console.set_level(console.QUIET)
+    assert list(progress(range(3), "sft")) == [0, 1, 2] and screen.getvalue() == ""
+
+
+def test_colours_on_terminals_that_have_them(monkeypatch):
+    screen = terminal(monkeypatch)
+    warn("careful")
+    assert screen.getvalue() == "\x1b[33mwarning: careful\x1b[0m\n"
+    for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, value)
+            assert console.coloured("text", "33") == "text"
+
+
+def test_rich_is_imported_with_the_first_bar_only():
+    code = "import sys, r1reward_jax.console as c; c.say('x'); c.progress([], 'y'); "
+    code += "sys.exit('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
