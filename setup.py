@@ -91,6 +91,7 @@ setup(
             "nbclient",
             "pyright",
             "pytest",
+            "pytest-xdist",
             "ruff",
             "playwright",
             "setuptools>=77",

@@ -2,9 +2,12 @@
 
 import os
 
-from tests.speed import FAST
+from tests.speed import CACHE, FAST
 
 os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {FAST}")
+# compiled programs are kept, the many small ones as well, and for the processes that tests start
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["WANDB_MODE"] = "disabled"
 
@@ -18,13 +21,6 @@ from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.models.qwen2_5_vl.tiny import make_checkpoint
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.types import ImagePart, Prompt
-
-HOME = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-CACHE = os.environ.setdefault(  # for the verbs that tests call, too
-    "JAX_COMPILATION_CACHE_DIR", os.path.join(HOME, "r1reward", "jax-tests")
-)
-jax.config.update("jax_compilation_cache_dir", CACHE)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # the many small ones, too
 
 SIZES = {
     "hidden_size": 64,

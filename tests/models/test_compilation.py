@@ -1,5 +1,6 @@
 """Nothing is compiled twice: sizes fall into buckets, and depth costs no compile time."""
 
+import os
 import time
 from dataclasses import replace
 
@@ -64,7 +65,7 @@ def varied(rng) -> Prompt:
 
 
 def test_varied_batches_compile_nothing_after_warm_up(loaded, checkpoint, compilations):
-    """Every bucket once, then 50 batches of other numbers of prompts, lengths, images and
+    """Every bucket once, then 25 batches of other numbers of prompts, lengths, images and
     completions: training forward, prefill and decode; with refills one by one between short and
     long prompts, and rows that move together."""
     model, params, _ = loaded
@@ -115,7 +116,7 @@ def test_varied_batches_compile_nothing_after_warm_up(loaded, checkpoint, compil
     assert count >= 16
     seen = {
         push([varied(rng) for _ in range(rows)], [[9] * int(n) for n in rng.integers(1, NEW, rows)])
-        for rows in rng.integers(1, ROWS + 1, 50)
+        for rows in rng.integers(1, ROWS + 1, 25)
     }
     assert len(compilations) == count
     assert len(seen) > 2 and seen <= warm
@@ -166,3 +167,12 @@ def test_the_cli_keeps_compiled_programs(checkpoint, tmp_path, monkeypatch):
         assert jax.config.jax_compilation_cache_dir == str(tmp_path / "r1reward" / "jax")
     finally:
         jax.config.update("jax_compilation_cache_dir", kept)
+
+
+def test_an_entry_of_the_cache_that_a_kill_cut_short_is_compiled_again(tmp_path, no_cache):
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    for size in (None, 10, 0):
+        if size is not None:
+            (entry,) = tmp_path.glob("*-cache")
+            os.truncate(entry, size)
+        assert float(jax.jit(lambda x: 3 * x + 1)(np.float32(2))) == 7

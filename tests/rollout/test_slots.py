@@ -234,21 +234,21 @@ def lognormal(count: int, mean: float, sigma: float, cap: int) -> list[int]:
 
 
 def test_refills_save_steps_and_keep_rows_busy(loaded):
-    """256 rows over 32 slots, lengths around 65: against batches that wait for their longest."""
-    lengths, cap = lognormal(256, 65, 0.4, 102), 102
-    prompts = [text_prompt(1 + i % 7) for i in range(256)]
+    """128 rows over 16 slots, lengths around 40: against batches that wait for their longest."""
+    lengths, cap = lognormal(128, 40, 0.4, 64), 64
+    prompts = [text_prompt(1 + i % 7) for i in range(128)]
     settings = {"samples": 1, "temperature": 0.0, "seed": 0, "limits": lengths}
     steps = {}
-    for refill in (4, 32):
-        engine = make_engine(loaded, rows=32, refill=refill, max_new_tokens=cap, eos_ids=())
+    for refill in (2, 16):
+        engine = make_engine(loaded, rows=16, refill=refill, max_new_tokens=cap, eos_ids=())
         rollout = engine.generate(loaded[1], prompts, **settings)
         assert rollout.batch.lengths[:, 0].tolist() == lengths
         steps[refill] = rollout.steps
-        if refill == 4:
+        if refill == 2:
             assert rollout.occupancy >= 0.85
             kept = rollout.completions
-    assert steps[32] == sum(max(lengths[i : i + 32]) for i in range(0, 256, 32))
-    assert steps[4] <= steps[32] / 1.3
+    assert steps[16] == sum(max(lengths[i : i + 16]) for i in range(0, 128, 16))
+    assert steps[2] <= steps[16] / 1.3
     assert kept == rollout.completions
 
 
