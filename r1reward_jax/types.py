@@ -1,14 +1,21 @@
 """Central types: one word per concept, used by every room of the house.
 
-Axis legend, used in every signature and einsum string of the package:
+Axis legend, used in every signature and einsum string of the package (a test reads it: three spaces
+between entries, two behind a symbol, one meaning each):
 
-    B batch rows    T tokens of a sequence   C completion tokens   S keys (attended positions)
-    N query heads   K key/value heads        G = N / K             H head dimension
-    D width         V vocabulary             L layers              M samples per prompt
-    I images or frames of a row              P patches of an image Q merged patches, P / 4
+    B  rows of a batch             M  samples per prompt     T  tokens of a sequence
+    C  tokens of a completion      D  width of the model     V  vocabulary
+    L  layers                      K  key/value heads        G  query heads per key/value head
+    H  head dimension              half  = H / 2             S  keys (attended positions)
+    X  = G T, queries of a key     I  images of a row        P  patches of an image
+    Q  = P / 4, merged patches     IQ  = I Q                 E  numbers of a raw patch
+    W  slots of padded windows     F  passes of an update    Z  output width, where it is not D
+    A  active samples of a prompt, those that are decoded at a time (at most M)
+    R  rows of an inner batch: prompts of a prefill, images or windows of the vision tower
 
-Host-side types are frozen dataclasses, device-side ones NamedTuples of arrays (plain pytrees).
-Rows are right-padded and carry their length.
+`_` is an axis that may be empty or of any size, `...` any number of leading axes. Host-side types
+are frozen dataclasses, device-side ones NamedTuples of arrays (plain pytrees). Rows are
+right-padded and carry their length.
 """
 
 import sys
@@ -266,8 +273,8 @@ class Cache(NamedTuple):
     prompt_k: Float[Array, "L B K S H"]
     prompt_v: Float[Array, "L B K S H"]
     prompt_lengths: Int[Array, " B"]
-    k: Float[Array, "L B K M C H"]
-    v: Float[Array, "L B K M C H"]
+    k: Float[Array, "L B K A C H"]
+    v: Float[Array, "L B K A C H"]
 
 
 # ----------------------------------------------------------------- protocols
@@ -294,14 +301,14 @@ class LanguageModel(Protocol):
     def decode(
         self,
         params: Params,
-        tokens: Int[Array, "B M"],
-        positions: Int[Array, "B M"],
+        tokens: Int[Array, "B A"],
+        positions: Int[Array, "B A"],
         slot: Int[Array, ""],
-        visible: Bool[Array, "B M C"],
+        visible: Bool[Array, "B A C"],
         cache: Cache,
         *,
         unroll: bool,
-    ) -> tuple[Float[Array, "B M D"], Cache]:
+    ) -> tuple[Float[Array, "B A D"], Cache]:
         """One token further: writes one slot of the completion cache, attends to the prompt and to
         what is visible of the completion."""
         ...
@@ -372,16 +379,17 @@ class Processor(Tokenizer, Protocol):
 class Judge(Protocol):
     """Says whether an analysis supports a verdict."""
 
-    group: int
-    """Pairs that are best given to it together."""
+    batch: int
+    """Pairs that the judge scores together; callers collect so many where they can."""
 
     def start(self, pairs: Sequence[tuple[str, Verdict]]) -> Callable[[], Sequence[float | None]]:
-        """Begin as `score`, return at once; what is returned waits for the answers. Several may be
-        under way; all processes start and wait in the same order."""
+        """Begin to score pairs and return at once; the function returned waits for what `score`
+        returns. Several calls may be under way; all processes start and wait in the same order."""
         ...
 
     def score(self, pairs: Sequence[tuple[str, Verdict]]) -> Sequence[float | None]:
-        """P(supports) of each (analysis, verdict); None where the judge gave no answer."""
+        """Return P(supports) of each (analysis, verdict), the judge's probability that the analysis
+        supports the verdict; None where it gave none."""
         ...
 
 

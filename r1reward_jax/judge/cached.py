@@ -18,7 +18,7 @@ class CachedJudge:
     """
 
     def __init__(self, judge: Judge):
-        self.judge, self.group = judge, judge.group
+        self.judge, self.batch = judge, judge.batch
         self._known: dict[Pair, float] = {}
         self._filling = _Group(judge)
         self._open: dict[Pair, _Group] = {}
@@ -50,7 +50,7 @@ class CachedJudge:
     def _collect(self, pair: Pair) -> None:
         group = self._open[pair] = self._filling
         group.pairs.append(pair)
-        if len(group.pairs) == self.group:
+        if len(group.pairs) == self.batch:
             self._filling = _Group(self.judge)
             self._or_forget(group, group.ask)
 

@@ -33,7 +33,7 @@ from r1reward_jax.types import (
 
 
 class LocalJudge:
-    """Scores (analysis, verdict) pairs in batches of a fixed number of rows (`group`)."""
+    """Scores (analysis, verdict) pairs in batches of a fixed number of rows (`batch`)."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class LocalJudge:
             None for one device.
         """
         self.params, self.processor, self.template = params, processor, template
-        self.group, self.put_batch = rows, put_batch
+        self.batch, self.put_batch = rows, put_batch
         self.calls = 0
         """Batches that were given to the devices."""
         words = (template.supports, template.contradicts)
@@ -84,7 +84,7 @@ class LocalJudge:
         }
         fitting = [pair for pair, prompt in prompts.items() if self.processor.fits(prompt)]
         fitting.sort(key=lambda pair: len(prompts[pair].token_ids))  # alike in length: less padding
-        parts = [fitting[i : i + self.group] for i in range(0, len(fitting), self.group)]
+        parts = [fitting[i : i + self.batch] for i in range(0, len(fitting), self.batch)]
         scores = [self._dispatch([prompts[pair] for pair in part]) for part in parts]
 
         def wait() -> list[float | None]:
@@ -106,7 +106,7 @@ class LocalJudge:
 
     def _dispatch(self, prompts: Sequence[EncodedPrompt]) -> Float[Array, " B"]:
         """One call of the device."""
-        inputs = self.processor.collate(prompts, rows=self.group)
+        inputs = self.processor.collate(prompts, rows=self.batch)
         check(inputs)
         self.calls += 1
         return self._step(self.params, self.put_batch(inputs))

@@ -84,7 +84,7 @@ class RemoteJudge:
             raise InputError("judge.model: name the model that the server serves")
         if config.concurrency < 1 or config.timeout_s <= 0 or config.budget_s <= 0:
             raise InputError("judge: concurrency, timeout_s and budget_s must be above 0")
-        self.template, self.config, self.group = template, config, config.concurrency
+        self.template, self.config, self.batch = template, config, config.concurrency
         self._numbers = itertools.count()
         self._background = Background()
         self.gate = asyncio.Semaphore(config.concurrency)

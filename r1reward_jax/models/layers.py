@@ -36,7 +36,7 @@ class Linear(nnx.Module):
         self.kernel = nnx.Param(jax.random.normal(rngs.params(), (inputs, outputs)) * std)
         self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
 
-    def __call__(self, x: Float[Array, "... A"]) -> Float[Array, "... Z"]:
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... Z"]:
         y = x @ self.kernel[...]
         return y if self.bias is None else y + self.bias[...]
 

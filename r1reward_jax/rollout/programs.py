@@ -56,7 +56,7 @@ class Programs:
         """The functions for so many samples of prompts that are at most so wide.
 
         Args:
-          samples: K.
+          samples: M.
           width: S.
           params: of the policy, in the dtype of the forward pass.
           inputs: any prompts on the devices; only shapes are used.

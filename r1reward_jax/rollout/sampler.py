@@ -20,7 +20,7 @@ class SamplerConfig:
     """What is fixed when the sampler is compiled."""
 
     samples: int
-    """K, completions per prompt; they share one prefill and one prompt cache."""
+    """M, completions per prompt; they share one prefill and one prompt cache."""
     max_new_tokens: int
     """C, the longest completion."""
     eos_ids: tuple[int, ...]
@@ -33,7 +33,7 @@ class SamplerConfig:
     prompt cache is copied once per refill."""
     compute_dtype: Any
     lanes: int = 0
-    """M, samples of a prompt that are written at a time; 0: all of them."""
+    """A, samples of a prompt that are written at a time; 0: all of them."""
     top_k: int = 0
     """Draw from the k likeliest tokens; 0: from all."""
     top_p: float = 1.0
@@ -63,7 +63,7 @@ class SamplerConfig:
 
     @property
     def at_once(self) -> int:
-        """M, lanes of a row."""
+        """A, lanes of a row."""
         return min(self.lanes or self.samples, self.samples)
 
 
@@ -76,14 +76,14 @@ def never_sampled(config: SamplerConfig, width: int) -> Bool[np.ndarray, " V"]:
 
 def next_tokens(
     config: SamplerConfig,
-    logits: Float[Array, "B M V"],
-    seen: Bool[Array, "B M _"],
+    logits: Float[Array, "B A V"],
+    seen: Bool[Array, "B A _"],
     key: PRNGKeyArray,
     seeds: Int[Array, " B"],
-    numbers: Int[Array, "B M"],
-    places: Int[Array, "B M"],
-    temperatures: Float[Array, "B M"],
-) -> Int[Array, "B M"]:
+    numbers: Int[Array, "B A"],
+    places: Int[Array, "B A"],
+    temperatures: Float[Array, "B A"],
+) -> Int[Array, "B A"]:
     """One token for every sample.
 
     Args:
@@ -101,7 +101,7 @@ def next_tokens(
         p = config.repetition_penalty
         scores = jnp.where(seen, jnp.where(scores > 0, scores / p, scores * p), scores)
 
-    def drawn() -> Float[Array, "B M V"]:
+    def drawn() -> Float[Array, "B A V"]:
         warmth = temperatures[..., None]
         heated = scores / jnp.where(warmth > 0, warmth, 1.0)
         kept = truncated(heated, top_k=config.top_k, top_p=config.top_p)
@@ -117,8 +117,8 @@ def next_tokens(
 def _keys(
     key: PRNGKeyArray,
     seeds: Int[Array, " B"],
-    numbers: Int[Array, "B M"],
-    places: Int[Array, "B M"],
+    numbers: Int[Array, "B A"],
+    places: Int[Array, "B A"],
 ) -> Array:
     """A key for each sample and place."""
     fold = jax.random.fold_in

@@ -1,6 +1,6 @@
 """Continuous batching as pure functions: rows of slots that are filled, decoded and filled anew.
 
-A row holds the cache of one prompt, of which K samples are wanted, and M lanes that write them,
+A row holds the cache of one prompt, of which M samples are wanted, and A lanes that write them,
 each with a completion cache of its own; a lane that ends goes on with the next sample. All lanes
 write their new keys and values to the same place of a ring, whenever they began: what a sample may
 attend to is a matter of the mask, so that nothing is moved when a row is filled anew.
@@ -31,13 +31,13 @@ class Prefilled(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """The state of B rows with M lanes each, for K samples."""
+    """The state of B rows with A lanes each, for M samples."""
 
     step: Int[Array, ""]
     """Decode steps since the rows were made."""
     first: Float[Array, "B D"]
     """What the first token of every sample is chosen from."""
-    hidden: Float[Array, "B M D"]
+    hidden: Float[Array, "B A D"]
     """What the next tokens are chosen from."""
     cache: Cache
     start: Int[Array, " B"]
@@ -45,15 +45,15 @@ class Slots(NamedTuple):
     seeds: Int[Array, " B"]
     limits: Int[Array, " B"]
     """Longest completion of each row, at most C."""
-    numbers: Int[Array, "B M"]
+    numbers: Int[Array, "B A"]
     """Which sample of its prompt a lane writes."""
     begun: Int[Array, " B"]
     """Samples that lanes have taken on."""
-    running: Bool[Array, "B M"]
+    running: Bool[Array, "B A"]
     out: RolloutBatch
     prompt_seen: Bool[Array, "B _"]
     """Tokens of the prompt, for the repetition penalty; no columns without one."""
-    seen: Bool[Array, "B M _"]
+    seen: Bool[Array, "B A _"]
     """Tokens of the completion so far, for the same."""
 
 
@@ -221,7 +221,7 @@ def advance(
     params: Params,
     slots: Slots,
     key: PRNGKeyArray,
-    temperatures: Float[Array, " K"],
+    temperatures: Float[Array, " M"],
     enough: Int[Array, ""],
     steps: Int[Array, ""],
 ) -> Slots:
@@ -269,13 +269,13 @@ def advance(
     return jax.lax.while_loop(going, one_token, slots)
 
 
-def _ages(slots: Slots) -> Int[Array, "B M"]:
+def _ages(slots: Slots) -> Int[Array, "B A"]:
     """Tokens that each lane has written of its sample."""
     return jnp.take_along_axis(slots.out.lengths, slots.numbers, axis=1)
 
 
 def _record(
-    config: SamplerConfig, slots: Slots, logits: Float[Array, "B M V"], token: Int[Array, "B M"]
+    config: SamplerConfig, slots: Slots, logits: Float[Array, "B A V"], token: Int[Array, "B A"]
 ) -> Slots:
     """Note tokens and their log-probs where lanes run, and which of them end with it."""
     out, running, seen, age = slots.out, slots.running, slots.seen, _ages(slots)

@@ -74,7 +74,7 @@ def test_as_few_device_calls_as_can_be_and_none_retraced(loaded):
     pairs = [(f"a circle {'and a square ' * (i % 5)}, number {i}", 1 + i % 2) for i in range(50)]
     waits = [cached.start([pair]) for pair in [*pairs, *pairs[::-1]]]
     answers = [wait()[0] for wait in waits]
-    assert judge.calls == math.ceil(50 / judge.group) and answers == [
+    assert judge.calls == math.ceil(50 / judge.batch) and answers == [
         *answers[:50],
         *answers[49::-1],
     ]

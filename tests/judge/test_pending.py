@@ -19,7 +19,7 @@ PAPER = RewardConfig(RewardWeights(0.5, 0.5, 0.0, 0.0, 0.0), "binary", 4, 6, 8)
 
 
 class Judge:
-    group = 4
+    batch = 4
 
     def __init__(self, answers):
         self.answers, self.asked = answers, []

@@ -342,8 +342,8 @@ def test_probability_of_a_completion():
 
 
 class Counting:
-    def __init__(self, group=100):
-        self.asked, self.group = [], group
+    def __init__(self, batch=100):
+        self.asked, self.batch = [], batch
 
     def start(self, pairs):
         self.asked.append(list(pairs))
@@ -362,7 +362,7 @@ def test_a_pair_is_judged_once():
 
 def test_pairs_are_asked_for_in_groups():
     """Full ones at once, the rest when somebody waits; a pair under way is not asked again."""
-    judge = Counting(group=3)
+    judge = Counting(batch=3)
     cached = CachedJudge(judge)
     waits = [cached.start([(text, 1)]) for text in ("a", "bb", "a", "ccc", "dddd", "bb", "e" * 5)]
     assert [len(asked) for asked in judge.asked] == [3]
@@ -391,7 +391,7 @@ def test_a_judge_that_fails_can_be_asked_again(late):
 
             return fail
 
-    cached = CachedJudge(Failing(group=2))
+    cached = CachedJudge(Failing(batch=2))
     with pytest.raises(RuntimeError):
         cached.score([("a", 1), ("bb", 1)])
     assert cached.score([("a", 1), ("bb", 1), ("ccc", 1)]) == [0.01, 0.02, 0.03]
@@ -402,7 +402,7 @@ def test_answers_do_not_depend_on_who_waits_first():
     """Each of many overlapping lots, waited for in every order, mutes among them."""
     rng = random.Random(0)
     for trial in range(50):
-        cached = CachedJudge(Counting(group=rng.randint(1, 5)))
+        cached = CachedJudge(Counting(batch=rng.randint(1, 5)))
         lots = [[(rng.choice("abcdefg") * 3, 1) for _ in range(4)] for _ in range(6)]
         lots[trial % 6].append(("mute", 2))
         started = [(lot, cached.start(lot)) for lot in lots]

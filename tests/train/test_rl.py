@@ -171,7 +171,7 @@ def test_the_judge_reads_while_the_rest_is_written(loaded, world, tmp_path, monk
         config, ["rl.iterations=2", "rollout.rows=4", "rollout.refill=4", "profile_step=2"]
     )
     judge, generate = make_judge(loaded), Engine.generate
-    judge.group, during = 1, []
+    judge.batch, during = 1, []
 
     def watched(*args, **settings):
         calls = judge.calls

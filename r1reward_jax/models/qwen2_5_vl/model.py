@@ -108,14 +108,14 @@ class Model:
     def decode(
         self,
         params: Params,
-        tokens: Int[Array, "B M"],
-        positions: Int[Array, "B M"],
+        tokens: Int[Array, "B A"],
+        positions: Int[Array, "B A"],
         slot: Int[Array, ""],
-        visible: Bool[Array, "B M C"],
+        visible: Bool[Array, "B A C"],
         cache: Cache,
         *,
         unroll: bool = False,
-    ) -> tuple[Float[Array, "B M D"], Cache]:
+    ) -> tuple[Float[Array, "B A D"], Cache]:
         """One token further for every sample, see `types.LanguageModel`."""
         module = self._module(params)
         return module.text.decode(tokens, positions, slot, visible, cache, unroll=unroll)

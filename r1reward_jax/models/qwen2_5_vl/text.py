@@ -102,14 +102,14 @@ class Decoder(nnx.Module):
 
     def decode(
         self,
-        tokens: Int[Array, "B M"],
-        positions: Int[Array, "B M"],
+        tokens: Int[Array, "B A"],
+        positions: Int[Array, "B A"],
         slot: Int[Array, ""],
-        visible: Bool[Array, "B M C"],
+        visible: Bool[Array, "B A C"],
         cache: Cache,
         *,
         unroll: bool,
-    ) -> tuple[Float[Array, "B M D"], Cache]:
+    ) -> tuple[Float[Array, "B A D"], Cache]:
         """Hidden states of one new token per sample; its keys and values go to `slot` of its own
         cache, of which it attends to what is `visible`."""
         x = self.embed_tokens[...][tokens]
@@ -138,27 +138,27 @@ class Decoder(nnx.Module):
         return self.norm(x), cache._replace(k=k, v=v)
 
 
-def _slot(x: Float[Array, "B M K H"]) -> Float[Array, "1 B K M 1 H"]:
+def _slot(x: Float[Array, "B A K H"]) -> Float[Array, "1 B K A 1 H"]:
     return jnp.swapaxes(x, 1, 2)[None, :, :, :, None]
 
 
-def two_part_attention(q, prompt, own) -> Float[Array, "B M K G H"]:
+def two_part_attention(q, prompt, own) -> Float[Array, "B A K G H"]:
     """Attention over a prompt that all samples of a row share and over each sample's own tokens.
 
     One softmax over both parts; their scores meet in the float32 maximum and sum, so that the
     prompt's keys are never copied per sample.
 
     Args:
-      q: [B, M, K, G, H].
+      q: [B, A, K, G, H].
       prompt: keys, values [B, K, S, H] and mask [B, S].
-      own: keys, values [B, K, M, C, H] and mask [B, M, C].
+      own: keys, values [B, K, A, C, H] and mask [B, A, C].
     """
     prompt_k, prompt_v, prompt_mask = prompt
     own_k, own_v, own_mask = own
     q = q * q.shape[-1] ** -0.5
     f32 = jnp.float32
-    a = jnp.einsum("BMKGH,BKSH->BKMGS", q, prompt_k, preferred_element_type=f32)
-    b = jnp.einsum("BMKGH,BKMCH->BKMGC", q, own_k, preferred_element_type=f32)
+    a = jnp.einsum("BAKGH,BKSH->BKAGS", q, prompt_k, preferred_element_type=f32)
+    b = jnp.einsum("BAKGH,BKACH->BKAGC", q, own_k, preferred_element_type=f32)
     a = jnp.where(prompt_mask[:, None, None, None], a, -1e30)
     b = jnp.where(own_mask[:, None, :, None], b, -1e30)
     top = jnp.maximum(a.max(-1, keepdims=True), b.max(-1, keepdims=True))
@@ -166,7 +166,7 @@ def two_part_attention(q, prompt, own) -> Float[Array, "B M K G H"]:
     total = a.sum(-1) + b.sum(-1)
     # sums of exponentials are not yet normalised: float16 would overflow
     mix = functools.partial(jnp.einsum, preferred_element_type=f32)
-    mixed = mix("BKMGS,BKSH->BKMGH", a.astype(prompt_v.dtype), prompt_v)
-    mixed = mixed + mix("BKMGC,BKMCH->BKMGH", b.astype(own_v.dtype), own_v)
+    mixed = mix("BKAGS,BKSH->BKAGH", a.astype(prompt_v.dtype), prompt_v)
+    mixed = mixed + mix("BKAGC,BKACH->BKAGH", b.astype(own_v.dtype), own_v)
     mixed = (mixed / total[..., None]).astype(q.dtype)
     return jnp.swapaxes(mixed, 1, 2)
