@@ -1,8 +1,8 @@
-"""A judge that runs here: a second model with its own params, mesh and jitted step.
+"""A judge in this process: a second model with its own params, mesh and jitted step.
 
-One prefill per completion; the probability of "supports" comes from the logits of the template's
-two answer tokens at the last position (paper, section 3.3: the consistency reward). The judge sees
-the whole analysis; the release shows it the last three lines.
+There is one prefill per completion; the probability of "supports" comes from the logits of the
+template's two answer tokens at the last position (paper, section 3.3: the consistency reward). The
+judge sees the whole analysis; the release shows it the last three lines.
 """
 
 import functools
@@ -45,38 +45,38 @@ class LocalJudge:
         rows: int,
         compute_dtype: Any,
         put_batch: Callable[[Any], Any],
-        everywhere: Any = None,
+        replicated: Any = None,
     ):
         """
         Args:
           model: any model that follows the judge prompt; images are not shown to it.
           params: already on the judge's mesh.
           processor: of the judge.
-          template: whose judge prompt and answer words are used; each word must be one token.
+          template: gives the judge prompt and the two answer words; each must be one token.
           rows: pairs per batch.
           compute_dtype: of the forward pass.
           put_batch: puts a host batch on the judge's mesh.
-          everywhere: the mesh's sharding of what all devices have; every process reads the scores.
-            None for one device.
+          replicated: the sharding of arrays that all devices of the mesh hold, since every process
+            reads the scores; None for one device.
         """
         self.params, self.processor, self.template = params, processor, template
         self.batch, self.put_batch = rows, put_batch
         self.calls = 0
-        """Batches that were given to the devices."""
+        """Batches sent to the devices so far."""
         words = (template.supports, template.contradicts)
         answers = np.asarray([processor.token_id(w) for w in words], np.int32)
         self._step: Any = jax.jit(
             lambda params, inputs: first_probability(
                 model, params, inputs, answers, jnp.dtype(compute_dtype)
             ),
-            out_shardings=everywhere,
+            out_shardings=replicated,
         )
 
     def start(self, pairs: Sequence[tuple[str, Verdict]]) -> Callable[[], list[float | None]]:
-        """As `types.Judge`: the batches are dispatched, and run behind what the devices do already.
+        """Dispatch the batches, as `types.Judge`; they run behind what the devices do already.
 
-        Each distinct pair is judged once. None for an analysis that is too long for the judge, or
-        a score that is not a number.
+        Each distinct pair is judged once. The function returned gives None for an analysis that is
+        too long for the judge, and for a score that is not a number.
         """
         prompts = {
             pair: self.processor.encode(judge_prompt(*pair, self.template))
@@ -88,24 +88,25 @@ class LocalJudge:
         scores = [self._dispatch([prompts[pair] for pair in part]) for part in parts]
 
         def wait() -> list[float | None]:
-            found = {}
-            for part, answers in zip(parts, scores, strict=True):
-                found |= dict(zip(part, np.asarray(answers)[: len(part)].tolist(), strict=True))
-            known = {pair: p for pair, p in found.items() if p == p}  # NaN: no verdict
-            return [known.get(pair) for pair in pairs]
+            judged = {}
+            for part, batch in zip(parts, scores, strict=True):
+                # rows behind the pairs only pad the batch
+                judged |= dict(zip(part, np.asarray(batch)[: len(part)].tolist(), strict=True))
+            valid = {pair: p for pair, p in judged.items() if p == p}  # p != p: NaN, no verdict
+            return [valid.get(pair) for pair in pairs]
 
         return wait
 
     def score(self, pairs: Sequence[tuple[str, Verdict]]) -> list[float | None]:
-        """The probability, for each (analysis, verdict), that the analysis supports the verdict."""
+        """Return the probability that the analysis supports the verdict, for each pair."""
         return self.start(pairs)()
 
     def programs(self) -> int:
-        """Compiled programs: one for each width of prompts that there was."""
+        """Return the number of compiled programs: one for each padded width of prompts so far."""
         return self._step._cache_size()
 
     def _dispatch(self, prompts: Sequence[EncodedPrompt]) -> Float[Array, " B"]:
-        """One call of the device."""
+        """Send one batch to the devices; return its scores, which may not be computed yet."""
         inputs = self.processor.collate(prompts, rows=self.batch)
         check(inputs)
         self.calls += 1

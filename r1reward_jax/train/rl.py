@@ -264,7 +264,7 @@ def _sample(
         )
     line.add("host", rollout.host)
     with line.phase("judge"):
-        judge_probs = judging.answers()
+        judge_probs = judging.probabilities()
     with line.phase("host"):
         labels: list[Verdict | None] = [r.preferred for r in repeat(chosen, config.samples)]
         rewards, judged = score_completions(

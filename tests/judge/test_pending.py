@@ -37,7 +37,7 @@ def score(completions, labels, judge, settings, *, samples=1, order=None, **more
     judging = PendingJudgements(judge, labels[::samples], samples)
     for place in order or range(len(labels) // samples):
         judging.add(place, completions[place * samples : (place + 1) * samples])
-    return score_completions(completions, labels, judging.answers(), settings, **more)
+    return score_completions(completions, labels, judging.probabilities(), settings, **more)
 
 
 def completions(*texts):

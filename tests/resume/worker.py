@@ -27,7 +27,7 @@ PLACES = {
     "base_models": (quickstart, "make_checkpoint"),
     "supervised": (fit, "put_batch"),  # cold start and judge, before each update
     "rollout": (Engine, "generate"),
-    "judge": (scoring.PendingJudgements, "answers"),
+    "judge": (scoring.PendingJudgements, "probabilities"),
     "update": (loop, "update"),
     "save": (Checkpoints, "save"),
     "export": (Policy, "save"),

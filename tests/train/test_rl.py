@@ -1,5 +1,6 @@
 """The RL loop: it resumes where it stood, and a mesh of eight devices changes nothing."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -18,10 +19,9 @@ from r1reward_jax.build import (
     setup_for,
 )
 from r1reward_jax.config import check_rl
-from r1reward_jax.judge import pending as scoring
 from r1reward_jax.judge.cached import CachedJudge
-from r1reward_jax.judge.pending import PendingJudgements
 from r1reward_jax.models import qwen2_5_vl
+from r1reward_jax.prompts import parse_verdict, well_formed
 from r1reward_jax.rl.rewards import RewardConfig, RewardWeights
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.runs.metrics import MetricsLog
@@ -79,21 +79,38 @@ def metrics(config):
     return [{k: v for k, v in r.items() if not k.startswith(("time/", "at"))} for r in rows]
 
 
-@pytest.fixture(autouse=True)
-def rewards_that_random_weights_earn(monkeypatch):
-    """A random model never gets the format right; here it is paid for small token ids, and the
-    judge is asked about texts that begin with one."""
-    monkeypatch.setattr(PendingJudgements, "_is_right", lambda self, place, c: c.token_ids[0] < 200)
-    monkeypatch.setattr(scoring, "_judge_pair", lambda c: (c.text, 1))
+@pytest.fixture(scope="module")
+def loaded(loaded):
+    """The tiny model with a tokenizer that lets random completions earn real rewards: the first id
+    decides the verdict, and every fourth text lacks its first tag."""
+    model, params, processor = loaded
+    talkative = copy.copy(processor)
 
-    def score(completions, labels, answers, *_, **__):
-        low = [sum(t < 200 for t in c.token_ids) / len(c.token_ids) for c in completions]
-        asked = [i for i, c in enumerate(completions) if c.token_ids[0] < 200]
-        assert sorted(answers) == asked and None not in answers.values()
-        judged = [x + (answers.get(i) or 0) for i, x in enumerate(low)]
-        return [RewardBreakdown(0, 0, 0, x) for x in judged], {}
+    def decode(ids):
+        verdict = 1 if ids[0] < 200 else 2
+        text = f"<think>{processor.decode(ids)}</think><answer>{verdict}</answer>"
+        return text if sum(ids) % 4 else text.removeprefix("<think>")
 
-    monkeypatch.setattr(loop, "score_completions", score)
+    talkative.decode = decode
+    return model, params, talkative
+
+
+def test_completions_earn_what_they_deserve(loaded, world, tmp_path, monkeypatch):
+    """The judge is asked where the verdict is right, and nowhere else; all terms add up."""
+    one_device(monkeypatch)
+    config = small_config(tmp_path)
+    configs.override(config, ["rl.iterations=1"])
+    train(config, loaded, world)
+    rows = written(tmp_path)
+    for row in rows:
+        part, right = row["reward"], parse_verdict(row["text"]) == row["preferred"]
+        assert part["result"] == right == (row["judge"] is not None)
+        assert part["format"] == well_formed(row["text"])
+        assert part["consistency"] == (row["judge"] is not None and row["judge"] >= 0.5)
+        total = part["result"] * (1 + 0.5 * part["consistency"]) + 0.5 * part["format"]
+        assert part["total"] == pytest.approx(total)
+    parts = [tuple(row["reward"].values()) for row in rows]
+    assert len({p[0] for p in parts}) == len({p[1] for p in parts}) == 2  # format and result vary
 
 
 def test_two_iterations_then_resume_equals_four(loaded, world, tmp_path, monkeypatch):
