@@ -9,7 +9,7 @@ between entries, two behind a symbol, one meaning each):
     H  head dimension              half  = H / 2             S  keys (attended positions)
     X  = G T, queries of a key     I  images of a row        P  patches of an image
     Q  = P / 4, merged patches     IQ  = I Q                 E  numbers of a raw patch
-    W  slots of padded windows     F  passes of an update    Z  output width, where it is not D
+    W  slots of padded windows     Z  output width of a layer, where it is not D
     A  active samples of a prompt, those that are decoded at a time (at most M)
     R  rows of an inner batch: prompts of a prefill, images or windows of the vision tower
 
