@@ -150,5 +150,5 @@ def load_local_judge(
         rows=rows,
         compute_dtype=compute_dtype,
         put_batch=functools.partial(put_batch, mesh=mesh),
-        everywhere=replicated(mesh),
+        replicated=replicated(mesh),
     )
