@@ -1,6 +1,6 @@
 """StableReinforce on a cold-started Qwen2.5-VL-7B (paper, section 4.2).
 
-Command:  r1reward train --config rl_7b model.path=runs/sft/exported data.train=rl.jsonl \
+Command:  r1reward rl --config rl_7b model.path=runs/sft/exported data.train=rl.jsonl \
           judge.path=Qwen2.5-VL-7B-Instruct workdir=runs/rl
 Chips:    not yet run on any; one row per chip and pass on eight
 Time:     the paper: 12 h on 4 x H800

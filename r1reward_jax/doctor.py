@@ -21,7 +21,11 @@ from r1reward_jax.files import cache_folder
 
 OWN = "r1reward-jax"
 OPTIONAL = {
-    "torch": ("torch", "compare with the original, `check`, `bench`", f"pip install '{OWN}[test]'"),
+    "torch": (
+        "torch",
+        "the original, for `parity` and `bench`",
+        f"pip install '{OWN}[test]'",
+    ),
     "av": ("av", "video files", f"pip install '{OWN}[video]'"),
     "wandb": ("wandb", "curves in Weights & Biases", "pip install wandb"),
     "tensorboard": ("tensorboard", "view RUN/tensorboard", "pip install tensorboard"),

@@ -46,9 +46,9 @@ def desk(world, checkpoint, tmp_path, monkeypatch):
 def arguments(desk, verb, *more):
     data = {
         "evaluate": f"eval.benchmark={desk}/heldout.jsonl",
-        "train": f"data.train={desk}/rl.jsonl",
+        "rl": f"data.train={desk}/rl.jsonl",
     }
-    data |= {"scalar": data["train"], "sft": f"data.train={desk}/sft.jsonl"}
+    data |= {"scalar-rm": data["rl"], "sft": f"data.train={desk}/sft.jsonl"}
     place = [f"workdir={desk}/run", f"model.path={desk}/model", data[verb]]
     return [verb, *SMALL, *place, "scalar.max_response_tokens=16", "scalar.steps=1", *more]
 
@@ -85,7 +85,7 @@ IMAGES = {
 @pytest.mark.parametrize(
     ("damage", "verb"),
     [
-        *(("missing", verb) for verb in ("train", "scalar", "evaluate")),
+        *(("missing", verb) for verb in ("rl", "scalar-rm", "evaluate")),
         *((damage, "sft") for damage in IMAGES),
         ("truncated", "evaluate"),
     ],
@@ -95,7 +95,7 @@ def test_images(damage, verb, desk, capsys):
     change, message = IMAGES[damage]
     path, record = first_image(desk, name)
     change(path)
-    more = [f"{verb}.batch=16"] if verb in ("sft", "scalar") else ["rl.iterations=1"]
+    more = [f"{verb[:6]}.batch=16"] if verb in ("sft", "scalar-rm") else ["rl.iterations=1"]
     said = [f"record {record}", str(path), message]
     if damage == "missing":  # the reader lists all of them, before the model is loaded
         said = [f"id {record}", str(path.relative_to(desk)), "1 images or videos are missing"]
@@ -114,7 +114,7 @@ def test_images_to_score(damage, desk, capsys):
     path, _ = first_image(desk, "sft")
     IMAGES[damage][0](path)
     texts = ["--question", "Which?", "--a", "one", "--b", "two", "--image", str(path)]
-    refused(capsys, ["score", "--model", f"{desk}/model", *texts], str(path), IMAGES[damage][1])
+    refused(capsys, ["compare", "--model", f"{desk}/model", *texts], str(path), IMAGES[damage][1])
 
 
 # ------------------------------------------------------------------------ data
@@ -148,7 +148,7 @@ def test_lines(damage, desk, capsys):
     if isinstance(line, str) and damage.startswith("not"):
         lines[2] = line
     (desk / "bad.jsonl").write_text("\n".join(lines))
-    refused(capsys, [*arguments(desk, "train"), f"data.train={desk}/bad.jsonl"], *messages)
+    refused(capsys, [*arguments(desk, "rl"), f"data.train={desk}/bad.jsonl"], *messages)
     assert not (desk / "run").exists()
 
 
@@ -159,7 +159,7 @@ def test_an_empty_response(desk, capsys):
     content[0]["content"][0]["text"] = f"{head}[Response 2]:\n\n{tail.split(chr(10), 1)[1]}"
     rows[2]["message"] = json.dumps(content)
     (desk / "bad.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    call = [*arguments(desk, "train"), f"data.train={desk}/bad.jsonl"]
+    call = [*arguments(desk, "rl"), f"data.train={desk}/bad.jsonl"]
     refused(capsys, call, "bad.jsonl:3", "response is empty")
 
 
@@ -235,10 +235,10 @@ MODELS = {
 @pytest.mark.parametrize("damage", MODELS)
 def test_models(damage, desk, capsys):
     change, message = MODELS[damage]
-    verb = "sft" if list(MODELS).index(damage) % 2 else "score"  # they load alike
+    verb = "sft" if list(MODELS).index(damage) % 2 else "compare"  # they load alike
     change(desk / "model")
     texts = ["--question", "Which?", "--a", "one", "--b", "two"]
-    call = ["score", "--model", f"{desk}/model", *texts]
+    call = ["compare", "--model", f"{desk}/model", *texts]
     refused(capsys, arguments(desk, "sft") if verb == "sft" else call, f"{desk}/model", message)
 
 
@@ -279,7 +279,7 @@ def test_a_full_disk_loses_nothing(desk):
     first, second = done.stdout.split("first exit ")
     problems = [line for line in done.stderr.splitlines() if line.startswith("r1reward")]
     assert len(problems) == 1 and "No space left on device; make room" in problems[0], done.stderr
-    assert "goes on from the last checkpoint" in problems[0] and "Traceback" not in done.stderr
+    assert "resumes from the last checkpoint" in problems[0] and "Traceback" not in done.stderr
     assert second.startswith("2") and "second exit 0" in second
     assert " 1/6 " in first and " 1/6 " not in second and " 6/6 " in second  # from a checkpoint
     rows = (desk / "kept" / "metrics.jsonl").read_text().splitlines()
@@ -303,13 +303,13 @@ def skipped(desk, phase):
     return [json.loads(line) for line in lines]
 
 
-@pytest.mark.parametrize("verb", ["train"])
+@pytest.mark.parametrize("verb", ["rl"])
 def test_long_prompts_are_counted_and_skipped(verb, desk, capsys):
     name = "sft" if verb == "sft" else "rl"
     record = longer(desk, name, 3, "word " * 200)
     assert main(arguments(desk, verb, "sft.steps=1", "rl.iterations=1")) == 0
     assert "1 of 16 records do not fit and are skipped" in capsys.readouterr().out
-    (row,) = skipped(desk, {"train": "rl"}.get(verb, verb))
+    (row,) = skipped(desk, verb)
     assert row["place"] == 3 and row["name"] == f"record {record}"
     assert "the largest of buckets.tokens is 128" in row["reason"]
 
@@ -318,7 +318,7 @@ def test_large_images_are_skipped_not_cut(desk, capsys):
     path, record = first_image(desk, "rl")
     Image.new("RGB", (600, 600)).save(path)
     more = ["rl.iterations=1", "model.max_pixels=1000000"]
-    assert main(arguments(desk, "train", *more)) == 0
+    assert main(arguments(desk, "rl", *more)) == 0
     (row,) = skipped(desk, "rl")
     assert row["name"] == f"record {record}" and "tokens, the largest of" in row["reason"]
 
@@ -334,7 +334,7 @@ def test_long_prompts_count_as_wrong_in_an_evaluation(desk, capsys):
     assert [row["verdicts"] for row in rows[2:4]] == [[None], [None]] and len(rows) == 8
 
 
-@pytest.mark.parametrize("verb", ["sft", "train", "scalar"])
+@pytest.mark.parametrize("verb", ["sft", "rl", "scalar-rm"])
 def test_nothing_is_left(verb, desk, capsys):
     message = "no records to train on; the first of 16: "
     refused(capsys, arguments(desk, verb, "buckets.tokens=(8,)"), message, "buckets.tokens is 8")
@@ -347,8 +347,8 @@ def test_nothing_is_left(verb, desk, capsys):
     ("verb", "more", "messages"),
     [
         ("sft", ["sft.batch=12"], ["sft.batch=12: expected multiples of 8"]),
-        ("train", ["rl.train_batch=4"], ["rl.train_batch=4: expected multiples of 8"]),
-        ("scalar", ["scalar.batch=6"], ["scalar.batch=6: expected multiples of 8"]),
+        ("rl", ["rl.train_batch=4"], ["rl.train_batch=4: expected multiples of 8"]),
+        ("scalar-rm", ["scalar.batch=6"], ["scalar.batch=6: expected multiples of 8"]),
         ("sft", ["mesh.fsdp=3"], ["needs 3 devices, there are 8"]),
         (
             "sft",

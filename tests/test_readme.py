@@ -112,7 +112,7 @@ def test_every_page_is_in_the_index():
 
 def test_from_a_cold_start_to_a_report(desk, capsys):
     assert main([*command("sft"), *MORE, "eval.records=2"]) == 0
-    assert main([*command("train"), *MORE, "rl.kl_coef=0.01", "rl.aggregate=sequence"]) == 0
+    assert main([*command("rl"), *MORE, "rl.kl_coef=0.01", "rl.aggregate=sequence"]) == 0
     assert main([*command("evaluate"), *EVALUATED]) == 0
     assert main([*command("convert", page="training"), "--dtype=float32"]) == 0
     assert main(command("report")) == 0
@@ -158,14 +158,14 @@ def test_two_evaluations_compared(desk, capsys):
     assert main([*command("convert", page="evaluation"), "--dtype=float32"]) == 0
     assert main([*command("evaluate", page="evaluation", nth=1), *EVALUATED]) == 0
     capsys.readouterr()
-    assert main(command("compare")) == 0
+    assert main(command("compare-evals")) == 0
     told = capsys.readouterr().out
     assert "overall" in told and "their configs differ in model.path" in told
     assert "+0.000" in told  # the same weights
 
 
 def test_score_and_the_python_example(desk, capsys):
-    assert main([*command("score"), "--max-new-tokens", "8"]) == 0
+    assert main([*command("compare"), "--max-new-tokens", "8"]) == 0
     assert "a shown first" in capsys.readouterr().out
     compare, rank = blocks("python")
     assert len(compare.strip().splitlines()) <= 15

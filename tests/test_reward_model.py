@@ -1,4 +1,4 @@
-"""The Python API and `r1reward score`: the probability is the model's own, orders mirror each
+"""The Python API and `r1reward compare`: the probability is the model's own, orders mirror each
 other, images count, an exported model knows how it is asked."""
 
 import functools
@@ -16,7 +16,8 @@ import pytest
 
 from r1reward_jax import config as configs
 from r1reward_jax.build import load_policy, make_meshes
-from r1reward_jax.cli import convert, score
+from r1reward_jax.cli import compare as compare_verb
+from r1reward_jax.cli import convert
 from r1reward_jax.cli.main import main
 from r1reward_jax.images import open_image
 from r1reward_jax.inference import pairwise as compare
@@ -534,12 +535,12 @@ def test_judge_refuses_lists_that_do_not_fit(model):
         model.judge("q", [("a", "b")])
 
 
-# ---------------------------------------------------------------------- score
+# ---------------------------------------------------------------------- compare
 
 
 @pytest.fixture
 def verb(model, monkeypatch):
-    """`r1reward score` with the model at hand; what it asked for is kept."""
+    """`r1reward compare` with the model at hand; what it asked for is kept."""
     asked = {}
 
     def load(path, **settings):
@@ -549,12 +550,12 @@ def verb(model, monkeypatch):
     monkeypatch.setattr(RewardModel, "from_pretrained", load)
 
     def run(*more):
-        return main(["score", "--model", "m", "--question", QUESTION, *more])
+        return main(["compare", "--model", "m", "--question", QUESTION, *more])
 
     return run, asked
 
 
-def test_score_prints_both_orders(verb, write, capsys):
+def test_compare_prints_both_orders(verb, write, capsys):
     run, asked = verb
     write("<think>x</think><answer>1</answer>", TEXT)
     assert run("--a", RED, "--b", GREEN, "--template", "brief") == 0
@@ -563,7 +564,7 @@ def test_score_prints_both_orders(verb, write, capsys):
     assert "both orders agree" in out and "1 circle, 2 squares." in out and "probability 0." in out
 
 
-def test_score_as_json_from_files(verb, write, tmp_path, capsys):
+def test_compare_as_json_from_files(verb, write, tmp_path, capsys):
     run, _ = verb
     write(TEXT, TEXT)
     (tmp_path / "a.txt").write_text(f"{RED}\n")
@@ -573,7 +574,7 @@ def test_score_as_json_from_files(verb, write, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["orders"][0]["verdict"] == 2 and found["orders"][1]["verdict"] == 1
     assert found["preferred"] in (1, 2) and not found["agree"]
-    assert score._text(f"@{tmp_path}/a.txt") == RED and score._text("@@b") == "@b"
+    assert compare_verb._text(f"@{tmp_path}/a.txt") == RED and compare_verb._text("@@b") == "@b"
 
 
 @pytest.mark.parametrize(
@@ -585,9 +586,9 @@ def test_score_as_json_from_files(verb, write, tmp_path, capsys):
         (["--a", "x", "--b", " "], "b is empty"),
     ],
 )
-def test_score_names_mistakes_in_one_line(verb, more, message, tmp_path, monkeypatch, capsys):
+def test_compare_names_mistakes_in_one_line(verb, more, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.png").touch()
     assert verb[0](*more) == 2
     error = capsys.readouterr().err
-    assert message in error and error.startswith("r1reward score: ") and error.count("\n") == 1
+    assert message in error and error.startswith("r1reward compare: ") and error.count("\n") == 1

@@ -1,6 +1,6 @@
 """StableReinforce without its advantage filter (paper, ablation).
 
-Command:  r1reward train --config ablations.no_filter, the rest as for rl_7b
+Command:  r1reward rl --config ablations.no_filter, the rest as for rl_7b
 Chips:    as rl_7b
 Time:     as rl_7b; not measured
 Score:    the paper: VL-RewardBench 68.96

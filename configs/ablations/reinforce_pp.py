@@ -1,6 +1,6 @@
 """Reinforce++ (arXiv 2501.03262): no Pre-CLIP, no filter, KL in the reward.
 
-Command:  r1reward train --config ablations.reinforce_pp, the rest as for rl_7b
+Command:  r1reward rl --config ablations.reinforce_pp, the rest as for rl_7b
 Chips:    as rl_7b
 Time:     as rl_7b; not measured
 Score:    the paper: collapses near update 150

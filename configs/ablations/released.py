@@ -1,7 +1,7 @@
 """The settings of the released code where they differ from the paper; its defects are not among
 them.
 
-Command:  r1reward train --config ablations.released, the rest as for rl_7b
+Command:  r1reward rl --config ablations.released, the rest as for rl_7b
 Chips:    as rl_7b
 Time:     as rl_7b; not measured
 Score:    not known

@@ -4,8 +4,10 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import Any
 
-from r1reward_jax.bench import judge, model, rank, rollout, timing, train
-from r1reward_jax.console import say
+from r1reward_jax.cli import options
+from r1reward_jax.cli.start import use_jax
+from r1reward_jax.config import DTYPES
+from r1reward_jax.console import result
 
 SIZES = {
     "layers": (4, "decoder layers"),
@@ -70,15 +72,16 @@ def add_arguments(parser: ArgumentParser) -> None:
             shown = f"{meaning} (default: {value})"
             bench.add_argument(option, type=int, default=value, help=shown)
         if name == "model":
-            bench.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+            bench.add_argument("--dtype", default="float32", choices=DTYPES[:2])
         if name == "rank":
-            bench.add_argument(
-                "--model", required=True, metavar="FOLDER", help="Hugging Face folder"
-            )
+            bench.add_argument("--model", required=True, metavar="MODEL", help=options.MODEL)
         bench.add_argument("--out", help="JSON file for the rows and the machine")
 
 
 def run(args: Namespace) -> None:
+    use_jax()
+    from r1reward_jax.bench import judge, model, rank, rollout, timing, train
+
     sizes: dict[str, Any] = {name: getattr(args, name) for name in BENCHES[args.bench][0]}
     benches = {"judge": judge, "model": model, "rank": rank, "rollout": rollout, "train": train}
     bench: Any = benches[args.bench]
@@ -89,4 +92,4 @@ def run(args: Namespace) -> None:
     if args.out:
         other = found if args.bench == "rank" else model.original_runs_on() | found
         timing.write(args.out, args.bench, asdict(settings), rows, other)
-        say(f"written: {args.out}")
+        result(f"written: {args.out}")

@@ -1,98 +1,68 @@
-"""`r1reward compare`: is one of two models better on the same records, or is it chance?"""
+"""`r1reward compare`: which of two responses is better, in both orders."""
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import asdict
 
-from r1reward_jax.console import say
-from r1reward_jax.evals import paired
-from r1reward_jax.evals.table import aligned, wrapped
-from r1reward_jax.files import write_whole
-from r1reward_jax.types import InputError
-
-SHOWN = 8
-"""Settings that differ, at most, that are printed."""
+from r1reward_jax.cli.options import MODEL
+from r1reward_jax.cli.start import use_jax
+from r1reward_jax.config import CHOICES
+from r1reward_jax.console import result
+from r1reward_jax.errors import InputError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("a", metavar="RUN_A", help="the folder of an evaluation")
-    parser.add_argument("b", metavar="RUN_B", help="another one, of the same records")
-    parser.add_argument("--out", metavar="FILE", help="all numbers as JSON")
+    text = "; @FILE reads a file, @@… is a text that begins with @"
+    parser.add_argument("--model", required=True, metavar="MODEL", help=MODEL)
+    parser.add_argument("--question", required=True, metavar="TEXT", help=f"the question{text}")
+    parser.add_argument("--a", required=True, metavar="TEXT", help="a response, read alike")
+    parser.add_argument("--b", required=True, metavar="TEXT", help="the other one")
+    parser.add_argument(
+        "--image",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="what is asked about",
+    )
+    parser.add_argument(
+        "--template",
+        choices=CHOICES["template"],
+        help="wording of the prompts (default: the model's own)",
+    )
+    parser.add_argument(
+        "--max-new-tokens", type=int, metavar="N", help="longest text (default: the model's own)"
+    )
+    parser.add_argument(
+        "--max-prompt-tokens", type=int, metavar="N", help="longest prompt, images included"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
 
 
 def run(args: Namespace) -> None:
-    a, b = paired.read(args.a), paired.read(args.b)
-    paired.require_same_records(a, b)
-    differences = paired.config_differences(a, b)
-    # where sampling was stopped early, only the config knows how many votes there were to be
-    samples = a.config.get("eval.samples"), b.config.get("eval.samples")
-    compared = paired.compare(a.judged, b.judged, samples)
-    found = {"a": args.a, "b": args.b, "config": differences}
-    found |= {"images": [a.images, b.images], **compared}
-    for line in _lines(found):
-        say(line)
-    if args.out:
-        _write(args.out, found)
+    # mistakes are told before a large model is loaded
+    question, a, b = (_text(given) for given in (args.question, args.a, args.b))
+    use_jax()
+    from r1reward_jax.reward_model import RewardModel, read_images
+
+    images = read_images(args.image)
+    model = RewardModel.from_pretrained(
+        args.model,
+        template=args.template,
+        max_new_tokens=args.max_new_tokens,
+        max_prompt_tokens=args.max_prompt_tokens,
+    )
+    found = model.compare(question, images, a, b)
+    result(json.dumps(asdict(found)) if args.json else str(found))
 
 
-def _write(path: str, found: Mapping[str, Any]) -> None:
+def _text(given: str) -> str:
+    """The text itself, or that of the file behind an @."""
+    if not given.startswith("@") or given.startswith("@@"):
+        return given[given.startswith("@") :]
+    from etils import epath
+
     try:
-        write_whole(path, json.dumps(found, indent=2) + "\n")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error}); give another --out") from None
-
-
-def _lines(found: Mapping[str, Any]) -> Iterator[str]:
-    yield from wrapped(f"A: {found['a']}")
-    yield from wrapped(f"B: {found['b']}")
-    differences = found["config"]
-    for name, (one, two) in list(differences.items())[:SHOWN]:
-        yield from wrapped(f"their configs differ in {name}: {one!r}, {two!r}")
-    if len(differences) > SHOWN:
-        yield f"and in {len(differences) - SHOWN} more settings"
-    one, two = found["images"]
-    if one != two:
-        yield from wrapped(f"their images are in different folders: {one!r}, {two!r}")
-    yield "mean of both orders; unparsable verdicts and ties are wrong; difference is B - A"
-    for kind in ("greedy", "voting"):
-        if found[kind]:
-            yield ""
-            title = kind if kind == "greedy" else f"voting@{found['votes']}"
-            yield from aligned(_rows(title, found[kind]))
-            yield from _note(found[kind])
-
-
-def _note(found: Mapping[str, Any]) -> Iterator[str]:
-    """A warning about intervals that rest on little."""
-    rows = [*found["groups"].items(), ("overall", found["overall"])]
-    few = [
-        f"{name} ({r['differ']})" for name, r in rows if r["differ"] < paired.FEW and r["units"] > 1
-    ]
-    if few:
-        yield from wrapped(
-            f"note: fewer than {paired.FEW} units differ in {', '.join(few)}; there the "
-            "interval, a bootstrap, is optimistic; p is exact"
-        )
-
-
-def _rows(title: str, found: Mapping[str, Any]) -> list[list[str]]:
-    rows = [[title, "pairs", "A", "B", "difference", "95 %", "B better", "worse", "p", "p (Holm)"]]
-    for name, row in [*found["groups"].items(), ("overall", found["overall"])]:
-        low, high = row["low"], row["high"]
-        interval = "" if low is None else f"[{low:+.3f}, {high:+.3f}]"
-        rows.append(
-            [
-                name if len(name) <= 20 else name[:19] + "…",
-                f"{row['pairs']:,}",
-                f"{row['a']:.3f}",
-                f"{row['b']:.3f}",
-                f"{row['difference']:+.3f}",
-                interval,
-                f"{row['better']:,}",
-                f"{row['worse']:,}",
-                f"{row['p']:.3g}",
-                f"{row['p_holm']:.3g}" if "p_holm" in row else "",
-            ]
-        )
-    return rows
+        return epath.Path(given[1:]).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{given}: {error}; expected a text file behind the @") from None

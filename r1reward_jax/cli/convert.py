@@ -2,16 +2,11 @@
 
 import json
 from argparse import ArgumentParser, Namespace
+from typing import Any
 
-import jax.numpy as jnp
-from etils import epath
-
-from r1reward_jax import config as configs
-from r1reward_jax.inference.settings import ModelSettings
-from r1reward_jax.models import port_of
-from r1reward_jax.train.checkpoint import load_params
-from r1reward_jax.train.setup import export
-from r1reward_jax.types import InputError
+from r1reward_jax.cli.start import use_jax
+from r1reward_jax.config import DTYPES
+from r1reward_jax.errors import InputError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -21,14 +16,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--step", default="newest", help="newest, best (by accuracy) or a number (default: newest)"
     )
-    parser.add_argument(
-        "--dtype", default="bfloat16", choices=configs.DTYPES, help="of the weights"
-    )
+    parser.add_argument("--dtype", default="bfloat16", choices=DTYPES, help="of the weights")
 
 
 def run(args: Namespace) -> None:
+    from etils import epath
+
     if not epath.Path(args.checkpoints).is_dir():
         raise InputError(f"{args.checkpoints}: not found; expected a folder of checkpoints")
+    jnp = use_jax().numpy
+    from r1reward_jax.models import port_of
+    from r1reward_jax.train.checkpoint import load_params
+    from r1reward_jax.train.setup import export
+
     settings = _settings(args.checkpoints, args.like)
     port = port_of(args.like)
     model = port.Model(port.Config.load(args.like))
@@ -38,9 +38,13 @@ def run(args: Namespace) -> None:
     export(args.target, model, params, like=args.like, dtype=dtype, settings=settings)
 
 
-def _settings(checkpoints: str, like: str) -> ModelSettings | None:
+def _settings(checkpoints: str, like: str) -> Any:
     """Those of the run that the checkpoints (RUN/checkpoints/PHASE) are of; where they lie
     elsewhere, those of the model that it started from."""
+    from etils import epath
+
+    from r1reward_jax.inference.settings import ModelSettings
+
     folder = epath.Path(checkpoints).resolve().parent
     path = folder.parent / "config.json"
     if folder.name != "checkpoints" or not path.exists():

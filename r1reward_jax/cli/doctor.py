@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
-from r1reward_jax.console import say
+from r1reward_jax.console import result
 from r1reward_jax.doctor import examine, report, works
 
 
@@ -14,5 +14,5 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """1 if something that is required does not work."""
     findings = examine(args.workdir)
-    say(report(findings, as_json=args.json))
+    result(report(findings, as_json=args.json))
     return 0 if works(findings) else 1

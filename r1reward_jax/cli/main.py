@@ -8,71 +8,168 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from r1reward_jax import __version__
+from r1reward_jax import __version__, console
+from r1reward_jax.cli import options
+from r1reward_jax.config import near
 from r1reward_jax.errors import DivergedError, InputError, disk_problem
-from r1reward_jax.files import cache_folder
+from r1reward_jax.runs.verbs import OLDER, canonical
 
 VERBS = {
     "quickstart": "the whole path on an embedded world: cold start, RL, evaluation, export",
     "sft": "cold start: imitate written analyses",
-    "train": "StableReinforce on preference records",
-    "scalar": "the baseline: a Bradley-Terry reward head on preference records",
+    "rl": "StableReinforce on preference records",
+    "scalar-rm": "the baseline: a Bradley-Terry reward head on preference records",
     "evaluate": "judge preference records in both answer orders",
-    "compare": "two evaluations of the same records, with a paired test",
-    "score": "which of two answers to a question is better",
-    "check": "compare the paths of a model: training forward, prefill, decode, the original",
+    "compare": "which of two responses to a question is better",
+    "compare-evals": "two evaluations of the same records, with a paired test",
+    "parity": "compare the paths of a model: training forward, prefill, decode, the original",
     "bench": "measure this machine: our code against what it replaces",
     "report": "curves, results and samples of runs as one page",
     "convert": "a checkpoint of a run to a Hugging Face folder",
+    "config": "list configs, show one with its comments, or what differs between two",
     "doctor": "what this machine has and what is missing",
+    "completion": "completion of verbs and options for a shell",
+    "help": "the help of a verb",
 }
-RUNS = ("quickstart", "sft", "train", "scalar", "evaluate")
-"""Verbs that resume."""
-GOES_ON = "; the same command goes on from the last checkpoint"
+RESUMED = ("quickstart", "sft", "rl", "scalar-rm", "evaluate")
+"""Verbs whose runs can be resumed."""
+RESUME = "; the same command resumes from the last checkpoint"
+EXIT_CODES = """\
+exit codes: 0 done; 1 something that is required does not work (doctor), or a fault of ours, with a
+traceback; 2 a mistake in what was given, or a disk that refuses; 3 training diverged;
+130 interrupted"""
+COMMON = {
+    ("--debug",): "show tracebacks",
+    ("-v", "--verbose"): "print more",
+    ("-q", "--quiet"): "print warnings and results only",
+}
+"""Options that may stand anywhere."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are ours to tell: in one line, with the nearest option."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        if unknown and unknown[0].startswith("-"):
+            message += f"; {near(unknown[0].partition('=')[0], self._option_string_actions)}"
+        raise InputError(f"{message}; `{self.prog} --help` says more")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code. Mistakes of the user end in one line and code 2."""
-    parser = argparse.ArgumentParser(prog="r1reward", description="R1-Reward in JAX")
-    parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    argv = list(sys.argv[1:] if argv is None else argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    common = {name[2:]: not set(names).isdisjoint(given) for names in COMMON for name in names[-1:]}
+    given = [a for a in given if all(a not in names for names in COMMON)]
+    level = console.VERBOSE * common["verbose"] + console.QUIET * common["quiet"]
+    console.set_level(level)
     # torch is not needed here; transformers would say that it misses it
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    asked = next((a for a in argv if not a.startswith("-")), None)
-    for name, text in VERBS.items():
-        verb = verbs.add_parser(name, help=text, description=text)
-        if name == asked:  # a verb's imports are paid for by its users only
-            module = importlib.import_module(f"r1reward_jax.cli.{name}")
-            module.add_arguments(verb)
-            verb.set_defaults(run=module.run)
-    args, rest = parser.parse_known_args(argv)
-    if not hasattr(args, "overrides") or any(a.startswith("-") for a in rest):
-        args = parser.parse_args(argv)  # says what it does not know
-    else:  # overrides may stand on both sides of an option
-        args.overrides += rest
-    if not args.debug:  # libraries log the tracebacks of errors that reach us anyway
+    if not common["debug"]:  # libraries log the tracebacks of errors that reach us anyway
         logging.getLogger("absl").setLevel(logging.CRITICAL)
+    verb, args = "", argparse.Namespace()
     try:
-        if args.verb != "doctor":  # it tells whether JAX can be imported
-            _enable_compilation_cache()
+        verb, arguments = _verb(given)
+        args = parsed(verb, arguments)
         return args.run(args) or 0
     except Exception as error:
-        code, message = _explained(error, args)
-        if code is None or args.debug:
+        code, message = _explained(error, verb, args, debug=common["debug"])
+        if code is None or common["debug"]:
             raise
-        print(f"r1reward {args.verb}: {message}", file=sys.stderr)
+        who = console.coloured(f"{f'r1reward {verb}'.strip()}:", "1;31")
+        print(f"{who} {message}", file=sys.stderr)
         return code
     except KeyboardInterrupt:
-        more = GOES_ON if args.verb in RUNS else ""
-        print(f"r1reward {args.verb}: interrupted{more}", file=sys.stderr)
+        more = RESUME if verb in RESUMED else ""
+        print(f"r1reward {verb}: interrupted{more}", file=sys.stderr)
         return 130
 
 
-def _explained(error: Exception, args: argparse.Namespace) -> tuple[int | None, str | None]:
+def _verb(given: list[str]) -> tuple[str, list[str]]:
+    """The verb, by its present name, and all other arguments."""
+    name = next((a for a in given if not a.startswith("-")), None)
+    if name is None:
+        if "--version" not in given and not {"-h", "--help"} & set(given):
+            raise InputError(f"which verb? One of {', '.join(VERBS)}; `r1reward --help` says more")
+        whole_parser().parse_args(given)
+    assert name is not None
+    place = given.index(name)
+    verb, rest = canonical(name), given[:place] + given[place + 1 :]
+    if verb not in VERBS:
+        raise InputError(
+            f"there is no verb {name!r}; {near(name, [*VERBS, *OLDER])} The verbs are "
+            f"{', '.join(VERBS)}"
+        )
+    if name == "compare" and _two_evaluations(rest):
+        console.note("two evaluations are compared by `r1reward compare-evals`")
+        verb = "compare-evals"
+    return verb, rest
+
+
+def _two_evaluations(arguments: Sequence[str]) -> bool:
+    """Whether `compare` is meant as it was before: with the folders of two evaluations."""
+    return not any(a.partition("=")[0] in ("--model", "-h", "--help") for a in arguments) and any(
+        not a.startswith("-") for a in arguments
+    )
+
+
+def parsed(verb: str, arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the arguments of a verb. Raises InputError for what it does not know."""
+    parser = Parser(prog=f"r1reward {verb}")
+    fill(parser, verb)
+    if parser._subparsers:  # a verb with verbs of its own, whose options stand behind them
+        args = parser.parse_args(list(arguments))
+    else:
+        known = options.as_overrides(parser, arguments) if _has_config(parser) else list(arguments)
+        args = parser.parse_intermixed_args(known)
+    args.verb = verb
+    return args
+
+
+def _has_config(parser: argparse.ArgumentParser) -> bool:
+    return any(action.dest == "overrides" for action in parser._actions)
+
+
+def fill(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add the arguments of a verb to its parser."""
+    module = importlib.import_module(f"r1reward_jax.cli.{verb.replace('-', '_')}")
+    parser.description = VERBS[verb]
+    parser.epilog = EXIT_CODES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.allow_abbrev = False
+    module.add_arguments(parser)
+    _add_common(parser)
+    parser.set_defaults(run=module.run)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Options that `main` has read before; here for the help and for completion."""
+    group = parser.add_argument_group("anywhere on the command line")
+    for names, text in COMMON.items():
+        group.add_argument(*names, action="store_true", default=argparse.SUPPRESS, help=text)
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """Return a parser of all verbs, for the help of `r1reward` and for completion."""
+    parser = argparse.ArgumentParser(
+        prog="r1reward",
+        description="R1-Reward in JAX",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    _add_common(parser)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, text in VERBS.items():
+        fill(verbs.add_parser(name, help=text), name)
+    return parser
+
+
+def _explained(
+    error: Exception, verb: str, args: argparse.Namespace, *, debug: bool
+) -> tuple[int | None, str | None]:
     """Exit code and message of an error that is not one of ours; None for one that is."""
     if isinstance(error, InputError):
         return 2, str(error)
@@ -81,27 +178,17 @@ def _explained(error: Exception, args: argparse.Namespace) -> tuple[int | None, 
     problem = disk_problem(error)
     if problem is None:
         return None, None
-    if not args.debug:  # the threads that still wanted to write need not tell
+    if not debug:  # the threads that still wanted to write need not report the same again
         threading.excepthook = sys.unraisablehook = lambda _: None
     if not problem.startswith(("/", ".")):
         problem = f"{_workdir(args)}: {problem}"
-    return 2, f"{problem}{GOES_ON if args.verb in RUNS else ''}"
+    return 2, f"{problem}{RESUME if verb in RESUMED else ''}"
 
 
 def _workdir(args: argparse.Namespace) -> str:
     """As far as the command line tells."""
-    given = [
-        o.partition("=")[2] for o in getattr(args, "overrides", []) if o.startswith("workdir=")
-    ]
-    return [*given, getattr(args, "workdir", None) or "workdir"][0]
-
-
-def _enable_compilation_cache() -> None:
-    """Compiled programs are kept between runs."""
-    import jax
-
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", cache_folder())
+    given = getattr(args, "overrides", [])
+    return [*(o.partition("=")[2] for o in given if o.startswith("workdir=")), "workdir"][0]
 
 
 def _unraisable(problem: Any) -> None:
@@ -123,7 +210,7 @@ def command_line() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     if code:
-        os._exit(code)  # what libraries do at exit helps nobody now, and may fail again
+        os._exit(code)  # the exit handlers of libraries would wait for what failed, or fail again
     sys.exit(0)
 
 

@@ -2,12 +2,12 @@
 
 from argparse import ArgumentParser, Namespace
 
-from r1reward_jax import config as configs
-from r1reward_jax import quickstart
+from r1reward_jax.cli import options
+from r1reward_jax.cli.start import require_devices, use_jax
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    configs.add_arguments(parser, default="quickstart")
+    options.add_config(parser, default="quickstart")
     parser.add_argument(
         "--controls",
         action="store_true",
@@ -16,6 +16,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    config = configs.config_from(args)
-    configs.require(config, "workdir")
+    config = options.config_from(args, args.verb)
+    use_jax()
+    require_devices(config, args.verb)
+    from r1reward_jax import quickstart
+
     quickstart.run(config, controls=args.controls)

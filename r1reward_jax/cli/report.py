@@ -2,7 +2,6 @@
 
 from argparse import ArgumentParser, Namespace
 
-from r1reward_jax import report
 from r1reward_jax.console import say
 
 
@@ -16,4 +15,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    from r1reward_jax import report
+
     say(f"written: {report.write(args.runs, args.out)}")

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-VERBS = {"train": "rl", "scalar": "scalar-rm"}
-"""Verbs that earlier versions wrote into `run.json`, and what they are called now."""
 KNOBS = {
     "rollout.rows": "rollout.slots",
     "rollout.refill": "rollout.prefill_batch",

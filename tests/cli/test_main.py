@@ -5,10 +5,10 @@ import pytest
 from r1reward_jax import config as configs
 from r1reward_jax.annotate.simulated import SimulatedTeacher
 from r1reward_jax.annotate.teacher import annotate
-from r1reward_jax.cli import sft
 from r1reward_jax.cli.main import main
 from r1reward_jax.data.preferences import write_annotations, write_records
 from r1reward_jax.runs.run_dir import run_folder
+from r1reward_jax.train import supervised
 from tests.train.test_step import one_device
 
 SMALL = [
@@ -50,13 +50,13 @@ def files(world):
         (["sft", "sft.steps"], "section.field=value"),
         (["sft", "--config", "a.b"], "known:"),
         (["sft", "sft.batch=0"], "sft.batch=0: expected at least 1"),
-        (["train", "rl.temperature=-1.0", "mesh.data=0"], "mesh.data=0"),
-        (["train", "rl.temperature=-1.0"], "rl.temperature=-1.0: expected at least 0"),
+        (["rl", "rl.temperature=-1.0", "mesh.data=0"], "mesh.data=0"),
+        (["rl", "rl.temperature=-1.0"], "rl.temperature=-1.0: expected above 0"),
         (["sft", "template=foo", "model.compute_dtype=int8"], "full, brief"),
         (["quickstart", "world.skills=()"], "world.skills is empty"),
         (["quickstart", "workdir="], "workdir="),
         (["sft", "seed=1", "--config", "nothing", "sft.steps=2"], "known:"),
-        (["train", "workdir=w", "model.path=m", "data.train=nothing.jsonl"], "not found"),
+        (["rl", "workdir=w", "model.path=m", "data.train=nothing.jsonl"], "not found"),
         (["sft", "--config", "ablations"], "known: ablations.no_filter"),
         (["sft", "sft.lr=1e999"], "finite"),
         (["convert", "nowhere", "out", "--like", "x"], "not found"),
@@ -138,10 +138,10 @@ def test_an_interrupted_run_says_how_to_go_on(files, checkpoint, tmp_path, monke
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sft, "cold_start", interrupt)
+    monkeypatch.setattr(supervised, "cold_start", interrupt)
     call = ["sft", *SMALL, f"workdir={tmp_path}/run", f"model.path={checkpoint}"]
     assert main([*call, f"data.train={files}/sft.jsonl"]) == 130
     assert capsys.readouterr().err == (
-        "r1reward sft: interrupted; the same command goes on from the last checkpoint\n"
+        "r1reward sft: interrupted; the same command resumes from the last checkpoint\n"
     )
     assert (tmp_path / "run" / "report.html").exists()

@@ -80,7 +80,7 @@ def test_command(tmp_path, capsys):
     a = finished(tmp_path / "a", simulate(60), model={"path": "one"}, seed=1)
     b = finished(tmp_path / "b", simulate(60, seed=1, skill=3.0), model={"path": "two"}, seed=1)
     out = tmp_path / "found.json"
-    assert main(["compare", str(a), str(b), "--out", str(out)]) == 0
+    assert main(["compare-evals", str(a), str(b), "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any("differ in model.path: 'one', 'two'" in line for line in lines)
     assert not any("seed" in line or "workdir" in line for line in lines)
@@ -94,7 +94,7 @@ def test_command(tmp_path, capsys):
         found["greedy"] == paired.compare(simulate(60), simulate(60, seed=1, skill=3.0))["greedy"]
     )
     assert found["config"] == {"model.path": ["one", "two"]}
-    bad = ["compare", str(a), str(b), "--out", str(tmp_path / "no" / "x.json")]
+    bad = ["compare-evals", str(a), str(b), "--out", str(tmp_path / "no" / "x.json")]
     assert main(bad) == 2 and "--out" in capsys.readouterr().err
 
 
@@ -123,7 +123,7 @@ def written(folder, lines):
 )
 def test_other_records_are_refused(tmp_path, capsys, fields, message):
     a = finished(tmp_path / "a", simulate(10))
-    assert main(["compare", str(a), str(changed(tmp_path / "b", **fields))]) == 2
+    assert main(["compare-evals", str(a), str(changed(tmp_path / "b", **fields))]) == 2
     said = capsys.readouterr().err
     assert message in said and "evaluate both on the same data" in said
 
@@ -139,10 +139,10 @@ def test_other_labels_numbers_and_folders_are_refused(tmp_path, capsys):
         (labels, "row 3 (id 'id-1'): preferred differs"),
         (tmp_path / "nothing", "judgements.jsonl: not found"),
     ):
-        assert main(["compare", str(a), str(folder)]) == 2
+        assert main(["compare-evals", str(a), str(folder)]) == 2
         assert message in capsys.readouterr().err
     (few / "config.json").write_text("{")
-    assert main(["compare", str(few), str(few)]) == 2
+    assert main(["compare-evals", str(few), str(few)]) == 2
     assert "config.json: not JSON" in capsys.readouterr().err
 
 
@@ -157,10 +157,10 @@ def test_other_images_are_refused_and_named(tmp_path, capsys):
     paths = ["/one/img/a/0.png", "/one/img/b/1.png", "embedded 0123456789abcdef"]
     a = pictured(tmp_path / "a", paths)
     moved = pictured(tmp_path / "moved", [p.replace("/one", "two/data") for p in paths])
-    assert main(["compare", str(a), str(moved)]) == 0
+    assert main(["compare-evals", str(a), str(moved)]) == 0
     said = capsys.readouterr().out
     assert "their images are in different folders: '/one/img', 'two/data/img'" in said
-    assert main(["compare", str(a), str(a)]) == 0
+    assert main(["compare-evals", str(a), str(a)]) == 0
     assert "folders" not in capsys.readouterr().out
     for i, path in (
         (1, "/one/img/b/2.png"),
@@ -170,7 +170,7 @@ def test_other_images_are_refused_and_named(tmp_path, capsys):
         (2, "embedded fedcba9876543210"),
     ):
         b = pictured(tmp_path / f"{i}{len(path)}", [*paths[:i], path, *paths[i + 1 :]])
-        assert main(["compare", str(a), str(b)]) == 2
+        assert main(["compare-evals", str(a), str(b)]) == 2
         said = capsys.readouterr().err
         assert f"row {i} (id " in said and f"images differ, {paths[i]} and {path}" in said
 
@@ -184,21 +184,21 @@ def test_unfinished_evaluations_are_refused(tmp_path, capsys):
         (odd, "9 pairs in judgements.jsonl, 10 in evaluation.json: unfinished"),
     ):
         for other_folder in (whole, folder):
-            assert main(["compare", str(other_folder), str(folder)]) == 2
+            assert main(["compare-evals", str(other_folder), str(folder)]) == 2
             assert message in capsys.readouterr().err
     # in the middle of a pair, it is still the evaluation that is named
     written(killed, list(rows(simulate(10)))[:7])
-    assert main(["compare", str(whole), str(killed)]) == 2
+    assert main(["compare-evals", str(whole), str(killed)]) == 2
     assert "unfinished" in capsys.readouterr().err
     (whole / "evaluation.json").write_text("{")
-    assert main(["compare", str(whole), str(whole)]) == 2
+    assert main(["compare-evals", str(whole), str(whole)]) == 2
     assert "evaluation.json: not JSON" in capsys.readouterr().err
 
 
 def test_a_quickstart_has_a_summary_instead(tmp_path, capsys):
     run = write_run(tmp_path / "quickstart", simulate(10))
     (run / "run.json").write_text(json.dumps({"verb": "quickstart"}))
-    assert main(["compare", str(run), str(run)]) == 2
+    assert main(["compare-evals", str(run), str(run)]) == 2
     assert "unfinished; run the same `r1reward quickstart` again" in capsys.readouterr().err
     (run / "summary.json").write_text("{}")
-    assert main(["compare", str(run), str(run)]) == 0
+    assert main(["compare-evals", str(run), str(run)]) == 0

@@ -125,7 +125,7 @@ def test_verb_and_evaluator(world, checkpoint, tmp_path, monkeypatch):
     run, judged = str(tmp_path / "scalar"), str(tmp_path / "eval")
     small = [*SMALL, "scalar.steps=2", "scalar.batch=4", "scalar.max_response_tokens=24"]
     base = f"model.path={checkpoint}"
-    assert main([*command("scalar"), *small, f"workdir={run}", base, f"data.train={data}"]) == 0
+    assert main([*command("scalar-rm"), *small, f"workdir={run}", base, f"data.train={data}"]) == 0
     start = f"model.path={run}/exported"
     arguments = [*command("evaluate", nth=-1), *small, start, f"eval.benchmark={data}"]
     assert main([*arguments, f"workdir={judged}"]) == 0

@@ -20,7 +20,7 @@ SMALL = ["--config", "quickstart", "rollout.max_new_tokens=8", "rollout.unroll=F
 
 
 def test_check_compares_all_paths(checkpoint, capsys):
-    assert main([*command("check"), "--model", checkpoint, *SMALL]) == 0
+    assert main([*command("parity"), "--model", checkpoint, *SMALL]) == 0
     printed = capsys.readouterr().out
     gaps = {line.split()[0]: line.split()[1] for line in printed.splitlines()[1:4]}
     assert list(gaps) == ["prefill", "decode", "original"]
@@ -28,13 +28,13 @@ def test_check_compares_all_paths(checkpoint, capsys):
     if sys.version_info < (3, 12):
         compared.append(float(gaps["original"]))
     assert all(gap < 1e-4 for gap in compared) and max(compared) > 0
-    assert main(["check", "--model", checkpoint, *SMALL, "--threshold", "1e-12"]) == 2
+    assert main(["parity", "--model", checkpoint, *SMALL, "--threshold", "1e-12"]) == 2
     assert "by more than 1e-12 nats: prefill" in capsys.readouterr().err
 
 
 def test_without_torch_the_rest_is_checked(checkpoint, capsys, monkeypatch):
     monkeypatch.setattr(original, "available", lambda: False)
-    assert main(["check", "--model", checkpoint, *SMALL]) == 0
+    assert main(["parity", "--model", checkpoint, *SMALL]) == 0
     assert "not checked: torch is not installed" in capsys.readouterr().out
 
 
@@ -52,12 +52,12 @@ def test_a_wrong_path_is_caught(path, checkpoint, capsys, monkeypatch):
 
     monkeypatch.setattr(qwen2_5_vl.Model, path, wrong)
     monkeypatch.setattr(original, "available", lambda: False)
-    assert main(["check", "--model", checkpoint, *SMALL]) == 2
+    assert main(["parity", "--model", checkpoint, *SMALL]) == 2
     assert path in capsys.readouterr().err
 
 
 def test_a_completion_of_one_token_compares_no_decoding(checkpoint, capsys):
-    assert main(["check", "--model", checkpoint, *SMALL[:2], "rollout.max_new_tokens=1"]) == 0
+    assert main(["parity", "--model", checkpoint, *SMALL[:2], "rollout.max_new_tokens=1"]) == 0
     assert "not checked: every sample ended with its first token" in capsys.readouterr().out
 
 
@@ -68,7 +68,7 @@ def test_large_smallest_images_need_no_buckets(checkpoint, tmp_path, capsys):
     settings = json.loads((tmp_path / "preprocessor_config.json").read_text())
     settings["min_pixels"] = 200 * 28 * 28
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
-    assert main(["check", "--model", str(tmp_path), *SMALL]) == 0
+    assert main(["parity", "--model", str(tmp_path), *SMALL]) == 0
 
 
 def test_what_is_not_a_number_does_not_pass():

@@ -1,0 +1,24 @@
+"""`r1reward scalar-rm`"""
+
+from argparse import ArgumentParser, Namespace
+
+from r1reward_jax.cli import options
+from r1reward_jax.cli.start import started
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    options.add_config(parser, default="default")
+
+
+def run(args: Namespace) -> None:
+    from r1reward_jax.data.preferences import read_preferences
+
+    with started(args, read_preferences) as (config, records, _, setup):
+        from r1reward_jax import build
+        from r1reward_jax.train.bradley_terry import train_scalar
+
+        with build.make_log(config) as log, build.make_checkpoints(config, "scalar") as checkpoints:
+            params = train_scalar(
+                setup, build.scalar_config(config), records, log=log, checkpoints=checkpoints
+            )
+        setup.policy.save(f"{config.workdir}/exported", params)

@@ -1,0 +1,94 @@
+"""How the verbs that compute begin: mistakes are told first, a folder is claimed next, models are
+loaded last."""
+
+import contextlib
+import os
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ml_collections import ConfigDict
+
+from r1reward_jax import config as configs
+from r1reward_jax.cli.options import config_from
+from r1reward_jax.errors import InputError
+from r1reward_jax.files import cache_folder
+
+if TYPE_CHECKING:
+    from r1reward_jax.data.video import Sampling
+    from r1reward_jax.train.setup import Setup
+    from r1reward_jax.types import Record
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def started(
+    args: Namespace, read: Callable[[str, "Sampling"], list[T]]
+) -> "Iterator[tuple[ConfigDict, list[T], list[Record], Setup]]":
+    """Yield the config, its training data, its held-out records and its setup; the run's folder is
+    claimed until the end of the block.
+
+    Args:
+      args: parsed arguments of the verb.
+      read: the reader of its training data.
+
+    Raises:
+      InputError: a wrong config, a file that cannot be read, a directory of another run.
+    """
+    config = config_from(args, args.verb)
+    use_jax()
+    from r1reward_jax.build import make_setup
+    from r1reward_jax.report import reported
+    from r1reward_jax.runs.provenance import file_hash
+    from r1reward_jax.runs.run_dir import claim_data, run_folder
+
+    require_devices(config, args.verb)
+    items, records = read(config.data.train, frames(config)), heldout(config)
+    with run_folder(config.workdir, config.to_dict(), verb=args.verb), reported(config.workdir):
+        claim_data(config.workdir, file_hash(config.data.train))
+        yield config, items, records, make_setup(config)
+
+
+def use_jax() -> Any:
+    """Import JAX, with compiled programs kept between runs."""
+    import jax
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        jax.config.update("jax_compilation_cache_dir", cache_folder())
+    return jax
+
+
+def require_devices(config: ConfigDict, verb: str) -> None:
+    """Raise InputError for what does not fit the devices, or a model's heads."""
+    import jax
+
+    from r1reward_jax.models import port_of
+
+    heads = None
+    if verb != "quickstart":
+        port, path = port_of(config.model.path), config.model.path
+        heads = port.Model(port.Config.load(path)).heads
+    devices, processes = jax.device_count(), jax.process_count()
+    wrong = configs.device_problems(config, verb, devices, processes, heads)
+    if wrong:
+        raise InputError("; ".join(wrong))
+
+
+def heldout(config: ConfigDict) -> "list[Record]":
+    """Return the records of `data.heldout`; none if it is empty."""
+    from r1reward_jax.data.preferences import read_records
+    from r1reward_jax.evals.evaluate import require_labels
+
+    if not config.data.heldout:
+        return []
+    records = read_records(config.data.heldout, frames(config))
+    require_labels(records)
+    return records
+
+
+def frames(config: ConfigDict) -> "Sampling":
+    """Return how videos of the config's data are looked at."""
+    from r1reward_jax.data.video import Sampling
+
+    return Sampling(config.data.video_fps, config.data.video_frames)

@@ -1,0 +1,170 @@
+"""What the knobs of a config may be together, and what a verb needs of them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from r1reward_jax.config.files import items
+from r1reward_jax.config.values import value_problems
+from r1reward_jax.errors import InputError
+
+REQUIRED = {
+    "sft": ("workdir", "model.path", "data.train"),
+    "rl": ("workdir", "model.path", "data.train"),
+    "scalar-rm": ("workdir", "model.path", "data.train"),
+    "evaluate": ("model.path", "eval.benchmark"),
+    "parity": ("model.path",),
+    "quickstart": ("workdir",),
+}
+"""What a verb needs and has no default for."""
+PATHS = {
+    "sft": ("data.train", "data.heldout"),
+    "rl": ("data.train", "data.heldout"),
+    "scalar-rm": ("data.train",),
+    "evaluate": ("eval.data",),
+}
+"""Files and folders of data that a verb reads."""
+WITH_RL = ("rl", "quickstart")
+"""Verbs that sample and train on the samples."""
+
+
+def check(config: ConfigDict) -> None:
+    """Raise InputError for values that no run can use, all of them in one message."""
+    _refuse(value_problems(config))
+
+
+def check_rl(config: ConfigDict) -> None:
+    """Raise InputError for settings of RL that no run can use, or that do not go together."""
+    values = value_problems(config, "rl.")
+    _refuse(values + list(_rl_problems(config, set(_paths_of(values)))))
+
+
+def require(config: ConfigDict, *paths: str) -> None:
+    """Raise InputError for fields that are needed and empty."""
+    _refuse(_missing(config, paths))
+
+
+def problems(config: ConfigDict, verb: str) -> list[str]:
+    """Return all that is wrong with a config for a verb, as far as can be said without devices."""
+    wrong = value_problems(config)
+    bad = set(_paths_of(wrong))
+    wrong += _mesh_problems(config)
+    if verb in WITH_RL:
+        wrong += _rl_problems(config, bad)
+        wrong += _sampler_problems(config)
+    if verb == "rl":
+        wrong += _judge_problems(config)
+    if config.judge.devices and not config.judge.path and verb != "quickstart":
+        wrong.append(
+            f"judge.devices {config.judge.devices}: only a judge here (judge.path) has devices"
+        )
+    if verb == "quickstart":
+        wrong += _quickstart_problems(config, bad)
+    if verb == "evaluate" and config.eval.stop != "none" and not config.eval.samples:
+        wrong.append(f"eval.stop={config.eval.stop}: there are no votes to stop (eval.samples=0)")
+    return wrong + _missing(config, REQUIRED[verb]) + list(_path_problems(config, verb))
+
+
+def _refuse(wrong: Sequence[str]) -> None:
+    if wrong:
+        raise InputError("; ".join(wrong))
+
+
+def _paths_of(wrong: Sequence[str]) -> Iterator[str]:
+    """The knobs that messages are about."""
+    return (message.partition("=")[0] for message in wrong)
+
+
+def _missing(config: ConfigDict, paths: Sequence[str]) -> list[str]:
+    flat = dict(items(config))
+    missing = [f"{path}=…" for path in paths if not flat[path]]
+    return [f"set {', '.join(missing)}"] if missing else []
+
+
+def _mesh_problems(config: ConfigDict) -> Iterator[str]:
+    """What is wrong with the sizes of a mesh whatever the devices are."""
+    for name, mesh in meshes(config).items():
+        sizes = list(mesh.values())
+        if sizes.count(-1) > 1:
+            yield f"{name} {mesh}: expected at most one -1, the rest of the devices"
+        if 0 in sizes and any(sizes):
+            yield f"{name} {mesh}: expected sizes of 1 or more, or all 0 for those of mesh"
+
+
+def meshes(config: ConfigDict) -> dict[str, dict[str, int]]:
+    c = config
+    found = {"mesh": c.mesh, "rollout.mesh": c.rollout.mesh, "judge.mesh": c.judge.mesh}
+    return {name: dict(mesh.items()) for name, mesh in found.items()}
+
+
+def _rl_problems(config: ConfigDict, bad: set[str]) -> Iterator[str]:
+    """Settings of RL that do not go together; knobs that are wrong by themselves are left out."""
+    c, sound = config.rl, lambda *names: not bad & {f"rl.{name}" for name in names}
+    if sound("rollout_batch", "train_batch") and c.rollout_batch % c.train_batch:
+        size = c.rollout_batch
+        yield f"rl.rollout_batch {size}: not a multiple of rl.train_batch {c.train_batch}"
+    together = c.samples * (2 if c.swap_weight else 1)
+    if sound("rollout_batch", "samples", "swap_weight") and c.rollout_batch % together:
+        yield (
+            f"rl.rollout_batch {c.rollout_batch}: not a multiple of {together}, the samples of a "
+            "prompt (in both orders with rl.swap_weight)"
+        )
+    if c.baseline in ("leave_one_out", "group") and c.samples == 1:
+        yield f"rl.baseline {c.baseline} compares samples of a prompt: set rl.samples"
+    if 0 < c.importance_cap < 1:
+        yield f"rl.importance_cap={c.importance_cap}: expected 0, or at least 1"
+    if c.importance_cap and c.old_logp == "sampler":
+        yield "rl.importance_cap corrects trainer log-probs: set rl.old_logp=trainer"
+
+
+def _sampler_problems(config: ConfigDict) -> Iterator[str]:
+    """Ways of sampling that the policy's ratio does not know of."""
+    neutral = {"top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}
+    for name, value in neutral.items():
+        if config.rollout[name] != value:
+            yield (
+                f"rollout.{name}={config.rollout[name]}: expected {value} in RL, whose ratio is of "
+                "the whole distribution; samples would be drawn from another one"
+            )
+
+
+def _judge_problems(config: ConfigDict) -> Iterator[str]:
+    """A judge is a model here or one behind a server, and complete."""
+    c = config.judge
+    if c.path and c.url:
+        yield "judge.path and judge.url: set one of them"
+    if c.url and not c.url.startswith(("http://", "https://")):
+        yield f"judge.url {c.url!r}: expected http://… or https://…"
+    if c.url and not c.model:
+        yield "judge.model: name the model that the server of judge.url serves"
+
+
+def _quickstart_problems(config: ConfigDict, bad: set[str]) -> Iterator[str]:
+    """What the embedded world, its teacher and the tiny models need."""
+    if not hasattr(config, "world"):
+        yield "the config has no world to learn from; start from --config quickstart"
+        return
+    if not config.eval.samples:
+        yield "eval.samples=0: a quickstart reports votes; expected 1 or more"
+    if config.judge.url:
+        yield "judge.url: a quickstart trains a judge of its own; leave it empty"
+    things = {*config.world.things, *config.world.heldout_things}
+    if not bad & {"world.things", "world.heldout_things"}:
+        most = max(things)
+        if len(config.teacher.fallback) < most:
+            yield f"teacher.fallback={config.teacher.fallback}: expected {most}, one for each thing"
+    for section in ("tiny", "tiny_judge"):
+        sizes = config[section]
+        for whole, part in (("hidden_size", "heads"), ("heads", "kv_heads")):
+            names_of = {f"{section}.{whole}", f"{section}.{part}"}
+            if not bad & names_of and sizes[whole] % sizes[part]:
+                yield f"{section}.{whole}={sizes[whole]}: not a multiple of {section}.{part}"
+
+
+def _path_problems(config: ConfigDict, verb: str) -> Iterator[str]:
+    """Local files that are not there; what lies elsewhere is looked at when it is read."""
+    flat = dict(items(config))
+    for path in PATHS.get(verb, ()):
+        if flat[path] and "://" not in flat[path] and not Path(flat[path]).expanduser().exists():
+            yield f"{path}={flat[path]}: not found"

@@ -1,0 +1,128 @@
+"""What each knob may be by itself: choices and ranges."""
+
+import math
+from dataclasses import dataclass
+
+from ml_collections import ConfigDict
+
+from r1reward_jax.config.files import items, near
+
+DTYPES = ("float32", "bfloat16", "float16")
+BENCHMARKS = ("vl_rewardbench", "multimodal_rewardbench", "mm_rlhf_rewardbench")
+"""Names that `eval.benchmark` may have, beside files."""
+SKILLS = ("color", "count", "shape", "position")
+"""What the embedded world can ask about."""
+CHOICES = {
+    "template": ("full", "brief"),
+    "model.param_dtype": DTYPES,
+    "model.compute_dtype": DTYPES,
+    "model.video_rule": ("max", "side"),
+    "rl.loss": ("stable_reinforce", "ppo_clip", "reinforce_pp"),
+    "rl.aggregate": ("token", "sequence"),
+    "rl.baseline": ("none", "batch", "leave_one_out", "group"),
+    "rl.kl": ("k1", "k3"),
+    "rl.filter": ("paper", "released", "none"),
+    "rl.old_logp": ("trainer", "sampler"),
+    "rl.consistency_mode": ("binary", "signed"),
+    "eval.stop": ("none", "exact", "posterior"),
+}
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers that a knob may have."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def __contains__(self, value: float) -> bool:
+        return self.least <= value <= self.most and self.above < value < self.below
+
+    def __str__(self) -> str:
+        ends = {"at least": self.least, "above": self.above}
+        ends |= {"at most": self.most, "below": self.below}
+        return " and ".join(f"{word} {n:g}" for word, n in ends.items() if math.isfinite(n))
+
+
+POSITIVE, SHARE, DECAY = Range(above=0), Range(least=0, most=1), Range(least=0, below=1)
+RANGES = {
+    "data.video_fps": POSITIVE,
+    "optimizer.b1": DECAY,
+    "optimizer.b2": DECAY,
+    "optimizer.clip_norm": POSITIVE,
+    "optimizer.warmup_share": SHARE,
+    "optimizer.final_share": SHARE,
+    "rl.temperature": POSITIVE,
+    "rl.sigmas": POSITIVE,
+    "rl.clip_eps": Range(above=0, below=1),
+    "rl.min_ratio": Range(above=0, below=1),
+    "rl.max_ratio": Range(above=1),
+    "rl.length_start": SHARE,
+    "rollout.top_p": Range(above=0, most=1),
+    "rollout.repetition_penalty": POSITIVE,
+    "judge.timeout_s": POSITIVE,
+    "judge.budget_s": POSITIVE,
+    "judge.pause_share": SHARE,
+    "teacher.slip": SHARE,
+}
+"""Of numbers for which "at least 0" (with a fraction) or "at least 1" (without) is not right."""
+MAY_BE_ZERO = (
+    *("seed", "profile_step", "data.threads", "checkpoint.updates", "step.micro_tokens"),
+    *("rollout.mesh.data", "rollout.mesh.fsdp", "rollout.mesh.tensor"),
+    *("checkpoint.iterations", "eval.records", "eval.samples"),
+    *("rollout.top_k", "rollout.lanes", "judge.lines", "judge.retries", "judge.devices"),
+)
+TUPLES = {
+    "world.things": Range(least=1, most=3),
+    "world.heldout_things": Range(least=1, most=3),
+    "teacher.fallback": SHARE,
+}
+"""Items of tuples of numbers that are not simply at least 1."""
+
+
+def value_problems(config: ConfigDict, prefix: str = "") -> list[str]:
+    """Choices and ranges of the knobs below a prefix."""
+    wrong = []
+    for path, value in items(config):
+        if not path.startswith(prefix) or isinstance(value, bool):
+            continue
+        if path in CHOICES:
+            if value not in CHOICES[path]:
+                some = ", ".join(CHOICES[path])
+                wrong.append(
+                    f"{path}={value}: expected one of {some}; {near(value, CHOICES[path])}"
+                )
+        elif isinstance(value, tuple):
+            wrong += _tuple_problems(path, value)
+        elif isinstance(value, (int, float)):
+            wrong += _number_problems(path, value)
+    return wrong
+
+
+def _number_problems(path: str, value: float) -> list[str]:
+    if not math.isfinite(value):
+        return [f"{path}={value}: expected a finite number"]
+    allowed = RANGES.get(path) or Range(
+        least=0 if path in MAY_BE_ZERO or isinstance(value, float) else 1
+    )
+    rest_of_devices = ".mesh." in f".{path}" and value == -1
+    return [] if value in allowed or rest_of_devices else [f"{path}={value}: expected {allowed}"]
+
+
+def _tuple_problems(path: str, value: tuple) -> list[str]:
+    """Tuples hold names (world.skills) or numbers."""
+    if not value:
+        return [f"{path} is empty"]
+    if path == "world.skills":
+        unknown = [f"{s!r}; {near(str(s), SKILLS)}" for s in value if s not in SKILLS]
+        some = ", ".join(SKILLS)
+        return [f"{path}: expected names of {some}, not {s}" for s in unknown]
+    allowed = TUPLES.get(path, Range(least=1))
+    kinds = (int, float) if path == "teacher.fallback" else (int,)
+    if not all(type(item) in kinds and item in allowed for item in value):
+        return [f"{path}={value}: expected positive numbers, each {allowed}"]
+    if path == "buckets.patches" and any(item % 4 for item in value):
+        return [f"{path}={value}: expected multiples of 4, the patches of a visual token"]
+    return []

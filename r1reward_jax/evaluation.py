@@ -1,0 +1,213 @@
+"""An evaluation as a run: a reward model on a benchmark, in both answer orders, in a folder that
+remembers what is judged."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from r1reward_jax.build import make_engine, make_scalar_model, make_setup
+from r1reward_jax.console import result, say
+from r1reward_jax.data.benchmarks import Benchmark, read_benchmark
+from r1reward_jax.data.video import Sampling
+from r1reward_jax.evals import evaluate
+from r1reward_jax.evals.calibration import calibration
+from r1reward_jax.evals.journal import (
+    Journal,
+    judgement_row,
+    read_judged,
+    record_row,
+    require_images,
+)
+from r1reward_jax.evals.summary import summarize
+from r1reward_jax.evals.table import table
+from r1reward_jax.evals.types import Judgement
+from r1reward_jax.evals.voting import RULES
+from r1reward_jax.files import write_whole
+from r1reward_jax.inference import scalar
+from r1reward_jax.inference.settings import ModelSettings
+from r1reward_jax.models import port_of
+from r1reward_jax.models.reward_head import has_head
+from r1reward_jax.prompt_file import with_prompt_from
+from r1reward_jax.prompts import TEMPLATES, Template, response_format
+from r1reward_jax.report import reported
+from r1reward_jax.runs.provenance import folder_hash
+from r1reward_jax.runs.run_dir import claim_data, run_folder
+from r1reward_jax.types import InputError, PreferenceRecord, Record, RelevanceRecord
+
+LANES = 3
+"""Samples of a prompt that are written at a time where votes may end early, by default."""
+
+
+def run(config: ConfigDict, limit: int | None = None) -> None:
+    """Judge the records of `eval.benchmark` into `config.workdir`; resume if some are judged.
+
+    Args:
+      config: as the verb has it, complete and checked.
+      limit: judge so many records only, the first ones; None judges all.
+
+    Raises:
+      InputError: a mistake in the data, the model's folder or the prompt; each before the model is
+        loaded. Or the folder of another evaluation.
+    """
+    c, path = config.eval, config.model.path
+    port_of(path)
+    template = _template(config)
+    sampling = Sampling(config.data.video_fps, config.data.video_frames)
+    benchmark, records, notes = read_benchmark(c.benchmark, c.data, sampling)
+    if limit is not None and limit < len(records):
+        notes = [*notes, f"the first {limit:,} of {len(records):,} records (--limit)"]
+        records = records[:limit]
+    evaluate.require_labels(records)
+    _require_effect(config, records)
+    require_images(records, config.data.threads)
+    for note in notes:
+        say(note)
+    model, prompt = folder_hash(path), hashlib.sha256(repr(template).encode()).hexdigest()
+    with run_folder(config.workdir, config.to_dict(), verb="evaluate"), reported(config.workdir):
+        claim_data(config.workdir, _hash(records), model=model, prompt=prompt)
+        _judge(config, template, records)
+        if jax.process_index() == 0:
+            _sum_up(config, benchmark, notes)
+
+
+def _template(config: ConfigDict) -> Template:
+    """How the model is asked, and where its verdict stands."""
+    form = response_format(config.eval.response_format)
+    template = replace(TEMPLATES[config.template], response=form)
+    if not config.eval.prompt_from:
+        return template
+    template = with_prompt_from(template, config.eval.prompt_from)
+    behind = template.evaluator.rpartition("{second}")[2].replace("{images}", "").strip()
+    say(
+        f"prompt from {config.eval.prompt_from}: {len(behind):,} characters behind the second "
+        "response" + ("" if behind else "; nothing there says how to answer")
+    )
+    return template
+
+
+def _require_effect(config: ConfigDict, records: Sequence[Record]) -> None:
+    """Raise InputError for settings that would do nothing here."""
+    c, scalar_model = config.eval, has_head(config.model.path)
+    candidates = any(isinstance(r, RelevanceRecord) for r in records)
+    if scalar_model and candidates:
+        raise InputError(f"{config.model.path}: a scalar model scores responses, not candidates")
+    given = {"prompt_from": c.prompt_from, "response_format": c.response_format != "answer"}
+    idle = [name for name, value in given.items() if value and scalar_model]
+    if c.prompt_from and candidates:
+        idle.append("prompt_from")
+    if idle:
+        what = "a scalar model" if scalar_model else "records of a query and two candidates"
+        raise InputError(f"eval.{idle[0]}: has no effect on {what}; leave it out")
+
+
+def suggested(config: ConfigDict) -> dict[str, Any]:
+    """Return values that suit this machine and the model, by path: bfloat16 is slow on CPUs, and
+    the folder of a model says how it is asked. The config file and the command line may say
+    otherwise."""
+    found: dict[str, Any] = {}
+    if jax.default_backend() == "cpu":
+        found |= {"model.param_dtype": "float32", "model.compute_dtype": "float32"}
+    if settings := ModelSettings.load(config.model.path):
+        found |= {
+            "template": settings.template,
+            "model.max_pixels": settings.max_pixels,
+            "model.video_rule": settings.video_rule,
+            "rollout.max_new_tokens": settings.max_new_tokens,
+        }
+    if config.eval.stop != "none":  # all at once saves nothing
+        found["rollout.lanes"] = LANES
+    return found
+
+
+def folder_of(config: ConfigDict, limit: int | None = None) -> str:
+    """Return runs/evaluate/MODEL-BENCHMARK; an export is called after its run."""
+    parts = [p for p in epath.Path(config.model.path).parts if p not in ("exported", "/", ".")]
+    name = f"{(parts or ['model'])[-1]}-{epath.Path(config.eval.benchmark).stem}"
+    return f"runs/evaluate/{name}" + (f"-first{limit}" if limit is not None else "")
+
+
+def _hash(records: Sequence[Record]) -> str:
+    """sha256 of what is asked and what is right; images count by their paths."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(json.dumps(record_row(record)).encode())
+        if isinstance(record, RelevanceRecord):  # whose images they are
+            digest.update(str([len(c.images) for c in record.candidates]).encode())
+    return digest.hexdigest()
+
+
+def _judge(config: ConfigDict, template: Template, records: Sequence[Record]) -> None:
+    """Write what is missing of judgements.jsonl; the first of several processes does."""
+    path, total = f"{config.workdir}/judgements.jsonl", 2 * len(records)
+    if jax.process_index() == 0:
+        with Journal(path, total) as journal:
+            if journal.done < total:  # what is there was of other judgements
+                epath.Path(f"{config.workdir}/evaluation.json").unlink(missing_ok=True)
+            _judge_rest(config, template, records, journal.done, journal.write)
+    else:
+        _judge_rest(config, template, records, 0, lambda row: None)
+
+
+def _judge_rest(
+    config: ConfigDict,
+    template: Template,
+    records: Sequence[Record],
+    done: int,
+    write: Any,
+) -> None:
+    if jax.process_count() > 1:  # what is done next is the same everywhere
+        done = int(multihost_utils.broadcast_one_to_all(np.int32(done)))
+    total = 2 * len(records)
+    if done == total:
+        return
+    if done:
+        say(f"{done} of {total} judgements are there already")
+    number = iter(range(done, total))
+
+    def emit(judgement: Judgement) -> None:
+        write(judgement_row(judgement, next(number)))
+
+    setup, c = make_setup(config), config.eval
+    policy = setup.policy
+    if has_head(policy.path):
+        pairs = [r for r in records if isinstance(r, PreferenceRecord)]
+        scalar.judge_each(make_scalar_model(config, setup), pairs, emit, done)
+        return
+    evaluate.judge_each(
+        make_engine(config, setup, template.response),
+        policy.params,
+        records,
+        template,
+        emit,
+        (0.0, *[c.temperature] * c.samples),
+        config.seed,
+        done,
+        RULES.get(c.stop),
+    )
+
+
+def _sum_up(config: ConfigDict, benchmark: Benchmark, notes: Sequence[str]) -> None:
+    """From judgements.jsonl to evaluation.json and the table."""
+    judged = read_judged(f"{config.workdir}/judgements.jsonl")
+    found = summarize(
+        judged,
+        convention=benchmark.convention,
+        units=benchmark.units,
+        expected=benchmark.groups,
+        rows=benchmark.rows or None,
+        samples=config.eval.samples,
+    )
+    found = {"benchmark": benchmark.name, "model": os.fspath(config.model.path)} | found
+    found |= {"calibration": calibration(judged)}
+    found["notes"] = [*notes, *found["notes"]]
+    write_whole(f"{config.workdir}/evaluation.json", json.dumps(found, indent=2))
+    result("\n".join(table(found)))

@@ -1,0 +1,143 @@
+"""What a config may be, and that it is what the code knows."""
+
+import json
+
+import pytest
+
+from r1reward_jax import config as configs
+from r1reward_jax.config import assign, devices
+from r1reward_jax.errors import InputError
+
+
+def overridden(*assignments, name="quickstart"):
+    config = configs.load(name)
+    configs.override(config, assignments)
+    return config
+
+
+def test_choices_are_the_tables_of_the_code():
+    from r1reward_jax.data.benchmarks import BENCHMARKS
+    from r1reward_jax.data.synthetic import SKILLS
+    from r1reward_jax.evals.voting import RULES
+    from r1reward_jax.prompts import TEMPLATES
+    from r1reward_jax.rl.advantages import BASELINES, KL
+    from r1reward_jax.rl.losses import AGGREGATES, LOSSES
+    from r1reward_jax.train.parity import LIMITS
+
+    tables = {
+        "template": TEMPLATES,
+        "model.param_dtype": LIMITS,
+        "model.compute_dtype": LIMITS,
+        "rl.loss": LOSSES,
+        "rl.aggregate": AGGREGATES,
+        "rl.baseline": BASELINES,
+        "rl.kl": KL,
+        "eval.stop": ("none", *RULES),
+    }
+    for path, table in tables.items():
+        assert set(configs.CHOICES[path]) == set(table), path
+    assert set(configs.BENCHMARKS) == set(BENCHMARKS)
+    assert set(configs.SKILLS) == set(SKILLS)
+
+
+def test_choices_without_a_table_are_the_words_that_the_code_compares():
+    """Each of them changes what the code does, and another word is refused where it is read."""
+    from pathlib import Path
+
+    import r1reward_jax
+
+    package = Path(r1reward_jax.__file__).parent
+    places = {
+        "rl.filter": "rl/advantages.py",
+        "rl.consistency_mode": "rl/rewards.py",
+        "model.video_rule": "models/qwen2_5_vl/rope.py",
+    }
+    for path, place in places.items():
+        text = (package / place).read_text()
+        assert sum(f'"{word}"' in text for word in configs.CHOICES[path]) >= 1, path
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (["rl.baseline=group"], "set rl.samples"),
+        (["rl.importance_cap=2.0"], "rl.old_logp=trainer"),
+        (["rl.samples=3"], "not a multiple of 3"),
+        (["rl.samples=8", "rl.swap_weight=1.0", "rl.rollout_batch=24"], "not a multiple of 16"),
+        (["rl.kl=k2"], "rl.kl=k2: expected one of k1, k3"),
+        (["rl.loss=ppo"], "ppo_clip"),
+        (["rl.min_ratio=2.0", "rl.sigmas=0.0"], r"rl\.min_ratio=2\.0: .*; rl\.sigmas=0\.0: exp"),
+        (["rl.temperature=0.0"], "rl.temperature=0.0: expected above 0"),
+        (["rl.importance_cap=0.01", "rl.old_logp=trainer"], "at least 1"),
+    ],
+)
+def test_settings_that_do_not_go_together(wrong, named):
+    with pytest.raises(InputError, match=named):
+        configs.check_rl(overridden(*wrong))
+
+
+@pytest.mark.parametrize("verb", ["rl", "quickstart"])
+def test_rl_samples_from_the_whole_distribution(verb):
+    """The ratio knows of no top-k, top-p or penalty; an evaluation may have them."""
+    changes = ["rollout.top_k=5", "rollout.top_p=0.9", "rollout.repetition_penalty=1.1"]
+    found = configs.problems(overridden(*changes), verb)
+    assert [f for f in found if "another one" in f] == [
+        f"rollout.{name}: expected {value} in RL, whose ratio is of the whole distribution; "
+        "samples would be drawn from another one"
+        for name, value in (("top_k=5", 0), ("top_p=0.9", 1.0), ("repetition_penalty=1.1", 1.0))
+    ]
+    assert not any("another one" in f for f in configs.problems(overridden(*changes), "evaluate"))
+
+
+def test_all_problems_are_in_one_message():
+    with pytest.raises(InputError) as error:
+        configs.override(overridden(), ["rl.lrr=1", "sft.steps=x", "mesh.data"])
+    assert str(error.value).count("; ") >= 2
+    found = configs.problems(overridden("rl.loss=x", "rl.train_batch=3", "workdir="), "quickstart")
+    assert len(found) == 3 and found[0].startswith("rl.loss=x") and found[2] == "set workdir=…"
+
+
+def test_shipped_configs_lack_only_what_a_user_must_give():
+    for name in configs.names():
+        verb = {"sft_7b": "sft", "eval": "evaluate", "quickstart": "quickstart"}.get(name, "rl")
+        assert all(p.startswith("set ") for p in configs.problems(configs.load(name), verb)), name
+
+
+@pytest.mark.parametrize(
+    ("verb", "changes", "count", "message"),
+    [
+        ("sft", ["mesh.fsdp=3"], 8, "mesh {'data': 1, 'fsdp': 3, 'tensor': 1} needs 3 devices"),
+        ("sft", ["sft.batch=12"], 8, "sft.batch=12: expected multiples of 8"),
+        ("rl", ["rl.train_batch=12", "rollout.rows=8"], 8, "rl.train_batch=12: expected multiple"),
+        ("rl", ["rollout.rows=12"], 8, "rollout.rows=12: expected multiples of 8"),
+        ("rl", ["judge.path=x", "judge.rows=12"], 8, "judge.rows=12: expected multiples of 8"),
+        ("rl", ["judge.path=x", "judge.devices=8"], 8, "fewer than the 8 devices"),
+        ("rl", ["judge.path=x", "judge.devices=4", "rl.train_batch=6"], 8, "multiples of 4"),
+        ("quickstart", ["tiny_judge.batch=12"], 8, "tiny_judge.batch=12: expected multiples of 8"),
+        ("rl", ["rollout.mesh.data=3"] + [f"rollout.mesh.{n}=1" for n in ("fsdp", "tensor")], 8,
+         "rollout.mesh {'data': 3, 'fsdp': 1, 'tensor': 1} needs 3"),
+        ("evaluate", ["mesh.fsdp=1", "mesh.tensor=8"], 8, "mesh.tensor=8: expected a divisor"),
+    ],
+)  # fmt: skip
+def test_what_must_fit_the_devices(verb, changes, count, message):
+    found = devices.device_problems(overridden(*changes), verb, count, heads=4)
+    assert any(message in problem for problem in found), found
+    assert devices.device_problems(overridden(), verb, 8, heads=4) == []
+
+
+def test_older_names_are_understood(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(assign.RENAMED, "rl.rate", "rl.lr")
+    assert overridden("rl.rate=0.5").rl.lr == 0.5
+    assert "rl.rate is called rl.lr now" in capsys.readouterr().err
+    text = "from r1reward_jax.configs import default\n\n\ndef get_config():\n"
+    text += "    c = default.get_config()\n    c.rl.rate = 0.25\n    return c\n"
+    (tmp_path / "old.py").write_text(text)
+    assert configs.load(str(tmp_path / "old.py")).rl.lr == 0.25
+    old = overridden().to_dict()
+    old["rl"]["rate"] = old["rl"].pop("lr") * 2
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    new = configs.load(str(tmp_path / "old.json"))
+    assert new.rl.lr == 2 * overridden().rl.lr and "rate" not in new.rl
+    assert configs.renamed(old) == new.to_dict() and "rate" in old["rl"]
+    (tmp_path / "part.yaml").write_text("rl: {rate: 1e-3}")
+    assert configs.load(str(tmp_path / "part.yaml")).rl.lr == 1e-3
