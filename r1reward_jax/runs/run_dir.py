@@ -15,8 +15,9 @@ from r1reward_jax.errors import InputError
 from r1reward_jax.files import write_whole
 from r1reward_jax.runs import stages as run_stages
 from r1reward_jax.runs.provenance import about
-from r1reward_jax.runs.resume import VERBS, Change, differences, exactness
+from r1reward_jax.runs.resume import Change, differences, exactness
 from r1reward_jax.runs.stages import Stage
+from r1reward_jax.runs.verbs import canonical
 from r1reward_jax.runs.writers import wants_wandb
 
 try:
@@ -90,7 +91,7 @@ def _resumed(
 ) -> dict[str, Any]:
     """Return what `run.json` is to say of a run that resumes. Raises InputError for changes that
     are neither accepted nor a correction that repeats stages."""
-    verb, began = VERBS.get(verb, verb), VERBS.get(old["verb"], old["verb"])
+    verb, began = canonical(verb), canonical(old["verb"])
     if began != verb:
         _refuse(folder, [Change("verb", began, verb)])
     # a folder may have moved: places below it are compared from there

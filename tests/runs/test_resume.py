@@ -13,13 +13,13 @@ from r1reward_jax.runs.resume import (
     MAY_CHANGE,
     SAMPLER,
     UNREAD,
-    VERBS,
     exactness,
     flat,
     matches,
 )
 from r1reward_jax.runs.run_dir import claim_data, run_folder
 from r1reward_jax.runs.stages import Stages
+from r1reward_jax.runs.verbs import OLDER
 from r1reward_jax.types import InputError
 
 
@@ -97,7 +97,7 @@ def test_every_pattern_names_a_knob():
         assert any(matches(knob, [pattern]) for knob in knobs), pattern
     for old, new in KNOBS.items():
         assert (old in knobs) != (new in knobs)
-    assert not VERBS.keys() & UNREAD.keys() and LENGTHS.keys() <= UNREAD.keys()
+    assert not OLDER.keys() & UNREAD.keys() and LENGTHS.keys() <= UNREAD.keys()
 
 
 def test_every_knob_of_a_quickstart_belongs_somewhere():
