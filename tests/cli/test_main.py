@@ -72,7 +72,7 @@ def test_mistakes_end_in_one_line_and_code_2(arguments, message, capsys):
     ("content", "message"),
     [
         (b"\xff\xfe{}", "UTF-8"),
-        (b"", "no records to train on; is the file empty?"),
+        (b"", "no rows"),
         (b'{"message": 3}', "bad.jsonl:1"),
         (None, "bad.jsonl"),
     ],
