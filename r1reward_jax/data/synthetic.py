@@ -1,4 +1,4 @@
-"""The embedded world: preference records about small rendered images, made from a seed.
+"""Make the embedded world: preference records about small rendered images, from a seed.
 
 A scene is a 3 x 3 board with a few coloured shapes. Records come in twins: the same question and
 the same two responses about two scenes, one for which the first response is true and one for
@@ -11,6 +11,7 @@ lets tests and the quickstart check consistency without a model.
 """
 
 import hashlib
+import io
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -34,7 +35,7 @@ ORDINALS = ("first", "second")
 PLURALS = {s: s + ("es" if s == "cross" else "s") for s in SHAPES}
 NUMBERS = ("zero", "one", "two", "three")
 SPLITS = {"sft": 0.6, "rl": 0.2, "heldout": 0.2}
-"""Share of the question texts that each split owns."""
+"""Share of the question texts that each split gets."""
 BOARD = 3
 CELL = 28
 """Pixels of a board cell, the size of one visual token of Qwen2.5-VL."""
@@ -75,7 +76,7 @@ QUESTIONS = {
 }
 ROWS = ("top", "middle", "bottom")
 CONCLUSIONS = ("So {k} fits.", "So {k} is right.")
-"""How an analysis ends: what it says, in different words."""
+"""Ways to end an analysis; {k} is the response that it argues for."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Twin:
 
 
 def _places(rng: random.Random, count: int) -> list[tuple[int, int]]:
-    """`count` cells from top to bottom, at most one in a row."""
+    """Return `count` cells from top to bottom, at most one in a row."""
     return [(row, rng.randrange(BOARD)) for row in sorted(rng.sample(range(BOARD), count))]
 
 
@@ -117,7 +118,7 @@ def _scene(rng: random.Random, looks: Sequence[tuple[str, str]]) -> tuple[Thing,
 
 
 def _others(rng: random.Random, count: int, *, color: str = "", shape: str = ""):
-    """Looks of `count` things that are neither of this colour nor of this shape."""
+    """Return looks of `count` things that are neither of this colour nor of this shape."""
     colors = [c for c in COLORS if c != color]
     shapes = [s for s in SHAPES if s != shape]
     return [(rng.choice(colors), rng.choice(shapes)) for _ in range(count)]
@@ -176,7 +177,7 @@ SKILLS: dict[str, tuple[Callable, Sequence[str]]] = {
 }
 
 
-# ------------------------------------------------------------------ making
+# ------------------------------------------------------------------ worlds
 
 
 def make_world(
@@ -191,7 +192,7 @@ def make_world(
 
     Args:
       folder: images go to `folder/images`, record paths point there.
-      seed: same seed, same bytes.
+      seed: of everything; the same seed gives the same bytes.
       sizes: records per split ("sft", "rl", "heldout"); rounded down to whole twins.
       skills: names from SKILLS.
       things: per split, the numbers of things in a scene to draw from; more are harder.
@@ -225,7 +226,7 @@ def make_world(
 
 
 def _split_questions(rng: random.Random, skills: Sequence[str]) -> dict[str, list[tuple]]:
-    """Share the (skill, template, subject) triples out to the splits, per skill and subject, so
+    """Divide the (skill, template, subject) triples among the splits, per skill and subject, so
     that every split asks about every subject."""
     shares: dict[str, list[tuple]] = {split: [] for split in SPLITS}
     for skill in skills:
@@ -250,11 +251,13 @@ def _twin(rng: random.Random, questions: Sequence[tuple], things: Sequence[int])
 def _records(
     rng: random.Random, twin: Twin, images: Sequence[Image.Image], stem: str
 ) -> list[PreferenceRecord]:
-    """The two records of a twin, in one order of the responses; each response is right in one."""
+    """Return the two records of a twin, in one order of the responses: each is right in one."""
     records, flip = [], rng.random() < 0.5
     for k, (scene, image) in enumerate(zip(twin.scenes, images, strict=True)):
         path = f"{stem}-{k}.png"
-        image.save(path)
+        png = io.BytesIO()
+        image.save(png, "PNG")
+        epath.Path(path).write_bytes(png.getvalue())  # not image.save: the folder may be a bucket
         meta = {
             "skill": twin.skill,
             "things": [[t.color, t.shape] for t in scene],
@@ -307,26 +310,26 @@ def _draw(draw: ImageDraw.ImageDraw, shape: str, x: int, y: int, size: int, colo
 
 
 def listing(record: PreferenceRecord) -> str:
-    """The faultless first half of an analysis: what stands on the board, in reading order, the
-    fact that the question asks for, and which response says the same.
+    """Return the faultless first half of an analysis: the things on the board in reading order, the
+    fact that the question asks for, and the response that says the same.
 
-    Notes, shape before color, and a fact before the place of its response: what is looked up
-    stands right behind what it is looked up by, both here and in the brief prompt. That is the
-    first lookup that a small decoder learns ("induction", Olsson et al. 2022, arXiv 2209.11895);
-    with other orders it came late, or on some seeds not at all."""
+    Shape stands before color, and a fact before the place of its response: a value directly behind
+    its key, here and in the brief prompt alike. That is the first lookup that a small decoder
+    learns ("induction", Olsson et al. 2022, arXiv 2209.11895); with other orders it came late, or
+    on some seeds not at all."""
     things = ", ".join(f"{shape} {color}" for color, shape in record.meta["things"])
     place = ORDINALS[0 if record.preferred == 1 else 1]
     return f"{things}; {record.meta['fact']} {place}."
 
 
 def conclusion(verdict: Verdict, rng: random.Random) -> str:
-    """A last sentence that argues for `verdict`."""
+    """Return a last sentence that argues for `verdict`."""
     return rng.choice(CONCLUSIONS).format(k=verdict)
 
 
 def supports(analysis: str) -> Verdict | None:
-    """Which response an analysis argues for, by its conclusion; None if it has none or several
-    that disagree. The world's own ground truth for consistency."""
+    """Return the response that an analysis argues for, by its conclusion; None if it has none or
+    several that disagree. This is the world's ground truth for consistency."""
     found: set[Verdict] = set()
     for number, _ in re.findall(r"So ([12]) (fits|is right)\.", analysis):
         found.add(1 if number == "1" else 2)
@@ -334,7 +337,7 @@ def supports(analysis: str) -> Verdict | None:
 
 
 def world_hash(records: Sequence[PreferenceRecord]) -> str:
-    """A hash of texts, labels and image bytes."""
+    """Return a hash of texts, labels and image bytes."""
     digest = hashlib.sha256()
     for r in records:
         digest.update(repr((r.question, r.responses, r.preferred)).encode())

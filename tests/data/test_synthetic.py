@@ -11,9 +11,11 @@ from PIL import Image
 from r1reward_jax.annotate.simulated import SimulatedTeacher
 from r1reward_jax.annotate.teacher import annotate, hard
 from r1reward_jax.data import synthetic
+from r1reward_jax.data.preferences import read_records, write_records
 from r1reward_jax.evals.text_only import text_only_accuracy
 from r1reward_jax.prompts import parse_analysis, parse_verdict, well_formed
 from r1reward_jax.types import InputError, PreferenceRecord
+from tests.runs.test_object_store import bucket as bucket
 
 
 def make(folder, seed=0, skills=("color", "count"), **sizes):
@@ -159,3 +161,11 @@ def test_impossible_worlds_are_refused(tmp_path, skills, things):
         synthetic.make_world(
             str(tmp_path), seed=0, sizes={"sft": 4}, skills=skills, things={"sft": things}
         )
+
+
+def test_a_world_is_made_in_a_bucket(bucket, tmp_path):
+    """The same bytes as on a disk, read back from there."""
+    stored, local = make(bucket, heldout=4)["heldout"], make(tmp_path, heldout=4)["heldout"]
+    assert synthetic.world_hash(stored) == synthetic.world_hash(local)
+    write_records(f"{bucket}/heldout.jsonl", stored)
+    assert read_records(f"{bucket}/heldout.jsonl") == stored

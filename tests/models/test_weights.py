@@ -10,12 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from etils import epath
+from huggingface_hub import ModelCard
+from safetensors.numpy import load, load_file, save_file
 
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.models.qwen2_5_vl import loading, saving
 from r1reward_jax.sharding import make_mesh, param_shardings
 from r1reward_jax.types import InputError
+from tests.runs.test_object_store import bucket as bucket
 
 
 def copy_of(checkpoint, folder):
@@ -180,6 +183,33 @@ def test_the_model_card_names_base_and_license(checkpoint, loaded, tmp_path):
     qwen2_5_vl.save(str(one), loaded[0], loaded[1], like=str(base))
     assert "did not say which" in (one / "README.md").read_text()
     assert not (Path(checkpoint) / "README.md").exists()  # its own base: nothing was trained
+
+
+def test_a_card_that_cannot_be_parsed_stops_no_save(checkpoint, loaded, tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    copy_of(checkpoint, base)
+    for text in ("---\nlicense: [open\n---\n", "---\n- a list\n---\n", "no metadata", ""):
+        (base / "README.md").write_text(text)
+        qwen2_5_vl.save(str(tmp_path / "out"), loaded[0], loaded[1], like=str(base))
+        card = ModelCard((tmp_path / "out" / "README.md").read_text())
+        assert card.data.base_model == "base" and card.data.license == "other"
+        assert "r1reward-jax" in card.data.tags and "did not say which" in card.text
+
+
+def test_a_model_is_saved_to_a_bucket(bucket, checkpoint, loaded, monkeypatch):
+    """The same bytes as on a disk, and nothing but whole objects."""
+    monkeypatch.setattr(saving, "SHARD_BYTES", 200_000)
+    target = epath.Path(f"{bucket}/exported")
+    qwen2_5_vl.save(str(target), loaded[0], loaded[1], like=checkpoint)
+    index = json.loads((target / "model.safetensors.index.json").read_text())["weight_map"]
+    tensors = load_file(Path(checkpoint) / "model.safetensors")
+    stored = {k: v for f in set(index.values()) for k, v in load((target / f).read_bytes()).items()}
+    assert stored.keys() == tensors.keys() and len(set(index.values())) > 1
+    assert all(stored[name].tobytes() == tensors[name].tobytes() for name in tensors)
+    for name in ("config.json", "tokenizer.json", "README.md"):
+        assert (target / name).exists()
+    assert not list(target.glob("*.part"))
 
 
 MEASURE = """
