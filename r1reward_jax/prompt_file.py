@@ -1,5 +1,5 @@
-"""The prompt of a published checkpoint, read from a file: models judge best when they are asked as
-they were trained."""
+"""Read the prompt of a published checkpoint from a file: models judge best in the words of their
+training."""
 
 import json
 from dataclasses import replace
@@ -15,13 +15,13 @@ NEEDED = FIELDS[:3]
 
 
 def with_prompt_from(template: Template, source: str) -> Template:
-    """A template whose question to the evaluator comes from a file.
+    """Return a template whose evaluator prompt comes from a file.
 
     Args:
-      template: the rest of it.
-      source: a text with {question}, {first}, {second} and, where they do not stand in front,
-        {images}; or a .jsonl in the schema of the public R1-Reward-RL set, whose first row shows
-        how it is done, or `FILE.jsonl:N` for row N, from 1.
+      template: what the other prompts come from.
+      source: a text with {question}, {first}, {second} and, unless images stand in front, {images};
+        or a .jsonl in the schema of the public R1-Reward-RL set, whose first row is taken as the
+        example, or `FILE.jsonl:N` for row N, from 1.
 
     Raises:
       InputError: there is no such file or row, or it is no prompt.
@@ -46,13 +46,13 @@ def with_prompt_from(template: Template, source: str) -> Template:
 
 
 def _split(source: str) -> tuple[str, int]:
-    """File and number of the row."""
+    """Return the file and the number of the row."""
     path, _, number = source.rpartition(":")
     return (path, int(number)) if path.endswith(".jsonl") and number.isdigit() else (source, 1)
 
 
 def _of_row(row: dict[str, Any]) -> tuple[str, str]:
-    """The system message and the evaluator's text, as the row's chat has them."""
+    """Return the system message and the evaluator's text, as the row's chat has them."""
     chat = json.loads(row["message"])
     parts = _parts(chat[-1])
     system = [_parts(turn) for turn in chat if turn["role"] == "system"]
@@ -72,13 +72,13 @@ def _of_row(row: dict[str, Any]) -> tuple[str, str]:
 
 
 def _parts(turn: dict[str, Any]) -> list[dict[str, Any]]:
-    """The content of a message; a plain text is its only part."""
+    """Return the parts of a message; a plain text is its only part."""
     content = turn["content"]
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _images_at(parts: list[dict[str, Any]]) -> dict[tuple[int, int], str]:
-    """Where images and videos stand in the text of a message, if not in front."""
+    """Return where images and videos stand in the text of a message, if not in front."""
     place, places = 0, set()
     for part in parts:
         if part["type"] == "text":
@@ -91,12 +91,12 @@ def _images_at(parts: list[dict[str, Any]]) -> dict[tuple[int, int], str]:
 
 
 def _literal(text: str) -> str:
-    """Braces that str.format leaves as they are."""
+    """Return a text whose braces str.format leaves as they are."""
     return text.replace("{", "{{").replace("}", "}}")
 
 
 def _escaped(text: str, source: str) -> str:
-    """A user's text: braces that are not fields stay as they are."""
+    """Return a user's text as a format string: braces that are not fields stay as they are."""
     counts = {name: text.count("{" + name + "}") for name in FIELDS}
     wrong = [f"{{{name}}} {counts[name]} times" for name in NEEDED if counts[name] != 1]
     wrong += [f"{{images}} {counts['images']} times"] if counts["images"] > 1 else []

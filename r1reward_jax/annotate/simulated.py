@@ -1,8 +1,8 @@
-"""A simulated teacher for the embedded world, with the faults of a real one.
+"""Simulate a teacher for the embedded world, with the faults of a real one.
 
-It describes the scene without fault. But the more there is to see, the more often it ignores what
-it found and falls back on the first response (position bias, the best-known fault of judges), and
-some of its analyses end by arguing for the other response than its verdict.
+It describes the scene without fault. But the more there is to see, the more often it ignores its
+own description and prefers the first response (position bias, the best-known fault of judges), and
+some of its analyses end by arguing against its verdict.
 """
 
 import random
@@ -15,15 +15,16 @@ from r1reward_jax.types import PreferenceRecord, Verdict, other
 
 @dataclass(frozen=True)
 class SimulatedTeacher:
-    """`annotate.Teacher`; deterministic from (seed, record, attempt)."""
+    """A `Teacher` whose texts are fixed by (seed, record, attempt)."""
 
     seed: int
     fallback: tuple[float, ...]
-    """Probability of falling back on the first response, by number of things (1, 2, 3)."""
+    """Probability of preferring the first response regardless, by number of things (1, 2, 3)."""
     slip: float
     """Probability that the analysis argues for the other response than the verdict."""
 
     def write(self, record: PreferenceRecord, attempt: int) -> str:
+        """Return an analysis and a verdict; attempts count from 0."""
         rng = random.Random(f"{self.seed}/{record.id}/{attempt}")
         assert record.preferred is not None
         lost = rng.random() < self.fallback[record.meta["level"] - 1]

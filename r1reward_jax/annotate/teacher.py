@@ -1,8 +1,8 @@
-"""Annotation for the cold start (paper, section 4.1): ask a teacher until its verdict is right.
+"""Annotate records for the cold start (paper, section 4.1): ask a teacher until it is right.
 
 A record's difficulty is the number of attempts. All records go into the cold start, with the first
 text whose verdict matches the label or else the last one; those that needed more than one attempt,
-or failed, make the RL set.
+or failed, are the RL set.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from r1reward_jax.types import PreferenceRecord
 
 
 class Teacher(Protocol):
-    """Something that judges a record in writing."""
+    """A model, or a person, that judges records in writing."""
 
     def write(self, record: PreferenceRecord, attempt: int) -> str:
-        """`<think>…</think><answer>…</answer>` for a record; attempts count from 0."""
+        """Return `<think>…</think><answer>…</answer>` for a record; attempts count from 0."""
         ...
 
 
@@ -37,10 +37,10 @@ def annotate(
 
 
 def hard(annotations: Sequence[Annotation]) -> list[PreferenceRecord]:
-    """The records for RL: more than one attempt, or no success at all.
+    """Return the records for RL: those that took more than one attempt, or never succeeded.
 
-    Every second one is swapped if its label asks for it, so that labels stand 1:1 between the
-    positions as in the paper; a biased teacher would else leave them lopsided.
+    Responses are swapped where needed so that labels alternate between the positions, 1:1 as in the
+    paper; what a biased teacher fails on has most of its labels on one side.
     """
     records = [a.record for a in annotations if a.attempts > 1 or not a.matched]
     wanted = (1 + i % 2 for i in range(len(records)))

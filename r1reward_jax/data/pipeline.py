@@ -1,4 +1,4 @@
-"""Endless, shuffled, prefetched batches with grain; deterministic, resumable by number."""
+"""Make endless, shuffled, prefetched batches with grain, resumable by their number."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ def batches(
     collate: Callable[[Sequence[Any]], Any],
     threads: int,
 ) -> Any:
-    """An endless iterator over `collate([encode(item), …])` with `size` items each.
+    """Return an endless iterator over `collate([encode(item), …])` with `size` items each.
 
     Every epoch is a new permutation, fixed by the seed, so `first` alone resumes the order.
 
@@ -26,10 +26,10 @@ def batches(
       items: at least one; kept in memory.
       size: items per batch.
       seed: of the permutations.
-      first: batches to leave out, those that a resumed run has already seen.
-      encode: per item, in reader threads.
-      collate: per batch.
-      threads: reader threads; 0 reads in the caller's.
+      first: batches to leave out: those that a resumed run has already seen.
+      encode: from an item to what is collated; called in reader threads.
+      collate: from the encoded items of a batch to the batch.
+      threads: reader threads; 0 encodes in the caller's.
     """
     dataset = grain.MapDataset.source(items).seed(seed).shuffle().repeat(None)[first * size :]
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(1, 2 * size))

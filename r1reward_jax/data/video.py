@@ -1,6 +1,6 @@
-"""Videos on disk: a folder of frames, or a file; frames sampled evenly over their length.
+"""Read videos from a folder of frames or from a file, sampled evenly over their length.
 
-Frames are decoded when a prompt is encoded; a record costs its paths, or a look at a file's header.
+Frames are decoded when a prompt is encoded; a record holds their paths, or a file's frame numbers.
 """
 
 import os
@@ -18,19 +18,19 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 @dataclass(frozen=True)
 class Sampling:
-    """How many frames of a video are looked at."""
+    """How many frames of a video are read."""
 
     fps: float = 2.0
-    """Frames per second of a file; a folder's frames are taken to be of that rate."""
+    """Frames to read per second of a file, and the assumed rate of a folder's frames."""
     most: int = 16
-    """Frames at most; longer videos are sampled more thinly."""
+    """Most frames; longer videos are sampled more thinly."""
 
 
 DEFAULT = Sampling()
 
 
 def read_video(path: str, sampling: Sampling) -> VideoPart:
-    """A video as a prompt part, its frames still on disk.
+    """Return a video as a prompt part, its frames still on disk.
 
     Args:
       path: a folder of images, whose names sort in order of time, or a video file.
@@ -57,7 +57,7 @@ def read_video(path: str, sampling: Sampling) -> VideoPart:
 
 
 def path_of(video: VideoPart) -> str:
-    """Where a video that `read_video` made came from. Raises InputError for frames in memory."""
+    """Return the path that `read_video` read. Raises InputError for frames in memory."""
     frames = video.frames
     if isinstance(frames, FileFrames):
         return frames.path
@@ -68,7 +68,7 @@ def path_of(video: VideoPart) -> str:
 
 
 def evenly(total: int, wanted: int) -> list[int]:
-    """At most `wanted` indices out of `total`, from the middles of equal stretches."""
+    """Return at most `wanted` indices out of `total`, from the middles of equal stretches."""
     wanted = min(total, wanted)
     return [int((i + 0.5) * total / wanted) for i in range(wanted)]
 
@@ -125,7 +125,7 @@ def _decoded(container: Any, path: str) -> Iterator[Any]:
 
 
 def _length(path: str) -> tuple[int, float]:
-    """Frames and seconds of a file; counted where the container does not say."""
+    """Return frames and seconds of a file; counted where the container does not say."""
     with _open(path) as container:
         if not container.streams.video:
             raise InputError(f"video {path}: the file has no video stream")

@@ -1,5 +1,6 @@
 """Model ports. `MODELS` maps the `model_type` of a config.json to its port; a port offers
-`Config`, `Model`, `load`, `save`, `Processor`, `Buckets`, `RULES` and `original`."""
+`Config`, `Model`, `load`, `save`, `Processor`, `Buckets`, `RULES` and `original`. What families
+share stands beside them: `layers`, `packing`, `reward_head`."""
 
 import json
 from types import ModuleType
@@ -13,7 +14,7 @@ MODELS = {"qwen2_5_vl": qwen2_5_vl}
 
 
 def port_of(folder: str) -> ModuleType:
-    """The port for a Hugging Face folder. Raises InputError if there is none."""
+    """Return the port for a Hugging Face folder. Raises InputError if there is none."""
     path = epath.Path(folder) / "config.json"
     if not folder or not path.exists():
         raise InputError(f"{path}: not found; give the folder of a Hugging Face checkpoint")

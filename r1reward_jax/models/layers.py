@@ -1,4 +1,4 @@
-"""Layers shared by the vision tower and the decoder."""
+"""Layers that decoders and vision towers of all families are made of."""
 
 import functools
 
@@ -8,11 +8,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 BLOCK, BLOCKS = 64, 8
-"""Queries of an attention block at least, and blocks of a row at most."""
+"""Least queries of an attention block, and most blocks of a row."""
 
 
 class RMSNorm(nnx.Module):
-    """x / rms(x) * scale, the mean square in float32."""
+    """Root-mean-square norm, x / rms(x) * scale, with the mean square in float32."""
 
     def __init__(self, size: int, eps: float):
         self.scale = nnx.Param(jnp.ones(size))
@@ -25,9 +25,12 @@ class RMSNorm(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """x @ kernel + bias, in the dtype of the parameters. Random kernels keep the variance of x:
-    the hub's 0.02 would let signals of a tiny model die out. `scale` shrinks those that write to
-    the residual stream, so that the tokens are not drowned at the start (GPT-2)."""
+    """Affine map x @ kernel + bias, in the dtype of the parameters.
+
+    Random kernels keep the variance of x: with the hub's standard deviation of 0.02, signals of a
+    tiny model would die out. `scale` shrinks kernels that write to the residual stream, as in
+    GPT-2, so that at the start of training the embeddings are not drowned.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, *, bias: bool, rngs: nnx.Rngs, scale: float = 1.0
@@ -42,7 +45,7 @@ class Linear(nnx.Module):
 
 
 class SwiGLU(nnx.Module):
-    """down(silu(gate(h)) * up(h)) with h = norm(x)."""
+    """Gated feed-forward layer, down(silu(gate(h)) * up(h)) with h = norm(x)."""
 
     def __init__(self, width: int, inner: int, *, bias: bool, rngs: nnx.Rngs, scale: float):
         self.gate_proj = Linear(width, inner, bias=bias, rngs=rngs)
@@ -50,7 +53,7 @@ class SwiGLU(nnx.Module):
         self.down_proj = Linear(inner, width, bias=bias, rngs=rngs, scale=scale)
 
     def __call__(self, x: Float[Array, "... D"], norm: RMSNorm) -> Float[Array, "... D"]:
-        # the backward pass keeps x, gate and up, and makes again what is cheap to make from them
+        # the backward pass keeps x, gate and up, and recomputes what is cheap to make from them
         gate, up = jax.checkpoint(lambda x: self._project(norm(x)))(x)
         return jax.checkpoint(lambda gate, up: self.down_proj(jax.nn.silu(gate) * up))(gate, up)
 
@@ -66,10 +69,10 @@ def attention(
     *,
     causal: bool,
 ) -> Float[Array, "B T K G H"]:
-    """Grouped-query attention to the first `lengths` keys of each row, softmax in float32.
+    """Return grouped-query attention to the first `lengths` keys of each row, softmax in float32.
 
-    Queries go in blocks, so that a block's scores stay in the cache and, where attention is
-    causal, no key behind the block is touched. Rows without any key average values.
+    Queries are processed in blocks, so that a block's scores stay in the cache and, where attention
+    is causal, no key behind the block is read. Rows without any key return the mean of the values.
     """
     length = q.shape[1]
     q_BKGTH = jnp.transpose(q * q.shape[-1] ** -0.5, (0, 2, 3, 1, 4))
@@ -79,8 +82,8 @@ def attention(
     for start in range(0, length, size):
         end = min(start + size, length)
         block = functools.partial(_attend, start=start, end=end, causal=causal)
-        # the backward pass recomputes scores, which are larger than all that made them; keys are
-        # cut to those seen inside, so that one copy of them is kept for all blocks
+        # the backward pass recomputes scores, which are larger than everything they are made of;
+        # keys are sliced inside, so that all blocks keep one copy of them
         mixed.append(jax.checkpoint(block)(q_BKGTH, k_BKHS, v_BKSH, lengths))
     return jnp.transpose(jnp.concatenate(mixed, axis=3), (0, 3, 1, 2, 4))
 
@@ -88,8 +91,10 @@ def attention(
 def _attend(
     q_BKGTH, k_BKHS, v_BKSH, lengths, *, start: int, end: int, causal: bool
 ) -> Float[Array, "B K G T H"]:
-    """Attention of the queries from start to end; groups and positions are one axis of the
-    matmuls."""
+    """Return the attention of the queries from start to end.
+
+    Groups and positions are one axis of the matmuls (X): one large product instead of G small ones.
+    """
     seen = end if causal else k_BKHS.shape[-1]
     mask_BTS = jnp.arange(seen) < lengths[:, None, None]
     if causal:
@@ -101,7 +106,9 @@ def _attend(
     q = q_BKGTH.reshape(flat)
     scores = jnp.einsum("BKXH,BKHS->BKXS", q, k_BKHS, preferred_element_type=jnp.float32)
     scores = scores.reshape(rows, heads, groups, length, -1)
+    # not -inf: a row of masked keys alone would give NaN, here and in its gradient
     scores = jnp.where(mask_BTS[:, None, None], scores, -1e30)
+    # the maximum is a constant to the gradient: softmax does not depend on it
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
     total = weights.sum(-1, keepdims=True)
     weights = weights.astype(v_BKSH.dtype).reshape(flat)
@@ -109,6 +116,11 @@ def _attend(
     return (mixed.reshape(q_BKGTH.shape) / total).astype(v_BKSH.dtype)
 
 
+def last_hidden(hidden: Float[Array, "B T D"], lengths: Int[Array, " B"]) -> Float[Array, "B D"]:
+    """Return the hidden state at the last real token of each row."""
+    return jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
+
+
 def stack(count: int, build, rngs: nnx.Rngs):
-    """`count` copies of a module as one whose parameters have a leading layer axis."""
+    """Return `count` modules as one whose parameters have a leading layer axis, for `lax.scan`."""
     return nnx.split_rngs(splits=count)(nnx.vmap(build, in_axes=0, out_axes=0))(rngs)

@@ -107,7 +107,7 @@ def collate(
     if longest > capacity:
         raise InputError(f"a completion has {longest} tokens, the batch has room for {capacity}")
     tokens = np.full((rows, width), pad_id, np.int32)
-    # rows that only fill the batch have length 1: attention to no key at all would be undefined
+    # rows that only fill the batch have length 1: every row needs a last token
     lengths, delta = np.ones(rows, np.int32), np.zeros(rows, np.int32)
     positions = np.tile(np.arange(width, dtype=np.int32)[None, :, None], (rows, 1, 3))
     for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):

@@ -17,13 +17,14 @@ from etils import epath
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
+from r1reward_jax.models.layers import last_hidden
 from r1reward_jax.types import Array, InputError, LanguageModel, Params, PromptBatch
 
 FILE = "reward_head.npz"
 TENSOR = "score.weight"
 """Name and shape, [1, D], are those of `transformers`' sequence classifiers."""
 RULES = ((r"^reward_head/", P()),)
-"""Sharding of the head; goes before the model's own rules."""
+"""Sharding of the head; must precede the model's own rules."""
 
 ABOUT = f"""\
 A multimodal scalar reward model: `{FILE}` holds a row `{TENSOR}`, whose product with the final
@@ -32,25 +33,26 @@ model's own head was not trained for this."""
 
 
 def init_head(model: LanguageModel, params: Params, *, seed: int) -> Params:
-    """`params` with a fresh head, N(0, 1 / (D + 1)) (arXiv 2009.01325, appendix B.1)."""
+    """Return `params` with a fresh head, N(0, 1 / (D + 1)) (arXiv 2009.01325, appendix B.1)."""
     width = _width(model, params)
     weight = np.random.default_rng(seed).normal(0, (width + 1) ** -0.5, width)
     return params | {"reward_head": {"weight": jnp.asarray(weight, jnp.float32)}}
 
 
 def _width(model: LanguageModel, params: Params) -> int:
+    """Return D, from the shape of the language model's head; nothing is computed."""
     return jax.eval_shape(model.head, without_head(params)).shape[0]
 
 
 def without_head(params: Params) -> Params:
-    """The parameters of the model alone."""
+    """Return the parameters of the model alone."""
     return {name: part for name, part in params.items() if name != "reward_head"}
 
 
 def scores(
     model: LanguageModel, params: Params, inputs: PromptBatch, *, dtype: Any, remat: bool = False
 ) -> Float[Array, " B"]:
-    """The reward of each row, float32.
+    """Return the reward of each row in float32.
 
     Args:
       model: the backbone.
@@ -61,12 +63,13 @@ def scores(
     """
     backbone = jax.tree.map(lambda p: p.astype(dtype), without_head(params))
     hidden = model.hidden(backbone, inputs, remat=remat)
-    last = jnp.take_along_axis(hidden, (inputs.lengths - 1)[:, None, None], axis=1)[:, 0]
+    last = last_hidden(hidden, inputs.lengths)
+    # float32: differences of rewards are small beside the rewards
     return last.astype(jnp.float32) @ params["reward_head"]["weight"].astype(jnp.float32)
 
 
 def has_head(folder: str) -> bool:
-    """Whether a Hugging Face folder holds a scalar reward model."""
+    """Return whether a Hugging Face folder holds a scalar reward model."""
     return (epath.Path(folder) / FILE).exists()
 
 
@@ -81,10 +84,10 @@ def save_head(folder: str, params: Params) -> None:
 
 
 def load_head(folder: str, model: LanguageModel, params: Params) -> Params:
-    """`params` with the head of a folder.
+    """Return `params` with the head of a folder.
 
     Raises:
-      InputError: the file is not one of a head, or of one of another width.
+      InputError: the file holds no head, or one of another width.
     """
     path, width = epath.Path(folder) / FILE, _width(model, params)
     try:

@@ -60,16 +60,17 @@ class VisionConfig:
 
     @property
     def patch_dim(self) -> int:
+        """Return the numbers of one flattened patch: E of the vision inputs."""
         return self.in_channels * self.temporal_patch_size * self.patch_size**2
 
     @property
     def window_patches(self) -> int:
-        """Patches of a full attention window (64)."""
+        """Return the patches of a full attention window (64)."""
         return (self.window_size // self.patch_size) ** 2
 
     @property
     def groups(self) -> tuple[int, int]:
-        """(groups, window layers before the full layer of each group), (4, 7) for all hub sizes."""
+        """Return (groups, window layers before the full layer of each): (4, 7) in all hub sizes."""
         groups = len(self.fullatt_block_indexes)
         size = self.depth // max(groups, 1)
         regular = tuple(range(size - 1, self.depth, size)) if size else ()
@@ -99,6 +100,7 @@ class TextConfig:
 
     @property
     def head_dim(self) -> int:
+        """Return H."""
         return self.hidden_size // self.num_attention_heads
 
 
@@ -135,6 +137,7 @@ class Config:
 
     @classmethod
     def from_hf(cls, hf: dict[str, Any], where: str = "config.json") -> "Config":
+        """Return the configuration of a config.json's content; messages call it `where`."""
         if hf.get("model_type") != "qwen2_5_vl":
             raise InputError(
                 f"{where}: model_type is {hf.get('model_type')!r}, expected qwen2_5_vl"
@@ -159,7 +162,7 @@ class Config:
         )
 
     def to_hf(self) -> dict[str, Any]:
-        """The hub's flat config.json."""
+        """Return the hub's flat config.json."""
         text = asdict(self.text)
         section = list(text.pop("mrope_section"))
         vision = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.vision).items()}
@@ -177,7 +180,7 @@ class Config:
 
 
 def _pick(cls: type, values: dict[str, Any], where: str) -> Any:
-    """Build a dataclass from the fields of it that `values` has; name the ones that are missing."""
+    """Return a dataclass of the fields that `values` has. Raises InputError if one is missing."""
     known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
     known = {k: tuple(v) if isinstance(v, list) else v for k, v in known.items()}
     try:

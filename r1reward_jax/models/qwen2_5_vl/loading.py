@@ -1,4 +1,4 @@
-"""Streaming load: safetensors straight into (sharded) device arrays, layer by layer.
+"""Load safetensors straight into (sharded) device arrays, layer by layer.
 
 A process reads only the slices that its devices own; beside the parameters, no more than one
 layer's tensor, or a quarter of a GiB of a larger one, is in memory at a time.
@@ -39,10 +39,10 @@ def load(
 
     Args:
       folder: a Hugging Face folder: config.json and *.safetensors.
-      dtype: what to cast to; None keeps the dtype that is stored.
+      dtype: of the parameters; None keeps the stored one.
       place: from the tree of shapes to the tree of shardings (leading layer axes are never
         split); None puts everything on the default device.
-      with_vision: False leaves the vision tower on the disk, for prompts of text.
+      with_vision: False leaves the vision tower on disk, for prompts of text.
 
     Raises:
       InputError: no such folder, another model type, or tensors that are missing, left over or of
@@ -78,7 +78,7 @@ def load(
 
 
 def _inner(sharding: Any, names: str | Sequence[str]) -> Any:
-    """The sharding of one layer of a stacked parameter."""
+    """Return the sharding of one layer of a stacked parameter."""
     if isinstance(names, str) or not isinstance(sharding, NamedSharding):
         return sharding
     return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
@@ -95,7 +95,7 @@ def _zeros_of(shape: tuple[int, ...], dtype: Any, sharding: Any) -> Callable:
 
 @functools.lru_cache
 def _put(sharding: Any) -> Callable:
-    """(stack, layer, index) -> stack with that layer, in place."""
+    """Return a function (stack, layer, index) -> stack with that layer, in place."""
     return jax.jit(
         lambda stack, layer, i: jax.lax.dynamic_update_index_in_dim(stack, layer, i, 0),
         donate_argnums=0,
@@ -104,7 +104,7 @@ def _put(sharding: Any) -> Callable:
 
 
 def _read(path: str, stored: Any, *, shape: tuple, sharding: Any, dtype: Any) -> jax.Array:
-    """One tensor in our layout; each device's part is read on its own."""
+    """Return one tensor in our layout; each device's part is read on its own."""
 
     @functools.lru_cache(maxsize=1)  # devices that hold the same part share one reading
     def read(*bounds: tuple[int, int]) -> np.ndarray:
@@ -138,7 +138,7 @@ def _read(path: str, stored: Any, *, shape: tuple, sharding: Any, dtype: Any) ->
 
 @functools.lru_cache
 def _put_rows(sharding: Any) -> Callable:
-    """(array, rows, start) -> array with these rows, in place."""
+    """Return a function (array, rows, start) -> array with these rows, in place."""
     return jax.jit(
         lambda array, rows, start: jax.lax.dynamic_update_slice_in_dim(array, rows, start, 0),
         donate_argnums=0,
@@ -147,7 +147,7 @@ def _put_rows(sharding: Any) -> Callable:
 
 
 def _open(folder: str) -> dict[str, Any]:
-    """Handles of the folder's tensors by their hub names, whatever prefix they were saved with."""
+    """Return handles of a folder's tensors by hub name, whatever prefix they were saved with."""
     files = sorted(epath.Path(folder).glob("*.safetensors"))
     if not files:
         raise InputError(f"{folder}: no *.safetensors file")

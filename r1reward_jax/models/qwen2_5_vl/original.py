@@ -12,12 +12,12 @@ from r1reward_jax.types import EncodedPrompt, ImagePart, InputError, Prompt, Vid
 
 
 def available() -> bool:
-    """Whether torch is installed."""
+    """Return whether torch is installed."""
     return importlib.util.find_spec("torch") is not None
 
 
 def load(folder: str, dtype: str, device: str = "cpu") -> Any:
-    """The original model of a Hugging Face folder, ready for inference.
+    """Return the original model of a Hugging Face folder, ready for inference.
 
     Args:
       folder: with config.json and safetensors.
@@ -37,7 +37,7 @@ def load(folder: str, dtype: str, device: str = "cpu") -> Any:
 def inputs(
     prompt: Prompt, encoded: EncodedPrompt, processor: Processor, completion: Sequence[int] = ()
 ) -> dict[str, Any]:
-    """Keyword arguments of the original's forward for one prompt with its completion.
+    """Return keyword arguments of the original's forward for one prompt with its completion.
 
     Raises:
       InputError: the prompt holds a video; the family's video processor needs torchvision.
@@ -64,7 +64,7 @@ def logits(
     processor: Processor,
     completion: Sequence[int] = (),
 ) -> Float[np.ndarray, "T V"]:
-    """Logits of a prompt with its completion, in float32."""
+    """Return the logits of a prompt with its completion in float32."""
     import torch
 
     with torch.no_grad():

@@ -22,14 +22,14 @@ def mrope_positions(
     *,
     video_rule: str,
 ) -> tuple[Int[np.ndarray, "T 3"], int]:
-    """Positions of a prompt and the delta from index to position for what follows it.
+    """Return the positions of a prompt, and the delta from index to position behind it.
 
     Args:
       is_vision: bool [T], true on image and video placeholder tokens.
       grids: (temporal patches, rows, columns) in patches of each image or video, in order.
-      intervals: time positions between the temporal patches of each; fractions are cut.
+      intervals: time positions between the temporal patches of each; fractions are truncated.
       merge: patches merged along each side (2).
-      video_rule: where text goes on behind a video. "max": at the largest position so far + 1, on
+      video_rule: where text continues behind a video. "max": at the largest position so far + 1, on
         all three axes (transformers up to 4.57, with which the hub's models were trained);
         "side": at the video's start + its longer side (transformers 5).
 
@@ -43,6 +43,7 @@ def mrope_positions(
         positions[index:first] = start + np.arange(first - index)[:, None]
         start += first - index
         t, h, w = grid[0], grid[1] // merge, grid[2] // merge
+        # float32 as in the original, so that products truncate to the same integers
         times = (np.arange(t, dtype=np.float32) * np.float32(interval)).astype(np.int32)
         cells = np.stack(np.meshgrid(times, np.arange(h), np.arange(w), indexing="ij"), -1)
         index = first + t * h * w
@@ -54,7 +55,7 @@ def mrope_positions(
 
 
 def text_angles(positions: Int[Array, "... 3"], config: TextConfig) -> Float[Array, "... half"]:
-    """Rotation angle of each frequency, float32 [..., head_dim / 2]."""
+    """Return the rotation angle of each frequency, float32 [..., head_dim / 2]."""
     half = config.head_dim // 2
     frequency = 1.0 / config.rope_theta ** (np.arange(half, dtype=np.float32) / half)
     axis = np.repeat(np.arange(3), config.mrope_section)
@@ -62,7 +63,8 @@ def text_angles(positions: Int[Array, "... 3"], config: TextConfig) -> Float[Arr
 
 
 def vision_angles(ids: Int[Array, "... 2"], config: VisionConfig) -> Float[Array, "... half"]:
-    """Angles of the tower's 2-D rotary embedding: half turn with rows, half with columns."""
+    """Return the angles of the tower's 2-D rotary embedding: half turn with rows, half with
+    columns."""
     quarter = config.hidden_size // config.num_heads // 4
     frequency = 1.0 / 10_000.0 ** (np.arange(quarter, dtype=np.float32) / quarter)
     angles = ids[..., None].astype(jnp.float32) * frequency
@@ -70,14 +72,14 @@ def vision_angles(ids: Int[Array, "... 2"], config: VisionConfig) -> Float[Array
 
 
 def rotate(x: Float[Array, "... H"], angles: Float[Array, "... half"]) -> Float[Array, "... H"]:
-    """Turn the pairs (x[i], x[i + H/2]) by `angles`; in float32, returned in x's dtype."""
+    """Rotate the pairs (x[i], x[i + H/2]) by `angles`, in float32; return them in x's dtype."""
     a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
 
 
 def window_order(rows: int, columns: int, config: VisionConfig) -> tuple[np.ndarray, list[int]]:
-    """Order of one frame's merged patches by attention window, and patches per window.
+    """Return the order of one frame's merged patches by attention window, and patches per window.
 
     Windows are squares of `window_size` pixels from the top left; those on the right and bottom
     edges are smaller. Both results count what the tower sees: merged patches for the order,

@@ -1,7 +1,7 @@
 """The decoder: pre-norm grouped-query attention with M-RoPE, SwiGLU, stacked layers.
 
 One block serves training, prefill and decode: it projects and rotates, then calls the attention
-that it is given.
+function that it is given.
 """
 
 import functools
@@ -40,7 +40,7 @@ class Block(nnx.Module):
         self, x: Float[Array, "B T D"], angles: Float[Array, "B T half"], attend: Callable
     ) -> Float[Array, "B T D"]:
         rows, length, width = x.shape
-        # normed inputs are cheap to make again: the backward pass keeps x alone
+        # normed inputs are cheap to recompute: the backward pass keeps x alone
         q, k, v = jax.checkpoint(self._project)(x)
         q_BTKGH = q.reshape(rows, length, self.kv_heads, -1, self.head_dim)
         k_BTKH = k.reshape(rows, length, self.kv_heads, self.head_dim)
@@ -69,7 +69,7 @@ class Decoder(nnx.Module):
         self.config = config
 
     def head(self) -> Float[Array, "D V"]:
-        """The output projection; the transposed embedding where the two are tied."""
+        """Return the output projection; the transposed embedding where the two are tied."""
         return self.embed_tokens[...].T if self.lm_head is None else self.lm_head.kernel[...]
 
     def __call__(
@@ -82,8 +82,8 @@ class Decoder(nnx.Module):
         keep_cache: bool = False,
         pin: Callable = lambda x: x,
     ):
-        """Final hidden states [B, T, D] of embedded rows, and (k, v) [L, B, K, T, H] if asked;
-        `pin` says where the rows live."""
+        """Return final hidden states [B, T, D] of embedded rows, and (k, v) [L, B, K, T, H] if
+        `keep_cache`; `pin` constrains the sharding of the rows."""
         angles = text_angles(positions, self.config)
         graph, params = nnx.split(self.layers)
 
@@ -110,9 +110,10 @@ class Decoder(nnx.Module):
         *,
         unroll: bool,
     ) -> tuple[Float[Array, "B A D"], Cache]:
-        """Hidden states of one new token per sample; its keys and values go to `slot` of its own
-        cache, of which it attends to what is `visible`."""
+        """Return hidden states of one new token per sample. Its keys and values are written to
+        `slot` of the sample's own cache, of which it attends to what is `visible`."""
         x = self.embed_tokens[...][tokens]
+        # completions are text: one position on all three axes
         angles = text_angles(jnp.repeat(positions[..., None], 3, axis=-1), self.config)
         prompt_mask = jnp.arange(cache.prompt_k.shape[3]) < cache.prompt_lengths[:, None]
         graph, params = nnx.split(self.layers)
@@ -139,14 +140,15 @@ class Decoder(nnx.Module):
 
 
 def _slot(x: Float[Array, "B A K H"]) -> Float[Array, "1 B K A 1 H"]:
+    """Return one token's keys or values in the shape of one slot of one layer of the cache."""
     return jnp.swapaxes(x, 1, 2)[None, :, :, :, None]
 
 
 def two_part_attention(q, prompt, own) -> Float[Array, "B A K G H"]:
-    """Attention over a prompt that all samples of a row share and over each sample's own tokens.
+    """Attend to a prompt that all samples of a row share and to each sample's own tokens.
 
-    One softmax over both parts; their scores meet in the float32 maximum and sum, so that the
-    prompt's keys are never copied per sample.
+    One softmax spans both parts; their scores are joined in the float32 maximum and sum, so that
+    the prompt's keys are never copied per sample.
 
     Args:
       q: [B, A, K, G, H].
@@ -164,7 +166,7 @@ def two_part_attention(q, prompt, own) -> Float[Array, "B A K G H"]:
     top = jnp.maximum(a.max(-1, keepdims=True), b.max(-1, keepdims=True))
     a, b = jnp.exp(a - top), jnp.exp(b - top)
     total = a.sum(-1) + b.sum(-1)
-    # sums of exponentials are not yet normalised: float16 would overflow
+    # sums of exponentials are not normalised yet: float16 would overflow
     mix = functools.partial(jnp.einsum, preferred_element_type=f32)
     mixed = mix("BKAGS,BKSH->BKAGH", a.astype(prompt_v.dtype), prompt_v)
     mixed = mixed + mix("BKAGC,BKACH->BKAGH", b.astype(own_v.dtype), own_v)

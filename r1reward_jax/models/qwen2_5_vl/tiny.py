@@ -1,7 +1,7 @@
-"""A tiny base checkpoint in the true Hugging Face layout: random weights, its own tokenizer.
+"""Make a tiny base checkpoint in the true Hugging Face layout: random weights, own tokenizer.
 
 The tokenizer is a byte-level BPE with the family's pre-tokenisation, special tokens and chat
-layout, trained on texts that the caller gives; nothing downstream knows that it is small.
+layout, trained on texts that the caller gives; no other code treats it differently.
 """
 
 import json
@@ -60,7 +60,7 @@ def tiny_config(
     vision_mlp: int,
     rope_theta: float,
 ) -> Config:
-    """A Qwen2.5-VL of these sizes; the last vision layer attends fully, the others by window.
+    """Return a Qwen2.5-VL of these sizes; only the last vision layer attends beyond windows.
 
     `rope_theta` should be small: with the family's 1e6 a narrow head has no frequency left that
     turns between the rows and columns of a small image.
@@ -99,7 +99,7 @@ def tiny_config(
 
 
 def train_tokenizer(texts: list[str], vocab_size: int) -> Tokenizer:
-    """A byte-level BPE of at most `vocab_size` tokens, the family's special tokens among them."""
+    """Return a byte-level BPE of at most `vocab_size` tokens, special tokens included."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = NFC()  # pyright: ignore[reportAttributeAccessIssue]
     split = pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated")
@@ -117,7 +117,7 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> Tokenizer:
 
 
 def write_processor_files(folder: str, tokenizer: Tokenizer, *, max_pixels: int) -> None:
-    """Tokenizer, image settings and generation defaults, as files of a Hugging Face folder."""
+    """Write tokenizer, image settings and generation defaults into a Hugging Face folder."""
     target = epath.Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     ids = {t: tokenizer.token_to_id(t) for t in SPECIAL_TOKENS}

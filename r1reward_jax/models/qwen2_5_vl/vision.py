@@ -1,9 +1,9 @@
-"""The windowed vision tower: patches to merged visual tokens in the decoder's width.
+"""The windowed vision tower: from patches to merged visual tokens in the decoder's width.
 
 Patches come in window order and padded per image (`types.VisionInputs`). Full-attention layers run
 over B*I rows with one length each, so they never leave an image or frame. For window layers the
-patches are moved once per group into padded windows of at most 64 and attend only there, which is
-a batched small attention and never a masked full one.
+patches are moved once per group into padded windows of at most 64 slots and attend only there: a
+batch of small attentions instead of one large masked one.
 """
 
 from collections.abc import Callable
@@ -47,7 +47,7 @@ class Block(nnx.Module):
 
 
 class Merger(nnx.Module):
-    """Four neighbouring patches to one visual token."""
+    """Merges four neighbouring patches into one visual token."""
 
     def __init__(self, config: VisionConfig, rngs: nnx.Rngs):
         merged = config.hidden_size * config.spatial_merge_size**2
@@ -76,9 +76,10 @@ class VisionTower(nnx.Module):
     def __call__(
         self, vision: VisionInputs, *, remat: bool, pin: Callable = lambda x: x
     ) -> Float[Array, "B IQ D"]:
-        """Visual tokens of each row's images, in window order, [B, I * P / 4, D]; `pin` says where
-        the rows live."""
+        """Return the visual tokens of each row's images, in window order, [B, I * P / 4, D]; `pin`
+        constrains the sharding of the rows."""
         rows, images, patches = vision.patches.shape[:3]
+        # each image becomes a row (R = B * I): full attention must not leave it
         vision = jax.tree.map(lambda x: x.reshape(rows * images, *x.shape[2:]), vision)
         x = self.patch_embed(jnp.asarray(vision.patches, self.patch_embed.kernel.dtype))
         x = self._layers(x, vision, remat, pin)
@@ -113,7 +114,7 @@ class VisionTower(nnx.Module):
 
 
 def _window_moves(vision: VisionInputs, config: VisionConfig):
-    """Functions [R, P, …] -> [R * windows, slots, …] and back, and the length of each window."""
+    """Return functions [R, P, …] -> [R * windows, slots, …] and back, and each window's length."""
     rows, patches = vision.patches.shape[:2]
     slots = min(config.window_patches, patches)
 
