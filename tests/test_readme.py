@@ -58,6 +58,17 @@ def desk(checkpoint, tmp_path_factory):
         yield folder
 
 
+@pytest.fixture(scope="module")
+def trained(desk):
+    """The same folder after a cold start, RL, an evaluation, an export and a report of them."""
+    assert main([*command("sft"), *MORE, "eval.records=2"]) == 0
+    assert main([*command("rl"), *MORE, "rl.kl_coef=0.01", "rl.aggregate=sequence"]) == 0
+    assert main([*command("evaluate"), *EVALUATED]) == 0
+    assert main([*command("convert", page="training"), "--dtype=float32"]) == 0
+    assert main(command("report")) == 0
+    return desk
+
+
 @functools.cache
 def executed() -> list[list[str]]:
     """Return the commands that the tests ask `command` for."""
@@ -110,12 +121,8 @@ def test_every_page_is_in_the_index():
     assert names == PAGES.keys() - {"README", "index"}
 
 
-def test_from_a_cold_start_to_a_report(desk, capsys):
-    assert main([*command("sft"), *MORE, "eval.records=2"]) == 0
-    assert main([*command("rl"), *MORE, "rl.kl_coef=0.01", "rl.aggregate=sequence"]) == 0
-    assert main([*command("evaluate"), *EVALUATED]) == 0
-    assert main([*command("convert", page="training"), "--dtype=float32"]) == 0
-    assert main(command("report")) == 0
+def test_from_a_cold_start_to_a_report(trained):
+    desk = trained
     assert "</html>" in (desk / "compared.html").read_text()
     exported, converted = (qwen2_5_vl.load(p)[1] for p in ("runs/rl/exported", "exported"))
     rows = [json.loads(x) for x in (desk / "runs/rl/metrics.jsonl").read_text().splitlines()]
@@ -145,9 +152,8 @@ def test_from_a_cold_start_to_a_report(desk, capsys):
     assert settings["template"] == "brief"
 
 
-def test_two_evaluations_compared(desk, capsys):
-    """Behind the test above, whose checkpoints and base they are of."""
-    quickstart = desk / "runs" / "quickstart"
+def test_two_evaluations_compared(trained, capsys):
+    desk, quickstart = trained, trained / "runs" / "quickstart"
     shutil.copytree(desk / "runs/sft/checkpoints/sft", quickstart / "checkpoints" / "cold_start")
     shutil.copytree(desk / "Qwen2.5-VL-7B-Instruct", quickstart / "base")
     shutil.copytree(desk / "runs/sft/exported", quickstart / "exported", dirs_exist_ok=True)
