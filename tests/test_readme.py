@@ -10,11 +10,12 @@ from pathlib import Path
 
 import jax
 import pytest
+from PIL import Image
 
 from r1reward_jax.annotate.simulated import SimulatedTeacher
 from r1reward_jax.annotate.teacher import annotate
 from r1reward_jax.cli.main import main
-from r1reward_jax.data import synthetic
+from r1reward_jax.data import preferences, synthetic
 from r1reward_jax.data.preferences import write_annotations, write_records
 from r1reward_jax.models import qwen2_5_vl
 from tests.cli.test_main import SMALL
@@ -181,6 +182,18 @@ def test_score_and_the_python_example(desk, capsys):
     best, order = capsys.readouterr().out.split(maxsplit=1)
     assert best in "012" and sorted(ast.literal_eval(order)) == [0, 1, 2]
     assert not any(blocks("python", page) for page in PAGES if page != "README")
+
+
+@pytest.mark.parametrize("page", ["README", "training"])
+def test_the_rows_of_the_pages_are_records(page, tmp_path):
+    Image.new("RGB", (28, 28)).save(tmp_path / "a.png")
+    (block,) = blocks("json", page)
+    for row in block.splitlines():
+        (tmp_path / "rows.jsonl").write_text(row)
+        (record,) = preferences.read_preferences(str(tmp_path / "rows.jsonl"))
+        assert record.question == "What is on the table?" and record.preferred is not None
+        assert record.responses[record.preferred - 1] == "A cup."
+        assert [str(image) for image in record.images] == [str(tmp_path / "a.png")]
 
 
 def test_doctor(desk, capsys):
