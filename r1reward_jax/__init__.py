@@ -1,4 +1,4 @@
-"""R1-Reward in JAX: train, evaluate and serve multimodal reasoning reward models."""
+"""R1-Reward in JAX: train and evaluate multimodal reasoning reward models."""
 
 from typing import TYPE_CHECKING, Any
 

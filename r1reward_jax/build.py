@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
+from r1reward_jax import hub
 from r1reward_jax.evals import evaluate
 from r1reward_jax.inference.scalar import ScalarModel
 from r1reward_jax.inference.settings import ModelSettings
@@ -108,7 +109,8 @@ def make_meshes(config: ConfigDict) -> Meshes:
 
 
 def load_policy(config: ConfigDict, path: str, mesh: Mesh) -> Policy:
-    """Load a Hugging Face folder onto a mesh."""
+    """Load a Hugging Face folder, or a model of the hub, onto a mesh."""
+    path = hub.local(path)
     port, buckets = port_of(path), config.buckets
     require_heads(mesh, port.Model(port.Config.load(path)).heads)
     dtype = jnp.dtype(config.model.param_dtype)
@@ -334,7 +336,7 @@ def _local_judge(config: ConfigDict, template: Template, mesh: Mesh) -> LocalJud
     # prompts are padded to the policy's buckets as far as they reach
     longest = config.judge.max_tokens
     return load_local_judge(
-        config.judge.path,
+        hub.local(config.judge.path),
         template,
         mesh,
         rows=config.judge.rows,

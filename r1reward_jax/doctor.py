@@ -29,7 +29,6 @@ OPTIONAL = {
     "av": ("av", "video files", f"pip install '{OWN}[video]'"),
     "wandb": ("wandb", "curves in Weights & Biases", "pip install wandb"),
     "tensorboard": ("tensorboard", "view RUN/tensorboard", "pip install tensorboard"),
-    "libtpu": ("libtpu", "ahead-of-time compilation for TPUs", f"pip install '{OWN}[plan]'"),
     "matplotlib": ("matplotlib", "plots in notebooks", f"pip install '{OWN}[notebooks]'"),
     "jupyter": ("jupyter_core", "notebooks", f"pip install '{OWN}[notebooks]'"),
 }

@@ -14,6 +14,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from r1reward_jax import hub
 from r1reward_jax.build import make_engine, make_scalar_model, make_setup
 from r1reward_jax.console import result, say
 from r1reward_jax.data.benchmarks import Benchmark, read_benchmark
@@ -58,7 +59,7 @@ def run(config: ConfigDict, limit: int | None = None) -> None:
       InputError: a mistake in the data, the model's folder or the prompt; each before the model is
         loaded. Or the folder of another evaluation.
     """
-    c, path = config.eval, config.model.path
+    c, path = config.eval, hub.local(config.model.path)
     port_of(path)
     template = _template(config)
     sampling = Sampling(config.data.video_fps, config.data.video_frames)
@@ -96,7 +97,7 @@ def _template(config: ConfigDict) -> Template:
 
 def _require_effect(config: ConfigDict, records: Sequence[Record]) -> None:
     """Raise InputError for settings that would do nothing here."""
-    c, scalar_model = config.eval, has_head(config.model.path)
+    c, scalar_model = config.eval, has_head(hub.local(config.model.path))
     candidates = any(isinstance(r, RelevanceRecord) for r in records)
     if scalar_model and candidates:
         raise InputError(f"{config.model.path}: a scalar model scores responses, not candidates")
@@ -116,7 +117,7 @@ def suggested(config: ConfigDict) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if jax.default_backend() == "cpu":
         found |= {"model.param_dtype": "float32", "model.compute_dtype": "float32"}
-    if settings := ModelSettings.load(config.model.path):
+    if settings := ModelSettings.load(hub.local(config.model.path)):
         found |= {
             "template": settings.template,
             "model.max_pixels": settings.max_pixels,
@@ -130,7 +131,8 @@ def suggested(config: ConfigDict) -> dict[str, Any]:
 
 def folder_of(config: ConfigDict, limit: int | None = None) -> str:
     """Return runs/evaluate/MODEL-BENCHMARK; an export is called after its run."""
-    parts = [p for p in epath.Path(config.model.path).parts if p not in ("exported", "/", ".")]
+    path = config.model.path.partition("@")[0]
+    parts = [p for p in epath.Path(path).parts if p not in ("exported", "/", ".")]
     name = f"{(parts or ['model'])[-1]}-{epath.Path(config.eval.benchmark).stem}"
     return f"runs/evaluate/{name}" + (f"-first{limit}" if limit is not None else "")
 

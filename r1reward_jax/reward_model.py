@@ -16,6 +16,7 @@ import jax
 from jax.sharding import Mesh
 from PIL import Image
 
+from r1reward_jax import hub
 from r1reward_jax.configs import default  # pyright: ignore[reportMissingImports] (see setup.py)
 from r1reward_jax.errors import about
 from r1reward_jax.images import image_size, open_image
@@ -61,7 +62,7 @@ class RewardModel:
         has, else from the paper's defaults (configs/default.py).
 
         Args:
-          path: the folder.
+          path: the folder, or ORG/NAME[@REVISION] of the hub.
           template: wording of the prompts, a name in `prompts.TEMPLATES`.
           max_pixels: larger images are shrunk.
           max_new_tokens: longest completion.
@@ -77,7 +78,7 @@ class RewardModel:
         Raises:
           InputError: not such a folder, or a setting that makes no sense.
         """
-        folder, defaults = os.fspath(path), default.get_config()
+        folder, defaults = hub.local(os.fspath(path)), default.get_config()
         port = port_of(folder)
         given = {
             "template": template,

@@ -20,7 +20,7 @@ LAYERS = [
     {"rollout", "rl", "data"},
     {"models"},
     {"runs", "prompt_file"},
-    {"prompts", "images", "config"},
+    {"prompts", "images", "config", "hub"},
     {"types", "testing"},
     {"console", "errors", "files"},
 ]

@@ -52,13 +52,13 @@ def test_what_is_too_old_or_missing_fails(monkeypatch, capsys):
 
 
 def test_optional_parts_may_be_missing(monkeypatch, capsys):
-    without(monkeypatch, torch=None, av=None, wandb=None, tensorboard=None, libtpu=None)
+    without(monkeypatch, torch=None, av=None, wandb=None, tensorboard=None)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setenv("PLAYWRIGHT_BROWSERS_PATH", "/nowhere")
     assert main(["doctor"]) == 0
     found = lines(capsys)
     missing = {name for name, status in found.items() if status == "missing"}
-    assert {"torch", "av", "wandb", "tensorboard", "libtpu", "git", "chromium"} <= missing
+    assert {"torch", "av", "wandb", "tensorboard", "git", "chromium"} <= missing
     assert found["python"] == "ok" and "FAILED" not in found.values()
 
 

@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import Any
 
+from r1reward_jax import hub
 from r1reward_jax.cli import options
 from r1reward_jax.cli.start import use_jax
 from r1reward_jax.config import DTYPES
@@ -86,6 +87,8 @@ def run(args: Namespace) -> None:
     benches = {"judge": judge, "model": model, "rank": rank, "rollout": rollout, "train": train}
     bench: Any = benches[args.bench]
     more = {n: getattr(args, n) for n in ("dtype", "model") if hasattr(args, n)}
+    if "model" in more:
+        more["model"] = hub.local(more["model"])
     settings = bench.Settings(**sizes, **more)  # wrong ones before the table's head
     timing.show_header(OTHERS.get(args.bench, "original"))
     rows, found = bench.run(settings)

@@ -4,19 +4,28 @@ import json
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
+from r1reward_jax import hub
+from r1reward_jax.cli.options import MODEL
 from r1reward_jax.cli.start import use_jax
 from r1reward_jax.config import DTYPES
+from r1reward_jax.console import result
 from r1reward_jax.errors import InputError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("checkpoints", help="a folder of checkpoints, such as RUN/checkpoints/rl")
     parser.add_argument("target", help="the Hugging Face folder to write")
-    parser.add_argument("--like", required=True, help="the folder that the run started from")
+    parser.add_argument(
+        "--like", required=True, metavar="MODEL", help=f"what the run started from: {MODEL}"
+    )
     parser.add_argument(
         "--step", default="newest", help="newest, best (by accuracy) or a number (default: newest)"
     )
     parser.add_argument("--dtype", default="bfloat16", choices=DTYPES, help="of the weights")
+    parser.add_argument("--push-to-hub", metavar="ORG/NAME", help="upload the folder, too")
+    parser.add_argument(
+        "--public", action="store_true", help="a repository that is made is public, not private"
+    )
 
 
 def run(args: Namespace) -> None:
@@ -24,6 +33,7 @@ def run(args: Namespace) -> None:
 
     if not epath.Path(args.checkpoints).is_dir():
         raise InputError(f"{args.checkpoints}: not found; expected a folder of checkpoints")
+    args.like = hub.local(args.like)
     jnp = use_jax().numpy
     from r1reward_jax.models import port_of
     from r1reward_jax.train.checkpoint import load_params
@@ -36,6 +46,8 @@ def run(args: Namespace) -> None:
     params = load_params(args.checkpoints, model.abstract_params(), step=step)
     dtype = jnp.dtype(args.dtype)
     export(args.target, model, params, like=args.like, dtype=dtype, settings=settings)
+    if args.push_to_hub:
+        result(f"uploaded: {hub.push(args.target, args.push_to_hub, private=not args.public)}")
 
 
 def _settings(checkpoints: str, like: str) -> Any:

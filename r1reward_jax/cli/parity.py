@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
+from r1reward_jax import hub
 from r1reward_jax.cli import options
 from r1reward_jax.cli.start import require_devices, use_jax
 from r1reward_jax.console import result
@@ -28,7 +29,7 @@ def run(args: Namespace) -> None:
     from r1reward_jax.train.parity import LIMITS, check_policy, require_parity
 
     config.rollout.max_new_tokens = min(config.rollout.max_new_tokens, 32)
-    gaps = check_policy(*parity_setup(config, config.model.path))
+    gaps = check_policy(*parity_setup(config, hub.local(config.model.path)))
     dtype = config.model.compute_dtype
     limit = LIMITS[dtype] if args.threshold is None else args.threshold
     result(f"largest log-prob gap to the training forward pass, {dtype}, in nats:")

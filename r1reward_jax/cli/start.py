@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ml_collections import ConfigDict
 
 from r1reward_jax import config as configs
+from r1reward_jax import hub
 from r1reward_jax.cli.options import config_from
 from r1reward_jax.errors import InputError
 from r1reward_jax.files import cache_folder
@@ -60,16 +61,20 @@ def use_jax() -> Any:
 
 
 def require_devices(config: ConfigDict, verb: str) -> None:
-    """Raise InputError for what does not fit the devices, or a model's heads."""
+    """Raise InputError for what does not fit the devices, or a model's heads. Models of the hub are
+    fetched, and the config names their commits from here on."""
     import jax
 
     from r1reward_jax.models import port_of
 
     heads = None
     if verb != "quickstart":
-        port, path = port_of(config.model.path), config.model.path
+        config.model.path = hub.pinned(config.model.path)
+        config.judge.path = hub.pinned(config.judge.path)
+        path = hub.local(config.model.path)
+        port = port_of(path)
         heads = port.Model(port.Config.load(path)).heads
-    devices, processes = jax.device_count(), jax.process_count()
+    devices, processes = len(jax.devices()), jax.process_count()
     wrong = configs.device_problems(config, verb, devices, processes, heads)
     if wrong:
         raise InputError("; ".join(wrong))
