@@ -17,7 +17,8 @@ def naive(hidden, head, targets):
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 7, 100])
-def test_chunks_equal_the_plain_form_in_value_and_gradient(chunk):
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_chunks_equal_the_plain_form_in_value_and_gradient(chunk, temperature):
     rng = np.random.default_rng(0)
     hidden = jnp.asarray(rng.normal(size=(3, 5, 8)), jnp.float32)
     head = jnp.asarray(rng.normal(size=(8, 11)), jnp.float32)
@@ -29,16 +30,28 @@ def test_chunks_equal_the_plain_form_in_value_and_gradient(chunk):
         return (weights[0] * logp + weights[1] * entropy).sum()
 
     def chunked(h, w, t):
-        return token_logprobs(h, w, t, chunk=chunk, temperature=1.0)
+        return token_logprobs(h, w, t, chunk=chunk, temperature=temperature)
 
-    for ours, plain in zip(chunked(hidden, head, targets), naive(hidden, head, targets)):
+    def plain_form(h, w, t):
+        return naive(h, w / temperature, t)  # the distribution at this temperature
+
+    for ours, plain in zip(chunked(hidden, head, targets), plain_form(hidden, head, targets)):
         np.testing.assert_allclose(ours, plain, atol=1e-5)
     ours, plain = (
         jax.jit(jax.grad(lambda h, w, f=f: total(f, h, w), argnums=(0, 1)))(hidden, head)
-        for f in (chunked, naive)
+        for f in (chunked, plain_form)
     )
     for a, b in zip(ours, plain):
         np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_probabilities_at_a_temperature_by_hand():
+    """Logits 0, log 2, log 4 at temperature 0.5 are 0, log 4, log 16: 1, 4 and 16 of 21 parts."""
+    hidden, head = jnp.ones((1, 3, 1)), jnp.log(jnp.asarray([[1.0, 2.0, 4.0]]))
+    logp, entropy = token_logprobs(hidden, head, jnp.arange(3)[None], chunk=8, temperature=0.5)
+    p = np.asarray([1, 4, 16]) / 21
+    np.testing.assert_allclose(np.exp(logp[0]), p, rtol=1e-6)
+    np.testing.assert_allclose(entropy[0], -(p * np.log(p)).sum(), rtol=1e-6)
 
 
 def test_completion_hidden_starts_at_the_prompts_last_token():

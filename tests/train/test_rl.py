@@ -279,10 +279,11 @@ OTHER_PATHS = {
         "rl.swap_weight=0.5",
         "step.micro_tokens=300",
     ],
-    "decoder only, shorter and less repetitive": [
+    "decoder only, at another temperature": [
         "model.freeze_vision=True",
         "rl.repetition_weight=0.5",
         "rl.length_weight=0.5",
+        "rl.temperature=0.7",
     ],
 }
 
@@ -325,6 +326,8 @@ def test_other_paths_train(name, loaded, world, tmp_path, monkeypatch):
     rows = metrics(config)
     assert [row["step"] for row in rows] == [1, 2]
     assert all(row["loss/skipped"] == 0 and row["loss/grad_norm"] > 0 for row in rows)
+    # sampler and trainer score the same distribution, at any temperature
+    assert all(row["loss/sampler_gap_max"] < 1e-3 for row in rows)
     moved = {
         part: max(float(np.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, pair)))
         for part in ("text", "visual")
