@@ -4,11 +4,9 @@ import subprocess
 import sys
 
 REPORT = """
-import argparse, sys
-from r1reward_jax.cli import report
-parser = argparse.ArgumentParser()
-report.add_arguments(parser)
-report.run(parser.parse_args(sys.argv[1:]))
+import sys
+from r1reward_jax.cli.main import main
+assert main(["report", *sys.argv[1:]]) == 0
 print(*sorted({"jax", "flax", "transformers", "scipy", "orbax", "tensorflow"} & sys.modules.keys()))
 """
 
