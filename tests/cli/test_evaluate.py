@@ -172,6 +172,42 @@ def test_votes_that_end_early(desk, whole):
     ).read_text()
 
 
+def test_the_config_file_counts_more_than_the_model_and_the_machine(desk, monkeypatch):
+    """Where it sets a value; and the command line more than the file."""
+    from r1reward_jax import evaluation
+
+    asked = []
+    monkeypatch.setattr(evaluation, "run", lambda config, limit: asked.append(config))
+    text = (
+        "from r1reward_jax.configs import eval\n\n\ndef get_config():\n    c = eval.get_config()\n"
+    )
+    text += "    c.model.compute_dtype = 'bfloat16'\n    c.rollout.max_new_tokens = 77\n"
+    text += "    c.template = 'full'\n    return c\n"
+    (desk / "mine.py").write_text(text)
+    (desk / "mine.yaml").write_text("template: full\nrollout: {max_new_tokens: 77}\n")
+    assert main(evaluate()) == main(evaluate("--config", "mine.py")) == 0
+    assert main(evaluate("--config", "mine.yaml", "--rollout.max_new_tokens=5")) == 0
+    found = [
+        (c.model.compute_dtype, c.template, c.model.max_pixels, c.rollout.max_new_tokens)
+        for c in asked
+    ]
+    assert found == [
+        ("float32", "brief", 28224, 12),
+        ("bfloat16", "full", 28224, 77),
+        ("float32", "full", 28224, 5),
+    ]
+
+
+def test_the_first_records_only(desk, capsys):
+    assert main(evaluate("--limit", "2")) == 0
+    assert "the first 2 of 9 records (--limit)" in capsys.readouterr().out
+    folder = desk / "runs" / "evaluate" / "model-pairs-first2"
+    found = json.loads((folder / "evaluation.json").read_text())
+    assert found["overall"]["pairs"] == 2
+    assert any("the first 2 of 9 records" in note for note in found["notes"])
+    assert main(evaluate("--limit", "0")) == 2
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
