@@ -196,6 +196,24 @@ def test_the_rows_of_the_pages_are_records(page, tmp_path):
         assert [str(image) for image in record.images] == [str(tmp_path / "a.png")]
 
 
+def test_configs_and_help(capsys):
+    printed = {}
+    for words in (
+        command("config", "list"),
+        command("config", "show"),
+        command("config", "diff"),
+        command("help"),
+        ["completion", "bash"],
+    ):
+        assert main(words) == 0
+        printed[words[0] if words[0] != "config" else words[1]] = capsys.readouterr().out
+    assert "ablations.no_filter" in printed["list"]
+    assert "step.micro_tokens = 24576 " in printed["show"]
+    assert "rl.filter: paper -> released" in printed["diff"]
+    assert "exit codes" in printed["help"] and "--config" in printed["help"]
+    assert "r1reward" in printed["completion"]
+
+
 def test_doctor(desk, capsys):
     assert main(command("doctor")) == 0
     assert "jax" in capsys.readouterr().out
