@@ -241,7 +241,7 @@ def make_engine(config: ConfigDict, setup: Setup, form: ResponseFormat = ANSWER)
     """Return an engine that samples from the setup's policy on the rollout mesh, and notes how
     likely the verdicts of a response format are."""
     c, mesh, policy = config.rollout, setup.rollout_mesh, setup.policy
-    ways = row_ways(mesh)  # a refill is split over all of them
+    ways = row_ways(mesh)  # a prefill batch is split over all of them
     sampler = SamplerConfig(
         samples=1,
         max_new_tokens=c.max_new_tokens,
@@ -251,7 +251,7 @@ def make_engine(config: ConfigDict, setup: Setup, form: ResponseFormat = ANSWER)
         vocab_size=len(policy.processor.tokenizer),
         unroll=c.unroll,
         compute_dtype=setup.step.compute_dtype,
-        lanes=c.lanes,
+        parallel_samples=c.lanes,
         answers=answer_tokens(policy.processor, form),
         top_k=c.top_k,
         top_p=c.top_p,
@@ -261,12 +261,12 @@ def make_engine(config: ConfigDict, setup: Setup, form: ResponseFormat = ANSWER)
         _on(policy.model, mesh),
         policy.processor,
         sampler,
-        rows=c.rows,
-        refill=min(-(-c.refill // ways) * ways, c.rows),
-        shrink=c.shrink,
+        slots=c.rows,
+        prefill_batch=min(-(-c.refill // ways) * ways, c.rows),
+        compact=c.shrink,
         put_batch=functools.partial(put_batch, mesh=mesh),
-        place=functools.partial(slot_shardings, mesh=mesh),
-        layout=param_shardings(policy.params, policy.rules, mesh),
+        slot_shardings=functools.partial(slot_shardings, mesh=mesh),
+        param_shardings=param_shardings(policy.params, policy.rules, mesh),
     )
 
 

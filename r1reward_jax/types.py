@@ -209,17 +209,18 @@ class PromptBatch(NamedTuple):
 
 
 class RolloutBatch(NamedTuple):
-    """Sampled completions; M samples for each of B prompts."""
+    """Sampled completions: M samples for each of B prompts."""
 
     tokens: Int[Array, "B M C"]
     lengths: Int[Array, "B M"]
     """Tokens up to and with the end token; C if none was sampled."""
     finished: Bool[Array, "B M"]
     logp: Float[Array, "B M C"]
-    """Log-probability of each sampled token under the sampling policy at temperature 1."""
+    """Log-probability of each sampled token under the sampling policy at the temperature of the
+    sample, over the whole vocabulary; at temperature 1 for greedy samples."""
     answer_gap: Float[Array, "B M _"]
-    """Logit of the first answer token minus that of the second, where each token was chosen; no
-    columns without answer tokens (`SamplerConfig.answers`)."""
+    """Logit of the first answer token minus that of the second where each token was chosen, at
+    temperature 1; no columns without answer tokens (`SamplerConfig.answers`)."""
 
 
 class TrainBatch(NamedTuple):

@@ -344,7 +344,7 @@ def verdict(number):
 
 
 def test_a_batch_says_what_single_comparisons_say(model):
-    """What the random model writes, in rows that are refilled and shrink."""
+    """What the random model writes, in slots that are reused and compacted."""
     records = unlabelled(7)
     found = model.compare_batch(records)
     singles = [model.compare(QUESTION, list(r.images), *r.responses) for r in records]

@@ -77,7 +77,7 @@ def run(s: Settings) -> tuple[list[Row], dict[str, Any]]:
 def against_generate(pair: Pair, s: Settings, found: dict[str, Any]) -> Row:
     """The same greedy tokens, as many for everybody."""
     prompts = _prompts(s, s.batch, s.prompt)
-    engine = _engine(pair, s.prompt, s.new_tokens, s.vocab, rows=s.batch, refill=s.batch)
+    engine = _engine(pair, s.prompt, s.new_tokens, s.vocab, slots=s.batch, prefill_batch=s.batch)
     theirs = _generate(pair, prompts, s.new_tokens)
     rollout = _complete(engine, pair, prompts)()
     if not np.array_equal(rollout.batch.tokens[:, 0], theirs()):
@@ -96,8 +96,8 @@ def refills(pair: Pair, s: Settings, found: dict[str, Any]) -> Row:
     short = max(1, s.prompt // 4)
     prompts = _prompts(s, s.requests, short)
     calls, counted = [], []
-    for refill, shrink in ((max(1, s.slots // 8), 4), (s.slots, 1)):
-        sizes = {"rows": s.slots, "refill": refill, "shrink": shrink}
+    for prefill_batch, compact in ((max(1, s.slots // 8), 4), (s.slots, 1)):
+        sizes = {"slots": s.slots, "prefill_batch": prefill_batch, "compact": compact}
         engine = _engine(pair, short, s.cap, s.vocab, **sizes)
         calls.append(_complete(engine, pair, prompts, limits=limits))
         counted.append(calls[-1]())
@@ -120,8 +120,10 @@ def refills(pair: Pair, s: Settings, found: dict[str, Any]) -> Row:
 def votes(pair: Pair, s: Settings, found: dict[str, Any]) -> Row:
     """Several samples from one prompt cache, against as many prompts."""
     (prompt,) = _prompts(s, 1, s.vote_prompt)
-    one = _engine(pair, s.vote_prompt, s.vote_tokens, s.vocab, rows=1, refill=1)
-    many = _engine(pair, s.vote_prompt, s.vote_tokens, s.vocab, rows=s.votes, refill=s.votes)
+    one = _engine(pair, s.vote_prompt, s.vote_tokens, s.vocab, slots=1, prefill_batch=1)
+    many = _engine(
+        pair, s.vote_prompt, s.vote_tokens, s.vocab, slots=s.votes, prefill_batch=s.votes
+    )
     shared = _complete(one, pair, [prompt], samples=s.votes, temperature=1.0)
     apart = _complete(many, pair, [prompt] * s.votes, temperature=1.0)
     row = compare(f"{s.votes} votes", shared, apart, rounds=s.rounds)
@@ -140,11 +142,11 @@ def _engine(
     new_tokens: int,
     vocab: int,
     *,
-    rows: int,
-    refill: int,
-    shrink: int = 1,
+    slots: int,
+    prefill_batch: int,
+    compact: int = 1,
 ) -> Engine:
-    """Of completions that end at their limit, and only there."""
+    """Return an engine whose completions end at their limit, and only there."""
     sampler = SamplerConfig(
         samples=1,
         max_new_tokens=new_tokens,
@@ -158,7 +160,13 @@ def _engine(
     processor = Processor(pair.processor.folder, Buckets((width,), (1,), (4,)))
     put = lambda batch: jax.tree.map(jnp.asarray, batch)  # noqa: E731
     return Engine(
-        pair.model, processor, sampler, rows=rows, refill=refill, shrink=shrink, put_batch=put
+        pair.model,
+        processor,
+        sampler,
+        slots=slots,
+        prefill_batch=prefill_batch,
+        compact=compact,
+        put_batch=put,
     )
 
 
@@ -219,9 +227,9 @@ def _speed(pair: Pair, rollout: Rollout, seconds: float) -> dict[str, Any]:
 def _prompt_cache_bytes(
     engine: Engine, pair: Pair, prompts: Sequence[EncodedPrompt], samples: int
 ) -> int:
-    """Bytes that an engine holds for the prompts of its rows."""
-    inputs = engine.put_batch(engine.processor.collate(prompts, rows=engine.refill))
+    """Bytes that an engine holds for the prompts of its slots."""
+    inputs = engine.put_batch(engine.processor.collate(prompts, rows=engine.prefill_batch))
     width = engine.processor.width(prompts)
     jitted = engine.programs.of(samples, width, pair.params, inputs)
-    cache = jitted.empty.eval_shape(rows=engine.rows).cache
+    cache = jitted.empty.eval_shape(count=engine.slots).cache
     return sum(x.size * x.dtype.itemsize for x in (cache.prompt_k, cache.prompt_v))

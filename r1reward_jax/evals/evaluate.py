@@ -18,7 +18,7 @@ from r1reward_jax.evals.voting import Rule, majority
 from r1reward_jax.images import open_image
 from r1reward_jax.prompts import Template, evaluator_prompt, parse_verdict, well_formed
 from r1reward_jax.rollout.answers import verdict_probability
-from r1reward_jax.rollout.engine import Clear, Engine
+from r1reward_jax.rollout.engine import Engine, ShouldStop
 from r1reward_jax.types import (
     Completion,
     EncodedPrompt,
@@ -87,7 +87,7 @@ def judge_each(
     """
     require_labels(records)
     shown = [r for record in records for r in (record, record.swapped())]
-    size = BATCHES * engine.rows
+    size = BATCHES * engine.slots
     if done == len(shown):
         return
     with counter("judging", len(shown), done) as one_more:
@@ -101,7 +101,7 @@ def judge_each(
                 temperature=temperatures,
                 seed=seed,
                 first_row=start,
-                clear=rule and _clear(rule, len(temperatures) - 1, template),
+                should_stop=rule and _should_stop(rule, len(temperatures) - 1, template),
             )
 
 
@@ -165,16 +165,16 @@ class _Batch:
             return None
 
 
-def _clear(rule: Rule, votes: int, template: Template) -> Clear:
+def _should_stop(rule: Rule, votes: int, template: Template) -> ShouldStop:
     """A rule about votes as one about completions; the greedy one must have ended, too. Where many
     samples are written at a time, those that end first are the short ones: the posterior rule wants
-    few lanes."""
+    few at a time (`rollout.parallel_samples`)."""
 
-    def clear(ended: Mapping[int, Completion]) -> bool:
+    def should_stop(ended: Mapping[int, Completion]) -> bool:
         found = [parse_verdict(c.text, template.response) for k, c in ended.items() if k]
         return 0 in ended and rule(found.count(1), found.count(2), votes - len(found))
 
-    return clear
+    return should_stop
 
 
 def _encode(

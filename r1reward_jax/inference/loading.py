@@ -25,7 +25,7 @@ SHORTEST = 64
 """Tokens, and patches, of the smallest size that prompts and images are padded to."""
 IMAGES = (1, 2, 4, 8)
 """Of a prompt; temporal patches (two frames each) of a video among them."""
-SHRINK = 4
+COMPACT = 4
 """By which the number of rows falls when the last prompts of a batch run: few sizes, few
 compilations."""
 
@@ -76,17 +76,16 @@ def load_comparing(
         compute_dtype=dtype,
         answers=tuple(processor.token_id(label) for label in ANSWER.labels),
     )
-    slots = functools.partial(slot_shardings, mesh=mesh)
     engine = Engine(
         model,
         processor,
         sampler,
-        rows=rows[0],
-        refill=rows[1],
-        shrink=SHRINK,
+        slots=rows[0],
+        prefill_batch=rows[1],
+        compact=COMPACT,
         put_batch=put,
-        place=slots,
-        layout=place(params),
+        slot_shardings=functools.partial(slot_shardings, mesh=mesh),
+        param_shardings=place(params),
     )
     return Reasoner(engine, params, TEMPLATES[settings.template])
 

@@ -91,7 +91,7 @@ class Reasoner:
         return [(opinion.verdict, opinion.probability) for opinion in found]
 
     def _opinions(self, asked: Sequence[Asked]) -> list[Opinion]:
-        size, found = BATCHES * self.engine.rows, []
+        size, found = BATCHES * self.engine.slots, []
         for start in range(0, len(asked), size):
             found += self._part(asked[start : start + size])
         return found

@@ -1,9 +1,9 @@
 """From prompts to completions: a small host scheduler around the jitted functions of `slots`.
 
-Rows are decoded together until enough of them have ended; those are read out and filled with the
-next prompts, and while the device decodes on, the host turns what has ended into text. When no
-prompt waits any more, the rows that still run move together. What is done next depends on step
-counts and on which rows have ended, never on the clock.
+Slots are decoded together until enough of them have ended; those are read out and get the next
+prompts, and while the device decodes on, the host turns what has ended into text. When no prompt
+waits any more, the slots that still run are compacted into fewer. What is done next depends on step
+counts and on which slots have ended, never on the clock.
 """
 
 import math
@@ -31,10 +31,13 @@ from r1reward_jax.types import (
     check,
 )
 
-Clear = Callable[[Mapping[int, Completion]], bool]
-"""Whether those of a prompt's samples that have ended, by their numbers, are enough."""
-LOOK, FOREVER = 8, 2**30
-"""Decode steps between looks at what has ended: where prompts may be stopped, and where not."""
+ShouldStop = Callable[[Mapping[int, Completion]], bool]
+"""From the samples of a prompt that have ended, by their index, to whether they are enough."""
+CHECK_STEPS = 8
+"""Decode steps between two questions to `should_stop`: at every step, reading what has ended would
+cost more than the tokens that it saves."""
+NO_LIMIT = 2**30
+"""Decode steps where nothing is asked: more than any rollout has, and still an int32."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,12 @@ class Rollout:
     occupancy: float
     """Tokens sampled / tokens that these steps had room for."""
     host: list[tuple[float, float]]
-    """From when to when (`time.perf_counter`) the host encoded prompts, or was busy with text,
+    """Spans (begin, end; `time.perf_counter`) in which the host encoded prompts or decoded text,
     `on_done` included."""
 
     @property
     def finish_reasons(self) -> Counter[str]:
-        """Completions by what ended them."""
+        """Completions by their finish reason."""
         return Counter(c.finish_reason for row in self.completions for c in row)
 
 
@@ -68,34 +71,35 @@ class Engine:
         processor: Processor,
         config: SamplerConfig,
         *,
-        rows: int,
-        refill: int,
-        shrink: int = 1,
+        slots: int,
+        prefill_batch: int,
+        compact: int = 1,
         put_batch: Callable[[Any], Any],
-        place: Callable[[Slots], Any] | None = None,
-        layout: Any = None,
+        slot_shardings: Callable[[Slots], Any] | None = None,
+        param_shardings: Any = None,
     ):
         """
         Args:
           model: the policy's functions.
           processor: encodes prompts, decodes completions.
           config: of the sampler; its number of samples is that of each call.
-          rows: prompts that are decoded at a time.
-          refill: prompts that are prefilled at a time, and rows that must be idle for it.
-          shrink: without waiting prompts, rows are divided by this as soon as those that run fit,
-            down to `refill`; 1: never.
+          slots: prompts that are decoded at a time.
+          prefill_batch: prompts that are prefilled at a time, and slots that must be idle for it.
+          compact: when no prompt waits, the number of slots is divided by this as soon as those
+            that run fit, down to `prefill_batch`; 1: never.
           put_batch: puts a host batch on the mesh.
-          place: from the shapes of slots to their shardings; None for parameters on one device.
-          layout: shardings of the parameters while sampling; None leaves them where they are.
+          slot_shardings: from the shapes of slots to their shardings; None for parameters on one
+            device.
+          param_shardings: of the parameters while sampling; None leaves them where they are.
         """
-        if not 0 < refill <= rows:
-            raise InputError(f"refill {refill}: expected between 1 and {rows} rows")
-        if shrink < 1:
-            raise InputError(f"shrink {shrink}: expected at least 1")
+        if not 0 < prefill_batch <= slots:
+            raise InputError(f"prefill_batch {prefill_batch}: expected between 1 and {slots} slots")
+        if compact < 1:
+            raise InputError(f"compact {compact}: expected at least 1")
         self.model, self.processor, self.config = model, processor, config
-        self.rows, self.refill, self.put_batch = rows, refill, put_batch
-        self.sizes = _sizes(rows, refill, shrink)
-        self.programs = Programs(model, config, rows, place, layout)
+        self.slots, self.prefill_batch, self.put_batch = slots, prefill_batch, put_batch
+        self.sizes = _sizes(slots, prefill_batch, compact)
+        self.programs = Programs(model, config, slots, slot_shardings, param_shardings)
 
     def generate(
         self,
@@ -108,67 +112,39 @@ class Engine:
         first_row: int = 0,
         limits: Sequence[int] | None = None,
         on_done: Callable[[int, list[Completion]], None] | None = None,
-        clear: Clear | None = None,
+        should_stop: ShouldStop | None = None,
     ) -> Rollout:
         """Complete each prompt `samples` times.
 
         Args:
           params: of the policy, on the mesh of training.
-          prompts: any number of them, tokenised or not; rows that have ended are filled with the
-            next ones.
+          prompts: any number of them, tokenised or not; slots that have ended get the next ones.
           samples: completions per prompt.
           temperature: 0 for greedy; or one for each sample of a prompt.
-          seed: with `first_row` + a prompt's place, fixes its samples.
+          seed: with `first_row` + a prompt's index, fixes its samples.
           first_row: the number of the first prompt.
           limits: longest completion of each prompt; None for `max_new_tokens`.
-          on_done: called with a prompt's place and its completions while others are decoded.
-          clear: asked every `LOOK` steps with those of a prompt's completions that have ended, by
-            their numbers, if there are new ones: whether the others are not needed. Those end as
-            "stopped", with what they have so far.
+          on_done: called with a prompt's index and its completions while others are decoded.
+          should_stop: asked every `CHECK_STEPS` steps with those of a prompt's completions that
+            have ended, by their index, if there are new ones: whether the others are not needed.
+            Those end as "stopped", with what they have so far.
 
         Raises:
           InputError: a prompt does not fit its bucket, a limit is not in 1..max_new_tokens, or a
             setting makes no sense.
         """
-        warmth = np.broadcast_to(np.asarray(temperature, np.float32), (samples,))
-        if not all(0 <= t < math.inf for t in warmth):
+        temperatures = np.broadcast_to(np.asarray(temperature, np.float32), (samples,))
+        if not all(0 <= t < math.inf for t in temperatures):
             raise InputError(f"temperature {temperature}: expected 0 (greedy) or more")
-        run = _Run(self, params, prompts, warmth, seed, first_row, limits)
-        return run.rollout(on_done or (lambda place, completions: None), clear)
-
-    def warm_up(self, params: Params, prompts: Sequence[Prompt], *, samples: int) -> None:
-        """Compile what calls need whose refills are as large as one of these prompts, in any mix
-        and number.
-
-        Args:
-          params: of the policy, on the mesh of training.
-          prompts: one for each combination of buckets (of tokens, images, patches and windows) that
-            a refill can have; the largest of its prompts counts in each.
-          samples: completions per prompt.
-        """
-        params, encoded = self.programs.cast(params), [self.processor.encode(p) for p in prompts]
-        nowhere = np.full(self.refill, self.rows, np.int32)
-        batches = [self.processor.collate([p], rows=self.refill) for p in encoded]
-        inputs, key = [self.put_batch(b) for b in batches], jax.random.key(0)
-        where, of = self.put_batch((nowhere, nowhere)), lambda x: x.tokens.shape[1]
-        for widest in {of(x): x for x in inputs}.values():
-            jitted = self.programs.of(samples, of(widest), params, widest)
-            new = [jitted.prefill(params, x) for x in inputs if of(x) <= of(widest)]
-            for rows, fewer in zip(self.sizes, [*self.sizes[1:], 0], strict=True):
-                slots = jitted.empty(rows=rows)
-                for one in new:
-                    slots = jitted.insert(slots, one, where[0], *where)
-                # nothing runs in these rows: it returns at once
-                slots = jitted.advance(params, slots, key, np.zeros(samples, np.float32), rows, 1)
-                slots = jitted.stop(slots, np.zeros(rows, bool))
-                if fewer:
-                    jitted.take(slots, np.arange(fewer, dtype=np.int32))
+        run = _Run(self, params, prompts, temperatures, seed, first_row, limits)
+        return run.rollout(on_done or (lambda place, completions: None), should_stop)
 
 
-def _sizes(rows: int, refill: int, shrink: int) -> list[int]:
-    """Numbers of rows that are decoded together, falling: `rows`, then multiples of `refill`."""
-    sizes = [rows]
-    while (fewer := -(-sizes[-1] // (shrink * refill)) * refill) < sizes[-1]:
+def _sizes(slots: int, prefill_batch: int, compact: int) -> list[int]:
+    """Return the numbers of slots that are decoded together, falling: `slots`, then multiples of
+    `prefill_batch`."""
+    sizes = [slots]
+    while (fewer := -(-sizes[-1] // (compact * prefill_batch)) * prefill_batch) < sizes[-1]:
         sizes.append(fewer)
     return sizes
 
@@ -191,7 +167,7 @@ class _Run:
         if len(self.limits) != len(prompts) or not all(1 <= n <= capacity for n in self.limits):
             raise InputError(f"limits: expected one of 1 to {capacity} tokens for each prompt")
         samples = len(temperatures)
-        replace(engine.config, samples=samples)  # refuses what makes no sense
+        replace(engine.config, samples=samples)  # raises for what makes no sense
         self.engine, self.samples, self.first_row = engine, samples, first_row
         began = time.perf_counter()
         self.encoded = [
@@ -202,10 +178,11 @@ class _Run:
         self.params, self.jitted = engine.programs.cast(params), None
         self.key, self.temperatures = jax.random.key(seed), temperatures
         self.waiting = deque(range(len(prompts)))
-        self.rows = min((n for n in engine.sizes if n >= len(prompts)), default=engine.rows)
-        self.free = list(range(self.rows))
+        # few prompts begin in few slots, of a number that compaction has a program for anyway
+        self.slots = min((n for n in engine.sizes if n >= len(prompts)), default=engine.slots)
+        self.free = list(range(self.slots))
         self.owners: dict[int, int] = {}
-        """Row to the place of its prompt."""
+        """Slot to the index of its prompt."""
         shape = (len(prompts), samples, capacity)
         self.out = RolloutBatch(
             np.full(shape, engine.config.pad_id, np.int32),
@@ -216,31 +193,28 @@ class _Run:
         )
         self.completions: list[list[Completion]] = [[] for _ in prompts]
         self.ended: dict[int, dict[int, Completion]] = {}
-        """Place of a prompt whose row runs to its samples that have ended, where somebody looks."""
+        """With `should_stop`: prompt of a slot that still runs to its samples that have ended."""
 
     def rollout(
         self,
         on_done: Callable[[int, list[Completion]], None],
-        clear: Clear | None,
+        should_stop: ShouldStop | None,
     ) -> Rollout:
         """Decode all prompts."""
         slots, ended, steps, room = None, [], 0, 0
+        max_steps = CHECK_STEPS if should_stop else NO_LIMIT
         while self.waiting or self.owners:
-            # the first time all rows are filled, whether refills divide them or not
-            while self.waiting and self.free and (not steps or len(self.free) >= self._wanted()):
+            # the first time all slots are filled, whether prefill batches divide them or not
+            while self.waiting and self.free and (not steps or len(self.free) >= self._next()):
                 slots = self._fill(slots)
             assert slots is not None and self.jitted is not None  # something was filled
-            slots = self._shrunk(slots)
+            slots = self._compacted(slots)
             slots = self.jitted.advance(
-                self.params,
-                slots,
-                self.key,
-                self.temperatures,
-                self._enough(),
-                LOOK if clear else FOREVER,
+                self.params, slots, self.key, self.temperatures, self._idle(), max_steps
             )
-            self._deliver(ended, on_done)  # while the device decodes
-            slots = self._stopped(slots, clear) if clear else slots
+            # dispatched, not waited for: the host works on what had ended before these steps
+            self._deliver(ended, on_done)
+            slots = self._stopped(slots, should_stop) if should_stop else slots
             ended = self._read_out(slots)
             taken = int(slots.step) - steps
             steps, room = steps + taken, room + taken * slots.running.size
@@ -248,89 +222,93 @@ class _Run:
         occupancy = float(self.out.lengths.sum()) / room if room else 0.0
         return Rollout(self.encoded, self.out, self.completions, steps, occupancy, self.host)
 
-    def _wanted(self) -> int:
-        """Rows that the next refill fills."""
-        return min(self.engine.refill, len(self.waiting))
+    def _next(self) -> int:
+        """Return how many prompts the next prefill has."""
+        return min(self.engine.prefill_batch, len(self.waiting))
 
     def _smaller(self) -> int:
-        """The next smaller number of rows; 0 if there is none."""
-        return max((n for n in self.engine.sizes if n < self.rows), default=0)
+        """Return the next smaller number of slots; 0 if there is none."""
+        return max((n for n in self.engine.sizes if n < self.slots), default=0)
 
-    def _enough(self) -> int:
-        """Idle rows for which decoding stops."""
-        return self._wanted() if self.waiting else self.rows - self._smaller()
+    def _idle(self) -> int:
+        """Return the idle slots for which decoding stops: enough for a prefill, or for compaction;
+        without either, all of them."""
+        return self._next() if self.waiting else self.slots - self._smaller()
 
     def _fill(self, slots: Slots | None) -> Slots:
-        """Prefill the next prompts into free rows."""
-        engine, size = self.engine, self.engine.refill
-        count = min(self._wanted(), len(self.free))
+        """Prefill the next prompts into free slots."""
+        engine, size = self.engine, self.engine.prefill_batch
+        count = min(self._next(), len(self.free))
         places = [self.waiting.popleft() for _ in range(count)]
-        rows = np.full(size, engine.rows, np.int32)  # behind the last row: goes nowhere
+        # rows that only pad the prefill batch point behind the last slot: they go nowhere
+        where = np.full(size, engine.slots, np.int32)
         seeds, limits = np.zeros(size, np.int32), np.ones(size, np.int32)
         for i, place in enumerate(places):
-            rows[i] = self.free.pop(0)
-            self.owners[int(rows[i])] = place
+            where[i] = self.free.pop(0)
+            self.owners[int(where[i])] = place
             seeds[i], limits[i] = self.first_row + place, self.limits[place]
         inputs = engine.processor.collate([self.encoded[p] for p in places], rows=size)
         check(inputs)
-        inputs, *others = engine.put_batch((inputs, rows, seeds, limits))
+        inputs, *others = engine.put_batch((inputs, where, seeds, limits))
         jitted = engine.programs.of(self.samples, self.width, self.params, inputs)
         self.jitted, new = jitted, jitted.prefill(self.params, inputs)
-        return jitted.insert(slots or jitted.empty(rows=self.rows), new, *others)
+        return jitted.insert(slots or jitted.empty(count=self.slots), new, *others)
 
-    def _shrunk(self, slots: Slots) -> Slots:
-        """Move the rows that run together when nothing waits and they fit into fewer."""
+    def _compacted(self, slots: Slots) -> Slots:
+        """Move the prompts that run into fewer slots when none waits and they fit."""
         fewer = self._smaller()
         if self.waiting or not fewer or len(self.owners) > fewer:
             return slots
         kept = sorted(self.owners)
         kept += self.free[: fewer - len(kept)]
-        self.owners = {kept.index(row): place for row, place in self.owners.items()}
+        self.owners = {kept.index(slot): place for slot, place in self.owners.items()}
         self.free = list(range(len(self.owners), fewer))
-        self.rows = fewer
+        self.slots = fewer
         assert self.jitted is not None
-        return self.jitted.take(slots, np.asarray(kept, np.int32))
+        return self.jitted.compact(slots, np.asarray(kept, np.int32))
 
-    def _stopped(self, slots: Slots, clear: Clear) -> Slots:
-        """End the rows whose other samples are not needed."""
+    def _stopped(self, slots: Slots, should_stop: ShouldStop) -> Slots:
+        """End the slots whose other samples are not needed."""
         lengths, finished = np.asarray(slots.out.lengths), np.asarray(slots.out.finished)
-        rows, read = np.zeros(len(lengths), bool), []
-        for row, place in self.owners.items():
+        stopped, host = np.zeros(len(lengths), bool), []
+        for slot, place in self.owners.items():
             known = self.ended.setdefault(place, {})
-            ended = finished[row] | (lengths[row] == self.limits[place])
+            ended = finished[slot] | (lengths[slot] == self.limits[place])
             new = [int(k) for k in np.flatnonzero(ended) if int(k) not in known]
-            read = read or ([np.asarray(x) for x in slots.out] if new else [])
-            known |= {k: self._completion(place, *(x[row, k] for x in read)) for k in new}
-            rows[row] = bool(new) and clear(known)
+            # copied at most once, and only if some sample has ended since the last time
+            host = host or ([np.asarray(x) for x in slots.out] if new else [])
+            known |= {k: self._completion(place, *(x[slot, k] for x in host)) for k in new}
+            stopped[slot] = bool(new) and should_stop(known)
         assert self.jitted is not None
-        return self.jitted.stop(slots, rows) if rows.any() else slots
+        return self.jitted.stop(slots, stopped) if stopped.any() else slots
 
     def _completion(self, place: int, tokens: Any, length: Any, finished: Any, *rest: Any):
-        """A sample as text; of its row in `RolloutBatch`."""
+        """Return a sample as a `Completion`, from its arrays in `RolloutBatch`."""
         ids = tuple(int(i) for i in tokens[: int(length)])
         _, gaps = rest
-        whole = "length" if int(length) == self.limits[place] else "stopped"
+        unfinished = "length" if int(length) == self.limits[place] else "stopped"
         return Completion(
             self.engine.processor.decode(ids),
             ids,
-            "eos" if finished else whole,
+            "eos" if finished else unfinished,
             gaps[: len(ids)] if self.engine.config.answers else None,
         )
 
     def _read_out(self, slots: Slots) -> list[int]:
-        """Copy rows that have ended to the host and free them; the places of their prompts."""
-        busy: np.ndarray = np.any(np.asarray(slots.running), axis=1)
-        rows = [row for row in sorted(self.owners) if not busy[row]]
-        places = [self.owners.pop(row) for row in rows]
+        """Copy slots that have ended to the host and free them; return the indices of their
+        prompts."""
+        busy: np.ndarray = np.any(np.asarray(slots.running), axis=1)  # waits for the device
+        ended = [slot for slot in sorted(self.owners) if not busy[slot]]
+        places = [self.owners.pop(slot) for slot in ended]
         for mine, theirs in zip(self.out, slots.out, strict=True):
-            mine[places] = np.asarray(theirs)[rows]
-        self.free = sorted([*self.free, *rows])
+            mine[places] = np.asarray(theirs)[ended]
+        self.free = sorted([*self.free, *ended])
         return places
 
     def _deliver(
         self, places: Sequence[int], on_done: Callable[[int, list[Completion]], None]
     ) -> None:
-        """Turn the samples of prompts into text."""
+        """Decode the samples of prompts into text and hand them to `on_done`."""
         began = time.perf_counter()
         for place in places:
             known = self.ended.pop(place, {})

@@ -1,7 +1,7 @@
-"""Choosing the next token: greedy, or a draw from the (truncated) softmax.
+"""The choice of the next token: greedy, or a draw from the (truncated) softmax.
 
-A draw depends on (key, seed of its row, its number, its place in the completion) and on nothing
-else: not on its neighbours, the batch size or the order of rows.
+A draw depends on (key, seed of its prompt, index of the sample, index of the token) and on nothing
+else: not on its neighbours, the batch size or the order of prompts.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from r1reward_jax.types import InputError
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """What is fixed when the sampler is compiled."""
+    """Settings that are fixed when the sampler is compiled."""
 
     samples: int
     """M, completions per prompt; they share one prefill and one prompt cache."""
@@ -30,10 +30,10 @@ class SamplerConfig:
     """Ids from here on only pad the vocabulary; they are never sampled."""
     unroll: bool
     """Unroll the decoder's layers in the loop: faster on CPU, slower to compile, and each layer's
-    prompt cache is copied once per refill."""
+    prompt cache is copied once per prefill."""
     compute_dtype: Any
-    lanes: int = 0
-    """A, samples of a prompt that are written at a time; 0: all of them."""
+    parallel_samples: int = 0
+    """Samples of a prompt that are decoded at a time; 0: all of them."""
     top_k: int = 0
     """Draw from the k likeliest tokens; 0: from all."""
     top_p: float = 1.0
@@ -42,7 +42,7 @@ class SamplerConfig:
     """Tokens of the prompt or the completion so far: positive logits are divided by it, negative
     ones multiplied (arXiv 1909.05858, section 4.1)."""
     answers: tuple[int, ...] = ()
-    """Two tokens whose logits are compared wherever a token is chosen; none: nothing is noted."""
+    """Two tokens whose logits are compared wherever a token is chosen; empty: none are."""
 
     def __post_init__(self) -> None:
         wrong = [
@@ -50,7 +50,7 @@ class SamplerConfig:
             for name, right, expected in [
                 ("samples", self.samples >= 1, "at least 1"),
                 ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
-                ("lanes", self.lanes >= 0, "0 or more"),
+                ("parallel_samples", self.parallel_samples >= 0, "0 or more"),
                 ("top_k", self.top_k >= 0, "0 or more"),
                 ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
                 ("repetition_penalty", 0 < self.repetition_penalty < np.inf, "above 0"),
@@ -62,13 +62,13 @@ class SamplerConfig:
             raise InputError(f"rollout: {'; '.join(wrong)}")
 
     @property
-    def at_once(self) -> int:
-        """A, lanes of a row."""
-        return min(self.lanes or self.samples, self.samples)
+    def active_samples(self) -> int:
+        """A, samples of a prompt that are decoded at a time."""
+        return min(self.parallel_samples or self.samples, self.samples)
 
 
 def never_sampled(config: SamplerConfig, width: int) -> Bool[np.ndarray, " V"]:
-    """True for banned ids and for those that only pad the vocabulary."""
+    """Return True for banned ids and for those that only pad the vocabulary."""
     banned = np.arange(width) >= config.vocab_size
     banned[list(config.banned_ids)] = True
     return banned
@@ -80,20 +80,20 @@ def next_tokens(
     seen: Bool[Array, "B A _"],
     key: PRNGKeyArray,
     seeds: Int[Array, " B"],
-    numbers: Int[Array, "B A"],
-    places: Int[Array, "B A"],
+    sample_index: Int[Array, "B A"],
+    token_index: Int[Array, "B A"],
     temperatures: Float[Array, "B A"],
 ) -> Int[Array, "B A"]:
-    """One token for every sample.
+    """Choose one token for every active sample.
 
     Args:
       config: its truncation, penalty and banned ids.
       logits: float32.
       seen: tokens that the repetition penalty is for; no columns without a penalty.
       key: of the rollout.
-      seeds: one per row.
-      numbers: of the samples, among those of their prompt.
-      places: tokens that each sample has already.
+      seeds: one per prompt.
+      sample_index: of each active sample, among the samples of its prompt.
+      token_index: tokens that each sample has already.
       temperatures: of each sample; 0 takes the likeliest token.
     """
     scores = jnp.where(never_sampled(config, logits.shape[-1]), -jnp.inf, logits)
@@ -101,46 +101,52 @@ def next_tokens(
         p = config.repetition_penalty
         scores = jnp.where(seen, jnp.where(scores > 0, scores / p, scores * p), scores)
 
-    def drawn() -> Float[Array, "B A V"]:
-        warmth = temperatures[..., None]
-        heated = scores / jnp.where(warmth > 0, warmth, 1.0)
-        kept = truncated(heated, top_k=config.top_k, top_p=config.top_p)
-        keys = _keys(key, seeds, numbers, places)
+    def noisy_logits() -> Float[Array, "B A V"]:
+        temperature = temperatures[..., None]
+        # greedy samples among drawn ones: divided by 1, and their noise is multiplied by 0 below
+        scaled_logits = scores / jnp.where(temperature > 0, temperature, 1.0)
+        kept = truncated(scaled_logits, top_k=config.top_k, top_p=config.top_p)
+        keys = _keys(key, seeds, sample_index, token_index)
         noise = jax.vmap(jax.vmap(lambda k: jax.random.gumbel(k, logits.shape[-1:])))
-        return jnp.where(kept, scores, -jnp.inf) + warmth * noise(keys)
+        # scores + temperature * noise has the argmax of scores / temperature + noise
+        return jnp.where(kept, scores, -jnp.inf) + temperature * noise(keys)
 
-    # Gumbel-max: the argmax of logits with this noise follows their softmax
-    disturbed = jax.lax.cond(jnp.any(temperatures > 0), drawn, lambda: scores)
-    return jnp.argmax(disturbed, axis=-1).astype(jnp.int32)
+    # Gumbel-max: the argmax of logits with this noise follows their softmax; where all samples are
+    # greedy, no noise is drawn at all
+    chosen_from = jax.lax.cond(jnp.any(temperatures > 0), noisy_logits, lambda: scores)
+    return jnp.argmax(chosen_from, axis=-1).astype(jnp.int32)
 
 
 def _keys(
     key: PRNGKeyArray,
     seeds: Int[Array, " B"],
-    numbers: Int[Array, "B A"],
-    places: Int[Array, "B A"],
+    sample_index: Int[Array, "B A"],
+    token_index: Int[Array, "B A"],
 ) -> Array:
-    """A key for each sample and place."""
+    """Return a key for each sample and token."""
     fold = jax.random.fold_in
-    of_sample = lambda seed, number, place: fold(fold(fold(key, seed), number), place)  # noqa: E731
-    return jax.vmap(jax.vmap(of_sample, (None, 0, 0)))(seeds, numbers, places)
+    # from outside in: prompt, sample, token
+    one = lambda seed, sample, token: fold(fold(fold(key, seed), sample), token)  # noqa: E731
+    return jax.vmap(jax.vmap(one, (None, 0, 0)))(seeds, sample_index, token_index)
 
 
-def truncated(scores: Float[Array, "*B V"], *, top_k: int, top_p: float) -> Bool[Array, "*B V"]:
-    """Which tokens are left by top-k, then top-p (nucleus sampling, arXiv 1904.09751).
+def truncated(logits: Float[Array, "*B V"], *, top_k: int, top_p: float) -> Bool[Array, "*B V"]:
+    """Return which tokens are left by top-k, then top-p (nucleus sampling, arXiv 1904.09751).
 
     Args:
-      scores: logits at the temperature of the draw.
-      top_k: this many of the likeliest; 0 for all.
-      top_p: the likeliest until their probabilities sum to this; 1 for all. At least one is left.
+      logits: at the temperature of the draw.
+      top_k: keeps so many of the likeliest; 0 keeps all.
+      top_p: keeps the likeliest until their probabilities sum to this; 1 keeps all. At least one
+        token is left.
     """
-    kept = jnp.ones(scores.shape, bool)
-    if 0 < top_k < scores.shape[-1]:
-        kept = scores >= jax.lax.top_k(scores, top_k)[0][..., -1:]
+    kept = jnp.ones(logits.shape, bool)
+    if 0 < top_k < logits.shape[-1]:
+        kept = logits >= jax.lax.top_k(logits, top_k)[0][..., -1:]
     if top_p < 1.0:
-        descending = -jnp.sort(-jnp.where(kept, scores, -jnp.inf), axis=-1)
+        descending = -jnp.sort(-jnp.where(kept, logits, -jnp.inf), axis=-1)
         probability = jax.nn.softmax(descending, axis=-1)
+        # a token stays if those before it do not reach top_p: the one that crosses it stays, too
         before = jnp.cumsum(probability, axis=-1) - probability
         last = jnp.sum(before < top_p, axis=-1, keepdims=True) - 1
-        kept &= scores >= jnp.take_along_axis(descending, jnp.maximum(last, 0), axis=-1)
+        kept &= logits >= jnp.take_along_axis(descending, jnp.maximum(last, 0), axis=-1)
     return kept

@@ -103,7 +103,7 @@ def check_policy(
       "prefill", "decode" and "original", in nats; None for what could not be compared: decode if
       every sample ends at once, the original without torch.
     """
-    policy, missing = setup.policy, engine.rows - len(prompts)
+    policy, missing = setup.policy, engine.slots - len(prompts)
     rollout = engine.generate(policy.params, prompts, samples=1, temperature=1.0, seed=setup.seed)
     jitted = jax.jit(lambda p, b: batch_logprobs(policy.model, p, b, setup.step)[0])
 

@@ -113,7 +113,7 @@ def test_judged_in_both_orders_by_a_script(shop):
     class Scripted:
         """Finds the mug, wherever it stands."""
 
-        rows = 3
+        slots = 3
         config = SimpleNamespace(answers=())
         processor = SimpleNamespace(
             misfit=lambda prompt: None,

@@ -24,7 +24,7 @@ class Scripted:
     """An engine whose answer is a function of (record index, order, sample). Prompts end in an odd
     order, as those of a real one do."""
 
-    rows = 2  # a call is of four records
+    slots = 2  # a call is of four records
     config = SimpleNamespace(answers=())
 
     def __init__(self, answer, short=False):
@@ -39,7 +39,9 @@ class Scripted:
         """Prompts about question 3 are too long."""
         return "long" if self.short and "Question 3?" in prompt.content[-1] else None
 
-    def generate(self, params, prompts, *, samples, temperature, seed, first_row, clear, on_done):
+    def generate(
+        self, params, prompts, *, samples, temperature, seed, first_row, should_stop, on_done
+    ):
         self.calls.append((first_row, len(prompts), temperature, seed))
         for place in sorted(range(len(prompts)), key=lambda p: (p % 3, p)):
             text = prompts[place].text.content[-1]
@@ -47,7 +49,7 @@ class Scripted:
             order = int(text.index(f"first {i}") > text.index(f"second {i}"))
             written = {}
             for k in range(samples):
-                if clear and clear(written):
+                if should_stop and should_stop(written):
                     left = {k: Completion("", (), "stopped") for k in range(k, samples)}
                     written |= left
                     break
@@ -207,11 +209,11 @@ def test_a_clear_vote_ends_early():
 
 
 def test_a_vote_waits_for_the_greedy_text():
-    clear = evaluate._clear(lambda ones, twos, left: ones > left, 5, TEMPLATES["full"])
+    should_stop = evaluate._should_stop(lambda ones, twos, left: ones > left, 5, TEMPLATES["full"])
     votes = {k: Completion(write(1), (1,), "eos") for k in (1, 2, 3)}
-    assert not clear(votes)
-    assert clear(votes | {0: Completion("no idea", (1,), "eos")})
-    assert not clear({0: votes[1], 1: votes[1], 2: votes[2]})
+    assert not should_stop(votes)
+    assert should_stop(votes | {0: Completion("no idea", (1,), "eos")})
+    assert not should_stop({0: votes[1], 1: votes[1], 2: votes[2]})
 
 
 def test_images_without_a_path_are_told_apart():

@@ -64,16 +64,28 @@ def varied(rng) -> Prompt:
     return prompt(rng, images, int(rng.integers(60)))
 
 
+def mixes(kinds, processor, sizes):
+    """Calls that put every kind of prompt into every number of slots beside the widest prompt of
+    every width: what an engine that prefills prompts one by one has programs for."""
+    width = lambda p: processor.width([processor.encode(p)])  # noqa: E731
+    for widest in {width(p): p for p in kinds}.values():
+        narrower = [p for p in kinds if width(p) <= width(widest)]
+        yield [widest, *narrower, *[widest] * sizes[0]]  # all slots: the others wait
+        for size in sizes[1:]:
+            for kind in narrower:
+                yield [widest, *[kind] * (size - 1)] if size > 1 else [kind]
+
+
 def test_varied_batches_compile_nothing_after_warm_up(loaded, checkpoint, compilations):
     """Every bucket once, then 25 batches of other numbers of prompts, lengths, images and
-    completions: training forward, prefill and decode; with refills one by one between short and
-    long prompts, and rows that move together."""
+    completions: training forward, prefill and decode; with prompts that are prefilled one by one
+    between short and long ones, and slots that are compacted."""
     model, params, _ = loaded
     processor = qwen2_5_vl.Processor(checkpoint, BUCKETS)
     static = StepConfig(chunk=64, remat=False, compute_dtype=jnp.float32)
     engines = [
-        make_engine((model, params, processor), rows=ROWS),
-        make_engine((model, params, processor), rows=ROWS, refill=1, shrink=2),
+        make_engine((model, params, processor), slots=ROWS),
+        make_engine((model, params, processor), slots=ROWS, prefill_batch=1, compact=2),
     ]
 
     @jax.jit
@@ -111,7 +123,8 @@ def test_varied_batches_compile_nothing_after_warm_up(loaded, checkpoint, compil
         for words in (90, 4)
         for images in ([], *([size] for size in SIZES))
     ]
-    engines[1].warm_up(params, kinds, samples=1)
+    for group in mixes(kinds, processor, engines[1].sizes):
+        sample(engines[1], group)
     count = len(compilations)
     assert count >= 16
     seen = {

@@ -22,12 +22,12 @@ NEW = 12
 def make_engine(
     loaded,
     *,
-    rows=3,
-    refill=None,
-    shrink=1,
+    slots=3,
+    prefill_batch=None,
+    compact=1,
     put_batch=lambda x: x,
-    place=None,
-    layout=None,
+    slot_shardings=None,
+    param_shardings=None,
     **changed,
 ):
     """An engine whose sampler differs from a plain one by what is `changed`."""
@@ -46,26 +46,26 @@ def make_engine(
         model,
         processor,
         replace(sampler, **changed),
-        rows=rows,
-        refill=refill or rows,
-        shrink=shrink,
+        slots=slots,
+        prefill_batch=prefill_batch or slots,
+        compact=compact,
         put_batch=put_batch,
-        place=place,
-        layout=layout,
+        slot_shardings=slot_shardings,
+        param_shardings=param_shardings,
     )
 
 
 def on_eight_devices(loaded, mesh=None, layout=None):
-    """(mesh, parameters on it, engine): rows over data x fsdp, heads over tensor."""
+    """(mesh, parameters on it, engine): slots over data x fsdp, heads over tensor."""
     mesh = mesh or make_mesh(2, 2, 2)
     params = jax.device_put(loaded[1], param_shardings(loaded[1], qwen2_5_vl.RULES, mesh))
     sharded = make_engine(
         loaded,
-        rows=8,
-        refill=4,
+        slots=8,
+        prefill_batch=4,
         put_batch=functools.partial(put_batch, mesh=mesh),
-        place=functools.partial(slot_shardings, mesh=mesh),
-        layout=layout,
+        slot_shardings=functools.partial(slot_shardings, mesh=mesh),
+        param_shardings=layout,
     )
     return mesh, params, sharded
 
@@ -86,6 +86,38 @@ def test_log_probs_equal_the_trainers(engine, loaded, prompts):
     logp, _ = jax.jit(lambda p, b: batch_logprobs(model, p, b, step))(params, batch)
     expected = np.where(batch.mask, logp, 0.0)
     np.testing.assert_allclose(rollout.batch.logp[:, 0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.5, (0.0, 1.0, 2.0)])
+def test_log_probs_are_those_of_the_distribution_that_is_sampled(loaded, prompts, temperature):
+    """Every token's log-prob equals log softmax(logits / temperature) by hand and is the trainer's;
+    greedy samples have those of temperature 1. The gap between answers is that of the logits."""
+    model, params, processor = loaded
+    engine = make_engine(loaded, answers=(5, 9))
+    rollout = engine.generate(params, prompts, samples=3, temperature=temperature, seed=1)
+    forward = jax.jit(lambda p, b: model.hidden(p, b) @ model.head(p))
+    for place, t in enumerate(np.broadcast_to(temperature, 3)):
+        scored = float(t) or 1.0
+        completions = [row[place].token_ids for row in rollout.completions]
+        batch = make_train_batch(rollout.prompts, completions, processor, capacity=NEW)
+        batch = jax.tree.map(jnp.asarray, batch)
+        step = StepConfig(chunk=16, remat=False, compute_dtype=jnp.float32, temperature=scored)
+        trainers, _ = jax.jit(functools.partial(batch_logprobs, model, config=step))(params, batch)
+        every = np.asarray(forward(params, batch.inputs), np.float64)
+        for row, (prompt, ids) in enumerate(zip(rollout.prompts, completions, strict=True)):
+            start = len(prompt.token_ids) - 1
+            logits = every[row, start : start + len(ids)]
+            p = np.exp(logits / scored - (logits / scored).max(-1, keepdims=True))
+            exact = np.log(p / p.sum(-1, keepdims=True))[range(len(ids)), list(ids)]
+            found = rollout.batch.logp[row, place, : len(ids)]
+            np.testing.assert_allclose(found, exact, atol=2e-4)
+            np.testing.assert_allclose(found, trainers[row, : len(ids)], atol=2e-4)
+            gap = rollout.batch.answer_gap[row, place, : len(ids)]
+            np.testing.assert_allclose(gap, logits[:, 5] - logits[:, 9], atol=2e-4)
+            if scored != 1:  # and it is another distribution than that of temperature 1
+                plain = np.exp(logits - logits.max(-1, keepdims=True))
+                plain = np.log(plain / plain.sum(-1, keepdims=True))[range(len(ids)), list(ids)]
+                assert np.abs(plain - exact).max() > 0.1
 
 
 def test_greedy_takes_the_best_token_of_the_full_forward(engine, loaded, prompts):
@@ -118,7 +150,7 @@ def test_sharded_over_eight_devices_gives_the_same(loaded, prompts):
     _, params, sharded = on_eight_devices(loaded)
     settings = {"samples": 2, "temperature": 1.0, "seed": 0}
     found = sharded.generate(params, prompts, **settings)
-    expected = make_engine(loaded, rows=4).generate(loaded[1], prompts, **settings)
+    expected = make_engine(loaded, slots=4).generate(loaded[1], prompts, **settings)
     assert found.completions == expected.completions
     np.testing.assert_allclose(found.batch.logp, expected.batch.logp, atol=1e-4)
 
@@ -128,7 +160,7 @@ def test_a_sample_does_not_depend_on_its_neighbours(engine, loaded, prompts):
     together = engine.generate(params, prompts, samples=2, temperature=1.0, seed=3)
     alone = engine.generate(params, prompts[1:2], samples=2, temperature=1.0, seed=3, first_row=1)
     assert alone.completions[0] == together.completions[1]
-    waves = make_engine(loaded, rows=2)  # three prompts in two batches
+    waves = make_engine(loaded, slots=2)  # three prompts in two batches
     split = waves.generate(params, prompts, samples=2, temperature=1.0, seed=3)
     assert split.completions == together.completions
     assert together.completions[0][0] != together.completions[0][1]
@@ -149,7 +181,13 @@ def test_rows_that_fill_a_batch_are_not_decoded(engine, loaded, prompts):
 
 @pytest.mark.parametrize(
     ("temperature", "changed"),
-    [(1.0, {}), (0.5, {}), (2.0, {"top_p": 0.8}), (1.0, {"top_k": 12, "repetition_penalty": 1.5})],
+    [
+        (1.0, {}),
+        (0.7, {}),
+        (1.5, {}),
+        (2.0, {"top_p": 0.8}),
+        (1.0, {"top_k": 12, "repetition_penalty": 1.5}),
+    ],
 )
 def test_samples_follow_the_softmax(loaded, prompts, temperature, changed):
     """First and second tokens of many samples against the model's distribution, truncated by hand

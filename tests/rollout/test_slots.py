@@ -1,4 +1,4 @@
-"""Continuous batching: rows are filled anew, and nobody notices."""
+"""Continuous batching: slots are reused, and completions do not depend on it."""
 
 from dataclasses import replace
 
@@ -11,8 +11,9 @@ from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.models.qwen2_5_vl import original
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.rollout.engine import _Run
+from r1reward_jax.rollout.prefill import prefill
 from r1reward_jax.rollout.sampler import truncated
-from r1reward_jax.rollout.slots import empty_slots, prefill
+from r1reward_jax.rollout.slots import empty_slots
 from r1reward_jax.sharding import make_mesh, param_shardings, remesh, slot_shardings
 from r1reward_jax.types import InputError, Prompt
 from tests.conftest import random_params
@@ -25,12 +26,12 @@ def many(prompts):
     return [prompts[i % 3] for i in range(13)], [1 + (5 * i) % NEW for i in range(13)]
 
 
-def test_refilled_rows_give_what_all_rows_at_once_give(loaded, many):
-    """Three rows, filled anew one by one, for more steps than the ring has places."""
+def test_reused_slots_give_what_a_slot_per_prompt_gives(loaded, many):
+    """Three slots, reused one by one, for more steps than the ring buffer has places."""
     prompts, limits = many
     settings = {"samples": 2, "temperature": 1.0, "seed": 5, "limits": limits}
-    whole = make_engine(loaded, rows=13).generate(loaded[1], prompts, **settings)
-    parts = make_engine(loaded, rows=3, refill=1).generate(loaded[1], prompts, **settings)
+    whole = make_engine(loaded, slots=13).generate(loaded[1], prompts, **settings)
+    parts = make_engine(loaded, slots=3, prefill_batch=1).generate(loaded[1], prompts, **settings)
     assert parts.completions == whole.completions
     np.testing.assert_allclose(parts.batch.logp, whole.batch.logp, atol=1e-4)
     assert whole.steps == NEW and parts.steps > 2 * NEW
@@ -41,13 +42,16 @@ def test_refilled_rows_give_what_all_rows_at_once_give(loaded, many):
     assert "length" in ended and whole.finish_reasons.total() == 26
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 3])
-def test_lanes_go_on_with_the_next_sample(loaded, many, lanes):
-    """Five samples of each prompt, fewer of them at a time: nobody notices, rows are busier."""
+@pytest.mark.parametrize("parallel", [1, 2, 3])
+def test_active_samples_are_followed_by_the_next_ones(loaded, many, parallel):
+    """Five samples of each prompt, fewer of them at a time: same completions, busier slots."""
     prompts, limits = many
     settings = {"samples": 5, "temperature": 1.0, "seed": 2}
     changed = {"repetition_penalty": 1.2, "top_p": 0.9, "eos_ids": tuple(range(100, 140))}
-    engines = [make_engine(loaded, rows=4, refill=2, lanes=n, **changed) for n in (0, lanes)]
+    engines = [
+        make_engine(loaded, slots=4, prefill_batch=2, parallel_samples=n, **changed)
+        for n in (0, parallel)
+    ]
     whole, parts = (e.generate(loaded[1], prompts[:6], **settings) for e in engines)
     assert parts.completions == whole.completions
     np.testing.assert_allclose(parts.batch.logp, whole.batch.logp, atol=1e-4)
@@ -58,11 +62,11 @@ def test_lanes_go_on_with_the_next_sample(loaded, many, lanes):
 def test_greedy_and_sampled_completions_share_a_prefill(loaded, many):
     """Each sample has its own temperature, and is what it is at that temperature alone."""
     prompts, _ = many
-    engine = make_engine(loaded, rows=6)
+    engine = make_engine(loaded, slots=6)
     settings = {"samples": 3, "seed": 2}
     mixed = engine.generate(loaded[1], prompts[:6], temperature=[0.0, 1.0, 0.5], **settings)
-    for place, warmth in enumerate([0.0, 1.0, 0.5]):
-        alone = engine.generate(loaded[1], prompts[:6], temperature=warmth, **settings)
+    for place, temperature in enumerate([0.0, 1.0, 0.5]):
+        alone = engine.generate(loaded[1], prompts[:6], temperature=temperature, **settings)
         assert [c[place] for c in alone.completions] == [c[place] for c in mixed.completions]
     assert mixed.completions[0][0] != mixed.completions[0][1]
     with pytest.raises(InputError, match="temperature"):
@@ -70,11 +74,11 @@ def test_greedy_and_sampled_completions_share_a_prefill(loaded, many):
 
 
 def test_answer_gap_is_that_of_the_training_forward_pass(loaded, many):
-    """Also where rows are filled anew; a penalty or a temperature leaves it as it is."""
+    """Also where slots are reused; a penalty or a temperature leaves it as it is."""
     prompts, limits = many
     model, params, processor = loaded
     changed = {"answers": (5, 9), "repetition_penalty": 1.3}
-    engine = make_engine(loaded, rows=3, refill=1, **changed)
+    engine = make_engine(loaded, slots=3, prefill_batch=1, **changed)
     settings = {"samples": 2, "temperature": 0.7, "seed": 5, "limits": limits}
     found = engine.generate(params, prompts, **settings)
     forward = jax.jit(lambda p, b: model.hidden(p, b) @ model.head(p))
@@ -89,22 +93,22 @@ def test_answer_gap_is_that_of_the_training_forward_pass(loaded, many):
         assert len(expected) > 1 and np.ptp(expected) > 0.1
 
 
-@pytest.mark.parametrize("lanes", [1, 0])
-def test_samples_that_nobody_needs_are_not_written(loaded, many, lanes):
+@pytest.mark.parametrize("parallel", [1, 0])
+def test_samples_that_are_not_needed_are_not_written(loaded, many, parallel):
     """Those that are written are what they are without a rule; the others end as "stopped"."""
     prompts, _ = many
-    changed = {"lanes": lanes, "eos_ids": tuple(range(100, 140))}
-    engine = make_engine(loaded, rows=4, refill=2, **changed)
+    changed = {"parallel_samples": parallel, "eos_ids": tuple(range(100, 140))}
+    engine = make_engine(loaded, slots=4, prefill_batch=2, **changed)
     settings = {"samples": 6, "temperature": 1.0, "seed": 2}
     whole = engine.generate(loaded[1], prompts[:6], **settings)
     asked, done = [], {}
 
-    def clear(ended):
+    def should_stop(ended):
         asked.append(len(ended))
         return len(ended) >= 3
 
     parts = engine.generate(
-        loaded[1], prompts[:6], clear=clear, on_done=done.__setitem__, **settings
+        loaded[1], prompts[:6], should_stop=should_stop, on_done=done.__setitem__, **settings
     )
     assert asked and max(asked) >= 3 and done == dict(enumerate(parts.completions))
     for mine, theirs in zip(parts.completions, whole.completions, strict=True):
@@ -114,20 +118,20 @@ def test_samples_that_nobody_needs_are_not_written(loaded, many, lanes):
             size = len(completion.token_ids)
             assert same or completion.finish_reason == "stopped"
             assert completion.token_ids == other.token_ids[:size]
-    if lanes == 1:  # one after the other: the last ones were never begun
+    if parallel == 1:  # one after the other: the last ones were never started
         assert parts.finish_reasons["stopped"] > 6
         assert parts.batch.lengths.sum() < 0.85 * whole.batch.lengths.sum()
         assert any(c.token_ids == () for row in parts.completions for c in row)
-    never = engine.generate(loaded[1], prompts[:6], clear=lambda ended: False, **settings)
+    never = engine.generate(loaded[1], prompts[:6], should_stop=lambda ended: False, **settings)
     assert never.completions == whole.completions
 
 
-def test_the_last_rows_move_together(loaded, many):
-    """Same completions, same steps, on fewer rows towards the end; few prompts begin with few."""
+def test_the_last_prompts_are_compacted(loaded, many):
+    """Same completions, same steps, in fewer slots towards the end; few prompts begin in few."""
     prompts, limits = many
     settings = {"samples": 2, "temperature": 1.0, "seed": 5, "limits": limits}
-    still = make_engine(loaded, rows=12, refill=2)
-    moving = make_engine(loaded, rows=12, refill=2, shrink=2)
+    still = make_engine(loaded, slots=12, prefill_batch=2)
+    moving = make_engine(loaded, slots=12, prefill_batch=2, compact=2)
     assert moving.sizes == [12, 6, 4, 2] and still.sizes == [12]
     whole, parts = (e.generate(loaded[1], prompts, **settings) for e in (still, moving))
     assert parts.completions == whole.completions and parts.steps == whole.steps
@@ -136,15 +140,15 @@ def test_the_last_rows_move_together(loaded, many):
     assert jitted.advance._cache_size() == 4
     few = moving.generate(loaded[1], prompts[:3], **settings | {"limits": limits[:3]})
     assert few.completions == whole.completions[:3]
-    assert few.batch.lengths.sum() / few.occupancy <= 2 * 4 * few.steps  # four rows, not twelve
-    with pytest.raises(InputError, match="shrink 0"):
-        make_engine(loaded, shrink=0)
+    assert few.batch.lengths.sum() / few.occupancy <= 2 * 4 * few.steps  # four slots, not twelve
+    with pytest.raises(InputError, match="compact 0"):
+        make_engine(loaded, compact=0)
 
 
 def test_the_order_of_prompts_does_not_matter(loaded, many):
     """Each with its own number, in the opposite order and other company."""
     prompts, _ = many
-    engine = make_engine(loaded, rows=4, refill=2)
+    engine = make_engine(loaded, slots=4, prefill_batch=2)
     forward = engine.generate(loaded[1], prompts[:6], samples=1, temperature=1.0, seed=1)
     for place in (5, 2):
         alone = engine.generate(
@@ -158,17 +162,17 @@ def test_the_order_of_prompts_does_not_matter(loaded, many):
         assert alone.completions[0] == forward.completions[place]
 
 
-def test_eight_devices_refill_like_one(loaded, many):
+def test_eight_devices_reuse_slots_like_one(loaded, many):
     prompts, limits = many
     mesh, params, sharded = on_eight_devices(loaded)
     settings = {"samples": 1, "temperature": 1.0, "seed": 5, "limits": limits}
     found = sharded.generate(params, prompts, **settings)
-    expected = make_engine(loaded, rows=13).generate(loaded[1], prompts, **settings)
+    expected = make_engine(loaded, slots=13).generate(loaded[1], prompts, **settings)
     assert found.completions == expected.completions
     (jitted,) = sharded.programs._made.values()
     assert jitted.advance._cache_size() == 1
     with pytest.raises(InputError, match=r"rollout\.rows 6"):
-        slot_shardings(jax.eval_shape(lambda: slots_of(loaded, rows=6)), mesh)
+        slot_shardings(jax.eval_shape(lambda: slots_of(loaded, count=6)), mesh)
 
 
 def test_weights_go_to_the_samplers_layout_on_the_devices(loaded, many):
@@ -187,17 +191,17 @@ def test_weights_go_to_the_samplers_layout_on_the_devices(loaded, many):
     assert sharded.programs.cast(moved) is moved
     settings = {"samples": 1, "temperature": 1.0, "seed": 5, "limits": limits}
     found = sharded.generate(params, prompts, **settings)
-    expected = make_engine(loaded, rows=13).generate(loaded[1], prompts, **settings)
+    expected = make_engine(loaded, slots=13).generate(loaded[1], prompts, **settings)
     assert found.completions == expected.completions
     with pytest.raises(InputError, match="there are 8"):
         remesh(training, 2, 2, 1)
 
 
-def slots_of(loaded, rows):
+def slots_of(loaded, count):
     model, params, processor = loaded
     config = make_engine(loaded).config
     inputs = jax.tree.map(jnp.asarray, processor.collate([processor.encode(text_prompt(4))]))
-    return empty_slots(config, prefill(model, config, params, inputs), rows=rows, width=128)
+    return empty_slots(config, prefill(model, config, params, inputs), count=count, width=128)
 
 
 def text_prompt(words: int) -> Prompt:
@@ -205,14 +209,14 @@ def text_prompt(words: int) -> Prompt:
 
 
 @pytest.mark.parametrize("unroll", [False, True])
-def test_refill_and_decoding_copy_no_cache(loaded, unroll):
+def test_prefill_and_decoding_copy_no_cache(loaded, unroll):
     """All that is donated is written in place, by the programs that an engine runs."""
     params = loaded[1]
-    engine = make_engine(loaded, rows=8, refill=1, unroll=unroll)
+    engine = make_engine(loaded, slots=8, prefill_batch=1, unroll=unroll)
     encoded = [engine.processor.encode(text_prompt(4))]
     inputs = jax.tree.map(jnp.asarray, engine.processor.collate(encoded))
     jitted = engine.programs.of(1, 1024, params, inputs)
-    slots, new = jitted.empty(rows=8), jitted.prefill(params, inputs)
+    slots, new = jitted.empty(count=8), jitted.prefill(params, inputs)
     one = jnp.zeros(1, jnp.int32)
     donated = sum(x.nbytes for x in jax.tree.leaves(slots))
     programs = [
@@ -233,18 +237,18 @@ def lognormal(count: int, mean: float, sigma: float, cap: int) -> list[int]:
     return [int(n) for n in np.clip(np.round(drawn), 1, cap)]
 
 
-def test_refills_save_steps_and_keep_rows_busy(loaded):
-    """128 rows over 16 slots, lengths around 40: against batches that wait for their longest."""
+def test_reused_slots_save_steps_and_are_busy(loaded):
+    """128 prompts in 16 slots, lengths around 40: against batches that wait for their longest."""
     lengths, cap = lognormal(128, 40, 0.4, 64), 64
     prompts = [text_prompt(1 + i % 7) for i in range(128)]
     settings = {"samples": 1, "temperature": 0.0, "seed": 0, "limits": lengths}
     steps = {}
-    for refill in (2, 16):
-        engine = make_engine(loaded, rows=16, refill=refill, max_new_tokens=cap, eos_ids=())
+    for size in (2, 16):
+        engine = make_engine(loaded, slots=16, prefill_batch=size, max_new_tokens=cap, eos_ids=())
         rollout = engine.generate(loaded[1], prompts, **settings)
         assert rollout.batch.lengths[:, 0].tolist() == lengths
-        steps[refill] = rollout.steps
-        if refill == 2:
+        steps[size] = rollout.steps
+        if size == 2:
             assert rollout.occupancy >= 0.85
             kept = rollout.completions
     assert steps[16] == sum(max(lengths[i : i + 16]) for i in range(0, 128, 16))
@@ -254,7 +258,7 @@ def test_refills_save_steps_and_keep_rows_busy(loaded):
 
 def test_what_has_ended_is_handed_over_while_the_rest_goes_on(loaded, many):
     prompts, limits = many
-    engine, told = make_engine(loaded, rows=3, refill=1), []
+    engine, told = make_engine(loaded, slots=3, prefill_batch=1), []
     rollout = engine.generate(
         loaded[1],
         prompts,
@@ -272,7 +276,7 @@ def test_what_has_ended_is_handed_over_while_the_rest_goes_on(loaded, many):
 def test_the_device_goes_on_while_the_host_reads(loaded, many, monkeypatch):
     """What has ended becomes text behind the dispatch of the next steps, not before."""
     prompts, limits = many
-    engine, order = make_engine(loaded, rows=3, refill=1), []
+    engine, order = make_engine(loaded, slots=3, prefill_batch=1), []
     settings = {"samples": 1, "temperature": 1.0, "seed": 5, "limits": limits}
     engine.generate(loaded[1], prompts, **settings)
     ((key, jitted),) = engine.programs._made.items()
@@ -294,9 +298,9 @@ def test_the_device_goes_on_while_the_host_reads(loaded, many, monkeypatch):
         assert now != "text" or before in ("dispatch", "text")
 
 
-def test_nobody_inherits_a_broken_prompt(loaded, prompts):
-    """NaN pixels spoil their own completions, not those of the row's next prompt."""
-    engine = make_engine(loaded, rows=1)
+def test_nans_do_not_leak_into_a_reused_slot(loaded, prompts):
+    """NaN pixels spoil their own completions, not those of the slot's next prompt."""
+    engine = make_engine(loaded, slots=1)
     words = Prompt(SYSTEM, (*prompts[2].content, " circle" * 90))
     wide, narrow = engine.processor.encode(words), engine.processor.encode(prompts[0])
     assert engine.processor.width([wide]) > engine.processor.width([narrow])
@@ -311,9 +315,9 @@ def test_nobody_inherits_a_broken_prompt(loaded, prompts):
     np.testing.assert_array_equal(bad.batch.logp[1], good.batch.logp[1])
 
 
-def test_a_refill_that_does_not_divide_the_rows(loaded):
-    """All rows are filled at first."""
-    engine = make_engine(loaded, rows=4, refill=3, max_new_tokens=6, eos_ids=())
+def test_a_prefill_batch_that_does_not_divide_the_slots(loaded):
+    """All slots are filled at first."""
+    engine = make_engine(loaded, slots=4, prefill_batch=3, max_new_tokens=6, eos_ids=())
     settings = {"samples": 1, "temperature": 0.0, "seed": 0}
     rollout = engine.generate(loaded[1], [text_prompt(3)] * 4, **settings)
     assert rollout.steps == 6 and rollout.occupancy == 1.0
@@ -322,7 +326,7 @@ def test_a_refill_that_does_not_divide_the_rows(loaded):
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"lanes": -1}, "lanes -1"),
+        ({"parallel_samples": -1}, "parallel_samples -1"),
         ({"top_k": -1}, "top_k -1"),
         ({"top_p": 0.0}, "top_p 0.0"),
         ({"top_p": 1.5}, "top_p 1.5"),
@@ -354,9 +358,9 @@ def test_limits_that_make_no_sense(loaded, prompts, limits):
         )
 
 
-def test_refills_that_make_no_sense(loaded):
-    with pytest.raises(InputError, match="refill 5"):
-        make_engine(loaded, rows=4, refill=5)
+def test_prefill_batches_that_make_no_sense(loaded):
+    with pytest.raises(InputError, match="prefill_batch 5"):
+        make_engine(loaded, slots=4, prefill_batch=5)
 
 
 def test_no_prompts_no_completions(loaded):
@@ -394,7 +398,7 @@ def test_truncation_is_that_of_transformers():
 
 @pytest.mark.parametrize(("penalty", "weights"), [(1.0, 1), (1.5, 2)])
 def test_greedy_equals_the_originals_generate(loaded, prompts, penalty, weights, tmp_path):
-    """Token by token, on two checkpoints, one prompt at a time there, in refilled rows here; to the
+    """Token by token, on two checkpoints, one prompt at a time there, in reused slots here; to the
     limit, and to a token that ends some of them."""
     pytest.importorskip("torch", reason="torch is a test dependency on Python 3.11 only")
     model, _, processor = loaded
@@ -403,7 +407,7 @@ def test_greedy_equals_the_originals_generate(loaded, prompts, penalty, weights,
     hub = original.load(str(tmp_path), "float32")
 
     def both(eos_ids):
-        settings = {"rows": 2, "refill": 1, "max_new_tokens": 24, "eos_ids": eos_ids}
+        settings = {"slots": 2, "prefill_batch": 1, "max_new_tokens": 24, "eos_ids": eos_ids}
         engine = make_engine(loaded, **settings, repetition_penalty=penalty)
         rollout = engine.generate(params, prompts, samples=1, temperature=0.0, seed=0)
         for place, prompt in enumerate(prompts):
