@@ -100,10 +100,10 @@ def get_config() -> ConfigDict:
     c.rl.old_logp = "trainer"  # old log-probs from the trainer's forward pass or the sampler's
 
     c.rollout = ConfigDict()
-    c.rollout.rows = 64  # prompts that are decoded at a time
-    c.rollout.refill = 8  # prompts that are prefilled at a time, when so many rows have ended
-    c.rollout.shrink = 4  # without waiting prompts, rows are divided by this once those left fit
-    c.rollout.lanes = 0  # samples of a prompt that are decoded at a time; 0: all of them
+    c.rollout.slots = 64  # prompts that are decoded at a time, each with all its samples
+    c.rollout.prefill_batch = 8  # prompts prefilled at a time, when so many slots are idle
+    c.rollout.compact = 4  # without waiting prompts, slots are divided by this once the rest fits
+    c.rollout.parallel_samples = 0  # samples of a prompt that are decoded at a time; 0: all of them
     c.rollout.max_new_tokens = 1024  # longest completion
     c.rollout.top_k = 0  # sample from so many of the likeliest tokens; 0: from all
     c.rollout.top_p = 1.0  # and from the fewest that have so much probability together
@@ -119,7 +119,7 @@ def get_config() -> ConfigDict:
     c.judge.path = ""  # Hugging Face folder of the judge; empty, as url: no consistency reward
     c.judge.lines = 0  # last lines of an analysis that it sees (the release: 3); 0: all
     c.judge.devices = 0  # the last so many are the judge's alone; 0: it shares all with the policy
-    c.judge.rows = 64  # pairs per batch
+    c.judge.batch = 64  # pairs that are scored together
     c.judge.max_tokens = 2048  # longest judge prompt
     c.judge.url = ""  # instead of a path: an OpenAI-compatible server, http://host:8000/v1
     c.judge.model = ""  # name of the model that it serves

@@ -19,8 +19,8 @@ from r1reward_jax.configs import default
 def get_config() -> ConfigDict:
     c = default.get_config()
     c.eval.samples = 15
-    c.rollout.rows = 16
-    c.rollout.refill = 4
+    c.rollout.slots = 16
+    c.rollout.prefill_batch = 4
     c.model.param_dtype = "bfloat16"
     c.data.video_frames = 32  # of MM-RLHF-RewardBench
     c.buckets.tokens = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)

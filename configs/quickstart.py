@@ -34,11 +34,11 @@ def get_config() -> ConfigDict:
     c.rl.iterations = 40
     c.rl.lr = 3e-4
     c.rl.old_logp = "sampler"
-    c.rollout.rows = 256
-    c.rollout.refill = 64
+    c.rollout.slots = 256
+    c.rollout.prefill_batch = 64
     c.rollout.max_new_tokens = 34
     c.rollout.unroll = True
-    c.judge.rows = 64
+    c.judge.batch = 64
     c.judge.max_tokens = 64
     c.eval.records = 64
     c.checkpoint.updates = 250

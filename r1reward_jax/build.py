@@ -251,7 +251,7 @@ def make_engine(config: ConfigDict, setup: Setup, form: ResponseFormat = ANSWER)
         vocab_size=len(policy.processor.tokenizer),
         unroll=c.unroll,
         compute_dtype=setup.step.compute_dtype,
-        parallel_samples=c.lanes,
+        parallel_samples=c.parallel_samples,
         answers=answer_tokens(policy.processor, form),
         top_k=c.top_k,
         top_p=c.top_p,
@@ -261,9 +261,9 @@ def make_engine(config: ConfigDict, setup: Setup, form: ResponseFormat = ANSWER)
         _on(policy.model, mesh),
         policy.processor,
         sampler,
-        slots=c.rows,
-        prefill_batch=min(-(-c.refill // ways) * ways, c.rows),
-        compact=c.shrink,
+        slots=c.slots,
+        prefill_batch=min(-(-c.prefill_batch // ways) * ways, c.slots),
+        compact=c.compact,
         put_batch=functools.partial(put_batch, mesh=mesh),
         slot_shardings=functools.partial(slot_shardings, mesh=mesh),
         param_shardings=param_shardings(policy.params, policy.rules, mesh),
@@ -278,7 +278,7 @@ def parity_setup(config: ConfigDict, path: str) -> tuple[Setup, Engine, list[Pro
     sizes = port_of(path).Buckets.fitting([processor.encode(p) for p in prompts])
     policy = replace(setup.policy, processor=processor.with_buckets(sizes))
     setup, settings = replace(setup, policy=policy), ConfigDict(config.to_dict())
-    settings.rollout.rows = -(-len(prompts) // setup.mesh.size) * setup.mesh.size
+    settings.rollout.slots = -(-len(prompts) // setup.mesh.size) * setup.mesh.size
     return setup, make_engine(settings, setup), prompts
 
 
@@ -289,7 +289,7 @@ def make_scalar_model(config: ConfigDict, setup: Setup) -> ScalarModel:
         policy.model,
         reward_head.load_head(policy.path, policy.model, policy.params),
         policy.processor,
-        rows=config.rollout.rows,
+        rows=config.rollout.slots,
         max_response_tokens=config.scalar.max_response_tokens,
         compute_dtype=setup.step.compute_dtype,
         put_batch=functools.partial(put_batch, mesh=setup.mesh),
@@ -339,7 +339,7 @@ def _local_judge(config: ConfigDict, template: Template, mesh: Mesh) -> LocalJud
         hub.local(config.judge.path),
         template,
         mesh,
-        rows=config.judge.rows,
+        rows=config.judge.batch,
         widths=(*(n for n in config.buckets.tokens if n < longest), longest),
         patches=tuple(config.buckets.patches),
         compute_dtype=jnp.dtype(config.model.compute_dtype),

@@ -125,7 +125,7 @@ def suggested(config: ConfigDict) -> dict[str, Any]:
             "rollout.max_new_tokens": settings.max_new_tokens,
         }
     if config.eval.stop != "none":  # all at once saves nothing
-        found["rollout.lanes"] = LANES
+        found["rollout.parallel_samples"] = LANES
     return found
 
 

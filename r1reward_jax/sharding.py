@@ -137,9 +137,9 @@ def slot_shardings(slots: Slots, mesh: Mesh) -> Slots:
       InputError: the rows cannot be split evenly.
     """
     ways, tensor = row_ways(mesh), mesh.shape["tensor"]
-    rows, heads = slots.hidden.shape[0], slots.cache.k.shape[2]
-    if rows % ways:
-        raise InputError(f"rollout.rows {rows} cannot be split over {ways} devices (data x fsdp)")
+    count, heads = slots.hidden.shape[0], slots.cache.k.shape[2]
+    if count % ways:
+        raise InputError(f"rollout.slots {count} cannot be split over {ways} devices (data x fsdp)")
     cache = NamedSharding(mesh, P(None, *BATCH, "tensor" if heads % tensor == 0 else None))
     everywhere = jax.tree.map(lambda _: replicated(mesh), slots)
     split = dict.fromkeys(("prompt_k", "prompt_v", "k", "v"), cache)

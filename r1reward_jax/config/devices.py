@@ -37,10 +37,10 @@ def device_problems(
             f"mesh.tensor={tensor}: expected a divisor of the model's {heads} attention heads"
         )
     if verb in (*WITH_RL, "evaluate") or (verb == "sft" and c.data.heldout and c.eval.records):
-        rows = {"rollout.rows": c.rollout.rows}
+        rows = {"rollout.slots": c.rollout.slots}
         wrong += _split_problems("rollout.mesh", sizes["rollout.mesh"], policy, rows)
     if with_judge:
-        rows = {"judge.rows": c.judge.rows}
+        rows = {"judge.batch": c.judge.batch}
         wrong += _split_problems("judge.mesh", sizes["judge.mesh"], own or devices, rows)
     return list(dict.fromkeys(wrong))
 

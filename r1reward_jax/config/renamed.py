@@ -1,5 +1,11 @@
 """Knobs that older versions called otherwise."""
 
-RENAMED: dict[str, str] = {}
-"""Old to new path, such as {"rollout.rows": "rollout.slots"}: the old one is understood, with a
-note, on the command line, in config files and in the folders of older runs."""
+RENAMED = {
+    "rollout.rows": "rollout.slots",
+    "rollout.refill": "rollout.prefill_batch",
+    "rollout.shrink": "rollout.compact",
+    "rollout.lanes": "rollout.parallel_samples",
+    "judge.rows": "judge.batch",
+}
+"""Old to new path: the old one is understood, with a note, on the command line, in config files and
+in the folders of older runs."""

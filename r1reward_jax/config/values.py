@@ -72,7 +72,7 @@ MAY_BE_ZERO = (
     *("seed", "profile_step", "data.threads", "checkpoint.updates", "step.micro_tokens"),
     *("rollout.mesh.data", "rollout.mesh.fsdp", "rollout.mesh.tensor"),
     *("checkpoint.iterations", "eval.records", "eval.samples"),
-    *("rollout.top_k", "rollout.lanes", "judge.lines", "judge.retries", "judge.devices"),
+    *("rollout.top_k", "rollout.parallel_samples", "judge.lines", "judge.retries", "judge.devices"),
 )
 TUPLES = {
     "world.things": Range(least=1, most=3),

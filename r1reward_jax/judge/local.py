@@ -139,7 +139,7 @@ def load_local_judge(
     """
     port, ways = port_of(path), row_ways(mesh)
     if rows % ways:
-        raise InputError(f"judge.rows {rows}: expected a multiple of {ways} devices")
+        raise InputError(f"judge.batch {rows}: expected a multiple of {ways} devices")
     place = lambda tree: param_shardings(tree, port.RULES, mesh)  # noqa: E731
     model, params = port.load(path, compute_dtype, place, with_vision=False)
     return LocalJudge(

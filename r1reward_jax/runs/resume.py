@@ -9,13 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-KNOBS = {
-    "rollout.rows": "rollout.slots",
-    "rollout.refill": "rollout.prefill_batch",
-    "rollout.shrink": "rollout.compact",
-    "rollout.lanes": "rollout.parallel_samples",
-}
-"""Knobs that earlier versions wrote into `run.json`, and what they are called now."""
+from r1reward_jax.config.renamed import RENAMED
 
 SERVER = (
     *("judge.url", "judge.api_key_env", "judge.concurrency", "judge.timeout_s", "judge.retries"),
@@ -23,9 +17,8 @@ SERVER = (
 )
 SAMPLER = (
     *("rollout.slots", "rollout.prefill_batch", "rollout.compact", "rollout.parallel_samples"),
-    *("rollout.rows", "rollout.refill", "rollout.shrink", "rollout.lanes"),
 )
-MEMORY = ("step.chunk", "step.micro_tokens", "step.remat", "rollout.unroll", "judge.rows")
+MEMORY = ("step.chunk", "step.micro_tokens", "step.remat", "rollout.unroll", "judge.batch")
 MAY_CHANGE = (
     (
         ("data.threads", "wandb", "profile_step", "checkpoint.*"),
@@ -101,7 +94,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
       new: as given now.
     """
     before, after = flat(old), flat(new)
-    before = {KNOBS.get(k, k) if KNOBS.get(k, k) in after else k: v for k, v in before.items()}
+    before = {RENAMED.get(k, k) if RENAMED.get(k, k) in after else k: v for k, v in before.items()}
     return [
         Change(name, before.get(name), after.get(name))
         for name in sorted(before | after)

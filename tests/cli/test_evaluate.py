@@ -20,7 +20,7 @@ from tests.train.test_step import one_device
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = [
-    *("eval.samples=3", "rollout.rows=2", "rollout.refill=2", "rollout.shrink=1"),
+    *("eval.samples=3", "rollout.slots=2", "rollout.prefill_batch=2", "rollout.compact=1"),
     *("buckets.tokens=(128,)", "buckets.images=(1,)", "buckets.patches=(36,)"),
 ]
 
@@ -166,7 +166,10 @@ def test_unreadable_images_are_told_before_the_model_is_loaded(desk, world, caps
 def test_votes_that_end_early(desk, whole):
     """Three samples at a time without being asked; nothing to stop in a model without verdicts."""
     assert main(evaluate("--workdir", "stopped", "eval.stop=exact")) == 0
-    assert json.loads((desk / "stopped" / "config.json").read_text())["rollout"]["lanes"] == 3
+    assert (
+        json.loads((desk / "stopped" / "config.json").read_text())["rollout"]["parallel_samples"]
+        == 3
+    )
     assert (desk / "stopped" / "judgements.jsonl").read_text() == (
         whole / "judgements.jsonl"
     ).read_text()

@@ -21,9 +21,9 @@ SMALL = [
     "rl.iterations=2",
     "rl.rollout_batch=16",
     "rl.train_batch=8",
-    "rollout.rows=16",
+    "rollout.slots=16",
     "rollout.max_new_tokens=8",
-    "judge.rows=16",
+    "judge.batch=16",
     "judge.max_tokens=128",
     "eval.samples=2",
 ]

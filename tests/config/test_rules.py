@@ -108,9 +108,9 @@ def test_shipped_configs_lack_only_what_a_user_must_give():
     [
         ("sft", ["mesh.fsdp=3"], 8, "mesh {'data': 1, 'fsdp': 3, 'tensor': 1} needs 3 devices"),
         ("sft", ["sft.batch=12"], 8, "sft.batch=12: expected multiples of 8"),
-        ("rl", ["rl.train_batch=12", "rollout.rows=8"], 8, "rl.train_batch=12: expected multiple"),
-        ("rl", ["rollout.rows=12"], 8, "rollout.rows=12: expected multiples of 8"),
-        ("rl", ["judge.path=x", "judge.rows=12"], 8, "judge.rows=12: expected multiples of 8"),
+        ("rl", ["rl.train_batch=12", "rollout.slots=8"], 8, "rl.train_batch=12: expected multiple"),
+        ("rl", ["rollout.slots=12"], 8, "rollout.slots=12: expected multiples of 8"),
+        ("rl", ["judge.path=x", "judge.batch=12"], 8, "judge.batch=12: expected multiples of 8"),
         ("rl", ["judge.path=x", "judge.devices=8"], 8, "fewer than the 8 devices"),
         ("rl", ["judge.path=x", "judge.devices=4", "rl.train_batch=6"], 8, "multiples of 4"),
         ("quickstart", ["tiny_judge.batch=12"], 8, "tiny_judge.batch=12: expected multiples of 8"),
@@ -141,3 +141,15 @@ def test_older_names_are_understood(monkeypatch, tmp_path, capsys):
     assert configs.renamed(old) == new.to_dict() and "rate" in old["rl"]
     (tmp_path / "part.yaml").write_text("rl: {rate: 1e-3}")
     assert configs.load(str(tmp_path / "part.yaml")).rl.lr == 1e-3
+
+
+def test_the_samplers_older_names_are_understood(capsys):
+    """Each says once what it is called now."""
+    config = configs.load("default")
+    older = ["rollout.rows=8", "rollout.refill=2", "rollout.shrink=1", "rollout.lanes=3"]
+    configs.override(config, [*older, "judge.rows=16"])
+    found = config.rollout
+    assert (found.slots, found.prefill_batch, found.compact, found.parallel_samples) == (8, 2, 1, 3)
+    assert config.judge.batch == 16
+    said = "".join(capsys.readouterr())
+    assert said.count("is called") == 5 and "rollout.refill is called rollout.prefill_batch" in said

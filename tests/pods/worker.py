@@ -35,11 +35,11 @@ def settings(folder: str):
         "buckets.tokens=(96,160)",
         "buckets.images=(1,)",
         "buckets.patches=(36,)",
-        "rollout.rows=8",
-        "rollout.refill=2",
-        "rollout.shrink=2",
+        "rollout.slots=8",
+        "rollout.prefill_batch=2",
+        "rollout.compact=2",
         "rollout.max_new_tokens=12",
-        "judge.rows=8",
+        "judge.batch=8",
         "judge.max_tokens=128",
         "judge.concurrency=4",
     ]
@@ -77,7 +77,7 @@ def work(folder: str, url: str) -> dict:
 
 def evaluate(folder: str, benchmark: str, workdir: str) -> None:
     """`r1reward evaluate` with the settings from above."""
-    changed = ["template=brief", "rollout.rows=8", "rollout.refill=2", "rollout.shrink=1"]
+    changed = ["template=brief", "rollout.slots=8", "rollout.prefill_batch=2", "rollout.compact=1"]
     changed += ["buckets.tokens=(96,160)", "buckets.images=(1,)", "buckets.patches=(36,)"]
     changed += ["rollout.max_new_tokens=12", "eval.samples=2", "model.max_pixels=28224"]
     where = ["--benchmark", benchmark, "--workdir", workdir]

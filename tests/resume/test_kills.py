@@ -18,10 +18,10 @@ ROOT = Path(__file__).parent.parent.parent
 SMALL = [
     *("quickstart", "workdir=run", "wandb="),
     *("sft.steps=12", "tiny_judge.steps=6", "rl.iterations=4", "rl.rollout_batch=32"),
-    *("rl.train_batch=16", "rollout.rows=32", "rollout.refill=16", "judge.rows=16"),
+    *("rl.train_batch=16", "rollout.slots=32", "rollout.prefill_batch=16", "judge.batch=16"),
     *("world.sft_records=120", "world.rl_records=120", "world.heldout_records=8"),
     *("tiny.hidden_size=64", "tiny.layers=2", "tiny.mlp=128", "eval.samples=1", "eval.records=4"),
-    *("rollout.shrink=1", "rollout.unroll=False", "buckets.tokens=(64,)"),
+    *("rollout.compact=1", "rollout.unroll=False", "buckets.tokens=(64,)"),
     *("checkpoint.updates=3", "checkpoint.iterations=1"),
 ]
 SECONDS = {  # how long a place lasts, roughly; and how often the run comes there

@@ -171,7 +171,7 @@ def test_eight_devices_reuse_slots_like_one(loaded, many):
     assert found.completions == expected.completions
     (jitted,) = sharded.programs._made.values()
     assert jitted.advance._cache_size() == 1
-    with pytest.raises(InputError, match=r"rollout\.rows 6"):
+    with pytest.raises(InputError, match=r"rollout\.slots 6"):
         slot_shardings(jax.eval_shape(lambda: slots_of(loaded, count=6)), mesh)
 
 

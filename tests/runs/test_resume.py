@@ -5,13 +5,12 @@ import json
 import pytest
 
 from r1reward_jax import config as configs
+from r1reward_jax.config.renamed import RENAMED
 from r1reward_jax.quickstart import STAGES
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.runs.resume import (
-    KNOBS,
     LENGTHS,
     MAY_CHANGE,
-    SAMPLER,
     UNREAD,
     exactness,
     flat,
@@ -90,12 +89,12 @@ def test_names_of_earlier_versions_resume(tmp_path):
 
 def test_every_pattern_names_a_knob():
     knobs = flat(configs.load("quickstart").to_dict())
-    patterns = [p for several, _ in MAY_CHANGE for p in several if p not in SAMPLER]
+    patterns = [p for several, _ in MAY_CHANGE for p in several]
     patterns += [p for several in UNREAD.values() for p in several]
     patterns += [*LENGTHS.values(), *(p for stage in STAGES for p in stage.knobs)]
     for pattern in patterns:
         assert any(matches(knob, [pattern]) for knob in knobs), pattern
-    for old, new in KNOBS.items():
+    for old, new in RENAMED.items():
         assert (old in knobs) != (new in knobs)
     assert not OLDER.keys() & UNREAD.keys() and LENGTHS.keys() <= UNREAD.keys()
 

@@ -44,7 +44,7 @@ def small_config(folder, **mesh):
         "rl.rollout_batch=16",
         "rl.train_batch=8",
         "rl.lr=1e-3",
-        "rollout.rows=16",
+        "rollout.slots=16",
         "rollout.max_new_tokens=8",
         "checkpoint.iterations=2",
         *(f"mesh.{axis}={size}" for axis, size in mesh.items()),
@@ -184,7 +184,7 @@ def test_the_judge_reads_while_the_rest_is_written(loaded, world, tmp_path, monk
     one_device(monkeypatch)
     config = small_config(tmp_path)
     configs.override(
-        config, ["rl.iterations=2", "rollout.rows=4", "rollout.refill=4", "profile_step=2"]
+        config, ["rl.iterations=2", "rollout.slots=4", "rollout.prefill_batch=4", "profile_step=2"]
     )
     judge, generate = make_judge(loaded), Engine.generate
     judge.batch, during = 1, []
@@ -233,9 +233,9 @@ def test_a_judge_on_devices_of_its_own_changes_nothing(loaded, world, tmp_path, 
         "rl.iterations=1",
         f"judge.path={loaded[2].folder}",
         "judge.max_tokens=96",
-        "judge.rows=4",
+        "judge.batch=4",
         "mesh.fsdp=4",
-        "rollout.rows=16",
+        "rollout.slots=16",
     ]
     apart, shared = (small_config(tmp_path / name) for name in ("apart", "shared"))
     configs.override(apart, [*mine, "judge.devices=4"])

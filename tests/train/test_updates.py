@@ -36,7 +36,7 @@ def seen(loaded, world):
 def rollouts(loaded, seen):
     """What the policy samples for both, from the same seeds."""
     params = loaded[1]
-    engine = make_engine(loaded, rows=ROWS, max_new_tokens=NEW)
+    engine = make_engine(loaded, slots=ROWS, max_new_tokens=NEW)
     return [
         engine.generate(
             params,
