@@ -1,4 +1,4 @@
-"""Probabilities of an answer that is one of two tokens: of the judge's words, of the verdict."""
+"""Probabilities of an answer that is one of two tokens: a judge's word, or a verdict's label."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,10 +23,10 @@ from r1reward_jax.types import (
 def first_probability(
     model: LanguageModel, params: Params, inputs: PromptBatch, answers: Int[Array, "2"], dtype: Any
 ) -> Float[Array, " B"]:
-    """P(first) / (P(first) + P(second)) of the token behind each row, float32.
+    """Return P(first) / (P(first) + P(second)) of the token behind each row, float32.
 
     Args:
-      model: gives the answers.
+      model: computes the hidden states.
       params: its parameters.
       inputs: rows that end where the answer would stand, right-padded.
       answers: ids of the two answer tokens.
@@ -40,7 +40,7 @@ def first_probability(
 
 
 def answer_tokens(processor: Tokenizer, form: ResponseFormat) -> tuple[int, ...]:
-    """Ids of the two labels of a verdict; none where a label is not one token."""
+    """Return the ids of the two labels of a verdict; none where a label is not one token."""
     try:
         first, second = (processor.token_id(label) for label in form.labels)
     except InputError:
@@ -54,7 +54,7 @@ def verdict_place(
     decode: Callable[[Sequence[int]], str],
     form: ResponseFormat = ANSWER,
 ) -> int | None:
-    """The place of the verdict's token in a completion; None without a verdict.
+    """Return the index of the verdict's token in a completion; None without a verdict.
 
     Labels in an analysis do not count: what stands before the token must be the text up to the
     verdict, and nothing less.
@@ -88,11 +88,11 @@ def verdict_probability(
     decode: Callable[[Sequence[int]], str],
     form: ResponseFormat = ANSWER,
 ) -> float | None:
-    """P(first label) / (P(first) + P(second)) where the verdict was chosen: the sigmoid of the gap
-    between their logits. None without a verdict.
+    """Return P(first label) / (P(first) + P(second)) where the verdict was chosen: the sigmoid of
+    the gap between their logits, at temperature 1. None without a verdict.
 
     Args:
-      completion: what was written, with its gaps.
+      completion: with its `answer_gaps`.
       answers: ids of the two labels.
       decode: ids to text.
       form: where the verdict stands.
