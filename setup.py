@@ -58,6 +58,7 @@ setup(
         "grain>=0.2.10",
         "huggingface_hub",
         "httpx2",
+        "huggingface-hub>=1.0",
         "jax>=0.10",
         "jaxtyping",
         "jinja2",

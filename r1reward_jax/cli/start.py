@@ -40,6 +40,7 @@ def started(
     config = config_from(args, args.verb)
     use_jax()
     from r1reward_jax.build import make_setup
+    from r1reward_jax.data.files import find_file
     from r1reward_jax.report import reported
     from r1reward_jax.runs.provenance import file_hash
     from r1reward_jax.runs.run_dir import claim_data, run_folder
@@ -47,7 +48,7 @@ def started(
     require_devices(config, args.verb)
     items, records = read(config.data.train, frames(config)), heldout(config)
     with run_folder(config.workdir, config.to_dict(), verb=args.verb), reported(config.workdir):
-        claim_data(config.workdir, file_hash(config.data.train))
+        claim_data(config.workdir, file_hash(*find_file(config.data.train)))
         yield config, items, records, make_setup(config)
 
 

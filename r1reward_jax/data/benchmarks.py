@@ -170,12 +170,12 @@ def files_of(name_or_path: str, data: str) -> list[str]:
             raise InputError(
                 f"{name_or_path}: {data or 'no data'} not found; give --data, the folder it is in"
             )
-        return find_file(epath.Path(data), _READINGS[name_or_path].files)
+        return find_file(data, _READINGS[name_or_path].files)
     if not epath.Path(name_or_path).exists():
         raise InputError(
             f"benchmark {name_or_path}: neither a file nor one of {', '.join(BENCHMARKS)}"
         )
-    return find_file(epath.Path(name_or_path))
+    return find_file(name_or_path)
 
 
 def _read_public(

@@ -110,18 +110,19 @@ def _parquet(path: str) -> Iterator[tuple[Any, str]]:
         raise InputError(f"{path}: {error}; is the file complete?") from None
 
 
-def find_file(given: epath.Path, usual: Sequence[str] = ()) -> list[str]:
+def find_file(path: str, usual: Sequence[str] = ()) -> list[str]:
     """Return the data file at a path, all its parts in order.
 
     Args:
-      given: the file, or the folder with it; the folder `data` in it is searched as well.
+      path: the file, or the folder with it; the folder `data` in it is searched as well.
       usual: file names that win over all others.
 
     Raises:
       InputError: no file of a known kind, several, or parts that are missing.
     """
+    given = epath.Path(path)
     if not given.is_dir():
-        return [str(given)]
+        return [path]
     folders = [folder for folder in (given, given / "data") if folder.is_dir()]
     named = [str(f / name) for f in folders for name in usual if (f / name).exists()]
     if len(named) == 1:

@@ -81,7 +81,7 @@ def read_annotations(path: str, frames: Sampling = DEFAULT) -> list[Annotation]:
 
 
 def _table(path: str) -> Table:
-    return read_table(find_file(epath.Path(path)))
+    return read_table(find_file(path))
 
 
 def _preferences(table: Table, frames: Sampling) -> list[PreferenceRecord]:

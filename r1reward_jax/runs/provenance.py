@@ -40,9 +40,12 @@ def _cpu() -> str:
     return names[0] if names else platform.processor()
 
 
-def file_hash(path: str) -> str:
-    """sha256 of a file."""
-    return hashlib.sha256(epath.Path(path).read_bytes()).hexdigest()
+def file_hash(*paths: str) -> str:
+    """Return the sha256 of a file, or of the parts of one in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(epath.Path(path).read_bytes())
+    return digest.hexdigest()
 
 
 def folder_hash(path: str) -> str:

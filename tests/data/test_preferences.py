@@ -150,9 +150,13 @@ def test_training_reads_what_evaluation_reads(layout, tmp_path):
     paths = [write_rows(tmp_path / f"rows{suffix}", rows) for suffix in (".json", ".parquet")]
     (tmp_path / "dos.jsonl").write_text("\ufeff" + "\r\n".join(map(json.dumps, rows)) + "\r\n")
     (tmp_path / "folder").mkdir()
-    paths += [str(tmp_path / "dos.jsonl")]
+    for part, row in enumerate(rows):  # a table in two parts, as the hub stores them
+        write_rows(tmp_path / f"folder/train-0000{part}-of-00002.parquet", [row])
+    (tmp_path / "folder/cat.png").write_bytes(icon())
+    paths += [str(tmp_path / "dos.jsonl"), str(tmp_path / "folder")]
     found = [read_preferences(path) for path in paths]
     assert found[0] == found[1] == found[2] and len(found[0]) == 2
+    assert [r.responses for r in found[3]] == [r.responses for r in found[0]]
     record = found[0][0]
     assert record.images == (str(tmp_path / "cat.png"),)
     assert record.responses[record.preferred - 1].lower().startswith("a ")
