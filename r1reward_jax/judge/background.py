@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own: a notebook has one already, and callers go on."""
+"""An event loop in a thread of its own: a notebook already runs one, and callers do not wait."""
 
 import asyncio
 import threading
@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 class Background:
-    """Runs coroutines; begins with the first, ends with this object or the process."""
+    """Run coroutines in a thread, from the first one to the end of this object."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
-        """Begin; the future holds the result."""
+        """Start a coroutine; the future holds its result."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             thread = threading.Thread(target=_serve, args=(self._loop,), daemon=True)
@@ -33,7 +33,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _cancel_rest() -> None:
-    """What a run that was interrupted has left."""
+    """Cancel the tasks that an interrupted run has left."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()
@@ -42,5 +42,5 @@ async def _cancel_rest() -> None:
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
     loop.call_soon_threadsafe(loop.stop)
-    if thread is not threading.current_thread():
+    if thread is not threading.current_thread():  # the garbage collector may run in any
         thread.join()

@@ -1,8 +1,12 @@
 """A judge behind an OpenAI-compatible server: many requests at a time, and no failure stops a run.
 
-Requests that time out, are refused or meet a busy server are tried again, later and later; what has
-no answer in the end is "no verdict" (None): its consistency reward is 0, and it is counted. One of
-several processes asks and tells the others.
+Requests that time out, are refused or meet a busy server are tried again, with growing waits; a
+pair that has no answer in the end is "no verdict" (None): its consistency reward is 0, and it is
+counted. One of several processes asks and broadcasts the answers.
+
+The retries are not those of the `openai` client: it would wait while it holds one of the places
+for requests, knows nothing of a batch's budget, does not retry an answer that is malformed or
+belongs to another request, and takes five times as long to import.
 """
 
 import asyncio
@@ -35,31 +39,31 @@ class RemoteConfig:
     """How a server is asked."""
 
     url: str
-    """Of the API, with its version: http://host:8000/v1."""
+    """The address of the API, with its version: http://host:8000/v1."""
     model: str
-    """Name of the model that the server serves."""
+    """The name of the model that the server serves."""
     api_key: str
     """Sent as a bearer token; empty for none."""
     concurrency: int
-    """Requests under way at a time."""
+    """The number of requests under way at a time."""
     timeout_s: float
-    """Of a request."""
+    """The time that a request may take."""
     retries: int
-    """Further attempts after the first."""
+    """The number of further attempts after the first."""
     backoff_s: float
-    """Mean wait before the first retry; doubles with each."""
+    """The mean wait before the first retry; it doubles with each."""
     budget_s: float
-    """Of a whole batch, retries and pause included, from its first request on; what is not answered
-    by then has no verdict."""
+    """The time that a whole batch may take, retries and pause included, from its first request on;
+    a pair that is not answered by then has no verdict."""
     pause_share: float
-    """Share of the latest pairs without verdict above which the judge says so, waits, and asks once
-    more."""
+    """The share of the latest pairs without verdict above which the judge warns, waits, and asks
+    once more."""
     pause_s: float
-    """That wait."""
+    """The length of that wait."""
 
 
 class _NoAnswer(Exception):
-    """A request that failed; whether another attempt may help, and when at the earliest."""
+    """A request has failed; says whether another attempt may help, and when at the earliest."""
 
     def __init__(self, kind: str, *, again: bool, after_s: float = 0.0):
         super().__init__(kind)
@@ -67,7 +71,7 @@ class _NoAnswer(Exception):
 
 
 class RemoteJudge:
-    """`types.Judge` that asks a server."""
+    """A `types.Judge` that asks a server."""
 
     def __init__(self, template: Template, config: RemoteConfig):
         """
@@ -76,7 +80,7 @@ class RemoteJudge:
           config: where and how to ask.
 
         Raises:
-          InputError: the address is none, or the settings leave nothing to do.
+          InputError: the address is not one, or the settings allow no request.
         """
         if not config.url.startswith(("http://", "https://")):
             raise InputError(f"judge.url {config.url!r}: expected http://… or https://…")
@@ -94,7 +98,7 @@ class RemoteJudge:
         """Whether the latest pairs have no verdict."""
 
     def start(self, pairs: Sequence[Pair]) -> Callable[[], list[float | None]]:
-        """As `types.Judge`: requests go out while the caller does something else; all that are
+        """Send requests while the caller does something else, as `types.Judge` says; all that are
         under way share `concurrency`."""
         asked = None
         if jax.process_index() == 0 and pairs:
@@ -104,11 +108,13 @@ class RemoteJudge:
             answers, error = np.full(len(pairs), np.nan), None
             try:
                 answers = answers if asked is None else asked.result()
-            except Exception as mistake:  # of ours: the other processes must hear of it
+            except (
+                Exception
+            ) as mistake:  # a bug here, not a server error: re-raised on every process
                 error = mistake
             if jax.process_count() > 1:
-                told = np.append(answers, float(error is not None))
-                *answers, failed = multihost_utils.broadcast_one_to_all(told)
+                sent = np.append(answers, float(error is not None))
+                *answers, failed = multihost_utils.broadcast_one_to_all(sent)
                 error = error or (failed and RuntimeError("the process that asks the judge failed"))
             if error:
                 raise error
@@ -117,12 +123,12 @@ class RemoteJudge:
         return wait
 
     def score(self, pairs: Sequence[Pair]) -> list[float | None]:
-        """The probability of each (analysis, verdict) that the one supports the other; None where
-        there is no answer. Never raises for what the server does."""
+        """Return the probability of each (analysis, verdict) that the one supports the other; None
+        where there is no answer. Never raises for what the server does."""
         return self.start(pairs)()
 
     async def request(self, client: httpx2.AsyncClient, pair: Pair) -> float:
-        """One attempt, in the background. Raises _NoAnswer."""
+        """Send one request, in the background. Raises _NoAnswer."""
         c, prompt = self.config, judge_prompt(*pair, self.template)
         body = {
             "model": c.model,
@@ -145,7 +151,7 @@ class RemoteJudge:
             raise _NoAnswer("timeout", again=True) from None
         except httpx2.HTTPError:
             raise _NoAnswer("unreachable", again=True) from None
-        except UnicodeError:  # half a character in an analysis
+        except UnicodeError:  # half of a surrogate pair in an analysis cannot be encoded
             raise _NoAnswer("not text", again=False) from None
         if response.status_code != 200:
             kind = f"http {response.status_code}"
@@ -155,7 +161,7 @@ class RemoteJudge:
             raise _NoAnswer("another row's answer", again=True)
         try:
             probability = support_probability(response.json(), self.template)
-        except Exception:  # whatever a server can think of
+        except Exception:  # servers send anything: wrong types, deep nesting, huge numbers
             probability = None
         if probability is None:
             raise _NoAnswer("malformed", again=True)
@@ -163,19 +169,19 @@ class RemoteJudge:
 
 
 class _Batch:
-    """The pairs of one `start`."""
+    """The pairs of one call of `start`, and what is known of them."""
 
     def __init__(self, judge: RemoteJudge, pairs: Sequence[Pair]):
         self.judge, self.pairs, self.config = judge, pairs, judge.config
         self.found = np.full(len(pairs), np.nan)
         self.failures: Counter[str] = Counter()
         self.hopeless: set[int] = set()
-        """Rows that another attempt would not help."""
+        """The rows that another attempt would not help."""
         self._begun = asyncio.Event()
         self._deadline = math.inf
 
     async def answers(self) -> np.ndarray:
-        """As `_answers`, with connections of its own."""
+        """Open connections of its own, and return the answers."""
         c = self.config
         headers = {"Authorization": f"Bearer {c.api_key}"} if c.api_key else {}
         limits, timeout = httpx2.Limits(max_connections=c.concurrency), httpx2.Timeout(c.timeout_s)
@@ -183,8 +189,8 @@ class _Batch:
             return await self._answers(client)
 
     async def _answers(self, client: httpx2.AsyncClient) -> np.ndarray:
-        """Of all pairs, NaN for no verdict; after a pause those are asked for again if failures
-        have been too many of late."""
+        """Return the answers to all pairs, NaN for no verdict; after a pause, these are asked for
+        again if there have been too many failures of late."""
         c, judge = self.config, self.judge
         await self._ask(client, list(range(len(self.pairs))))
         missing = np.flatnonzero(np.isnan(self.found))
@@ -203,7 +209,7 @@ class _Batch:
         return self.found
 
     async def _again(self, client: httpx2.AsyncClient, missing: np.ndarray) -> None:
-        """Wait, and ask for what another attempt may help."""
+        """Wait, and ask again for the rows that another attempt may help."""
         await asyncio.sleep(self.config.pause_s)
         await self._ask(client, [int(row) for row in missing if int(row) not in self.hopeless])
         left = int(np.isnan(self.found).sum())
@@ -217,8 +223,8 @@ class _Batch:
         return self._deadline - asyncio.get_running_loop().time()
 
     async def _ask(self, client: httpx2.AsyncClient, rows: Sequence[int]) -> None:
-        """Ask for some rows, until the budget is used up. It begins with the first request that
-        other batches leave room for."""
+        """Ask for some rows, until the budget is used up. The budget begins with the first request
+        that other batches leave room for."""
         tasks = [asyncio.create_task(self._answer(client, row)) for row in rows]
         if not tasks:
             return
@@ -231,14 +237,14 @@ class _Batch:
             task.cancel()
         for error in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(error, Exception):
-                raise error  # none of the server's: a mistake of ours must not look like one
+                raise error  # a bug here must not look like a failure of the server
 
     async def _answer(self, client: httpx2.AsyncClient, row: int) -> None:
-        """One pair, tried until it is answered or no further attempt helps."""
+        """Ask for one pair until it is answered or no further attempt helps."""
         c = self.config
         for attempt in range(c.retries + 1):
             try:
-                async with self.judge.gate:  # not while it waits: others can be asked then
+                async with self.judge.gate:  # not held while this pair waits: others use the place
                     if not self._begun.is_set():
                         self._deadline = asyncio.get_running_loop().time() + c.budget_s
                         self._begun.set()
@@ -257,7 +263,7 @@ class _Batch:
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that a server asks to wait: a number, or a date; 0 if it does not ask."""
+    """Return the seconds that a server asks to wait (it sends a number, or a date); 0 if none."""
     text = headers.get("Retry-After", "").strip()
     try:
         return max(0.0, float(text)) if math.isfinite(float(text or 0)) else 0.0
@@ -270,18 +276,18 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 def support_probability(answer: Any, template: Template) -> float | None:
-    """P(supports) / (P(supports) + P(contradicts)) of a chat completion; 1 or 0 by its text where
-    the server gives no probabilities; None where it says neither."""
+    """Return P(supports) / (P(supports) + P(contradicts)) of a chat completion; 1 or 0 by its text
+    where the server gives no probabilities; None where it says neither."""
     choice = answer["choices"][0]
     tops = ((choice.get("logprobs") or {}).get("content") or [{}])[0].get("top_logprobs") or []
-    found: dict[str, float] = {}
+    found: dict[str, float] = {}  # by word: several tokens are the same one but for spaces
     for top in tops:
         word = str(top["token"]).strip()
-        p = math.exp(min(float(top["logprob"]), 0.0))
+        p = math.exp(min(float(top["logprob"]), 0.0))  # above 0 it would overflow
         found[word] = found.get(word, 0.0) + p
     yes, no = (found.get(word, 0.0) for word in (template.supports, template.contradicts))
     if yes + no > 0 and math.isfinite(yes + no):
         return yes / (yes + no)
-    said = str(choice["message"]["content"]).strip().rstrip(".").lower()
+    text = str(choice["message"]["content"]).strip().rstrip(".").lower()
     words = {template.supports.lower(): 1.0, template.contradicts.lower(): 0.0}
-    return words.get(said)
+    return words.get(text)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 Span = tuple[str, float, float]
-"""A phase, and from when to when it went on, in seconds of `time.perf_counter`."""
+"""A phase, its beginning and its end, in seconds of `time.perf_counter`."""
 
 
 class Timeline:
@@ -20,22 +20,22 @@ class Timeline:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """What goes on inside; profiler traces show it under its name."""
+        """Time the block as a phase; profiler traces show it under its name."""
         began = time.perf_counter()
         with jax.profiler.TraceAnnotation(name):
             yield
         self.spans.append((name, began, time.perf_counter()))
 
     def add(self, name: str, spans: Sequence[tuple[float, float]]) -> None:
-        """Phases that somebody else has timed."""
+        """Add phases that were timed elsewhere."""
         self.spans += [(name, begin, end) for begin, end in spans]
 
     def seconds(self, name: str) -> float:
-        """Of all spans of a phase."""
+        """Return the time of all spans of a phase."""
         return sum(end - begin for phase, begin, end in self.spans if phase == name)
 
     def rows(self) -> list[list[Any]]:
-        """[phase, begin, end], in seconds since the step began, in order of their beginnings."""
+        """Return [phase, begin, end] in order, in seconds since the step began."""
         since = self.began
         ordered = sorted(self.spans, key=lambda span: span[1])
         return [[name, round(b - since, 6), round(e - since, 6)] for name, b, e in ordered]

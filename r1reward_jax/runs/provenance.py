@@ -1,4 +1,4 @@
-"""When, with which code and on what a run runs."""
+"""The time, the code and the hardware of a run, and hashes of what it reads."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers"
 
 
 def about() -> dict[str, Any]:
-    """When, with which code and on what something runs."""
+    """Return the time, the version of the code and of its libraries, and the hardware."""
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "version": r1reward_jax.__version__,
@@ -33,7 +33,7 @@ def about() -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    """The processor's name; Linux tells it only there."""
+    """Return the processor's name; on Linux, only /proc/cpuinfo has it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [x.partition(":")[2].strip() for x in lines if x.startswith("model name")]
@@ -49,8 +49,8 @@ def file_hash(*paths: str) -> str:
 
 
 def folder_hash(path: str) -> str:
-    """sha256 of a model's folder: of its small files everything, of larger ones the size and 256
-    blocks spread over the file, which no training leaves as they are."""
+    """Return a sha256 of a model's folder: all of its small files, and of larger ones the size and
+    256 blocks spread over the file, which any training changes."""
     digest, block, most = hashlib.sha256(), 2**16, 256
     kinds = (".json", ".safetensors", ".npz", ".txt", ".jinja", ".model")
     for file in sorted(epath.Path(path).iterdir()):
@@ -67,8 +67,8 @@ def folder_hash(path: str) -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree, or the one that the wheel was built from, with "+" if there
-    were changes; None if neither is known."""
+    """Return the commit of the source tree, or the one that the wheel was built from, with "+" if
+    there were changes; None if neither is known."""
     package = Path(r1reward_jax.__file__).parent
     if (package / "COMMIT").exists():
         return (package / "COMMIT").read_text()

@@ -12,7 +12,7 @@ from jax.experimental import multihost_utils
 
 from r1reward_jax.console import say
 from r1reward_jax.errors import InputError
-from r1reward_jax.files import write_whole
+from r1reward_jax.files import is_remote, write_whole
 from r1reward_jax.runs import stages as run_stages
 from r1reward_jax.runs.provenance import about
 from r1reward_jax.runs.resume import Change, differences, exactness
@@ -158,9 +158,9 @@ def claim_data(workdir: str, data_hash: str, **others: str) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: epath.Path) -> Iterator[None]:
-    """Hold the folder for this process alone; a killed one loses its hold. Only on local disks and
-    by the first of several processes."""
-    alone = fcntl and "://" not in str(folder) and jax.process_index() == 0
+    """Lock the folder for this process; the lock ends with the process. Only local disks have
+    locks, and only the first of several processes takes one."""
+    alone = fcntl and not is_remote(folder) and jax.process_index() == 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / ".lock", "w") if alone else None  # noqa: SIM115
@@ -198,7 +198,7 @@ def _read(path: epath.Path) -> dict[str, Any] | None:
 
 
 def _refuse_strangers(folder: epath.Path) -> None:
-    """Raise InputError for files in a folder that holds no run; half-written ones are ours."""
+    """Raise InputError for files in a folder that holds no run, but for what a killed run left."""
     own = lambda name: name.startswith(".") or name.endswith(".part")  # noqa: E731
     names = sorted(p.name for p in folder.iterdir() if not own(p.name))
     if names:
