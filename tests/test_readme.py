@@ -20,6 +20,7 @@ from r1reward_jax.data.preferences import write_annotations, write_records
 from r1reward_jax.models import qwen2_5_vl
 from tests.cli.test_main import SMALL
 from tests.readme import PAGES, ROOT, blocks, command, commands
+from tests.test_architecture import LAYERS
 from tests.train.test_step import one_device
 
 MORE = [*SMALL[2:], "template=brief", "model.max_pixels=28224", "buckets.patches=(36,)"]
@@ -115,6 +116,11 @@ def test_every_file_that_a_page_links_is_there(page):
         assert path.exists(), f"{page}: {target}"
         if anchor:
             assert anchor in anchors(path.read_text()), f"{page}: {target}"
+
+
+def test_the_layers_of_the_page_are_those_that_are_tested():
+    (block,) = re.findall(r"^```\ncli\n.*?^```", PAGES["design"], re.DOTALL | re.MULTILINE)
+    assert [set(line.split(", ")) for line in block.splitlines()[1:-1]] == LAYERS
 
 
 def test_every_page_is_in_the_index():
