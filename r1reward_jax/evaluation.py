@@ -59,17 +59,8 @@ def run(config: ConfigDict, limit: int | None = None) -> None:
       InputError: a mistake in the data, the model's folder or the prompt; each before the model is
         loaded. Or the folder of another evaluation.
     """
-    c, path = config.eval, hub.local(config.model.path)
-    port_of(path)
-    template = _template(config)
-    sampling = Sampling(config.data.video_fps, config.data.video_frames)
-    benchmark, records, notes = read_benchmark(c.benchmark, c.data, sampling)
-    if limit is not None and limit < len(records):
-        notes = [*notes, f"the first {limit:,} of {len(records):,} records (--limit)"]
-        records = records[:limit]
-    evaluate.require_labels(records)
-    _require_effect(config, records)
-    require_images(records, config.data.threads)
+    path, template = hub.local(config.model.path), _template(config)
+    benchmark, records, notes = _read(config, limit)
     for note in notes:
         say(note)
     model, prompt = folder_hash(path), hashlib.sha256(repr(template).encode()).hexdigest()
@@ -78,6 +69,28 @@ def run(config: ConfigDict, limit: int | None = None) -> None:
         _judge(config, template, records)
         if jax.process_index() == 0:
             _sum_up(config, benchmark, notes)
+
+
+def checked_records(config: ConfigDict, limit: int | None = None) -> Sequence[Record]:
+    """Return what `run` would judge, after all its checks. Raises InputError as `run`."""
+    _template(config)
+    return _read(config, limit)[1]
+
+
+def _read(
+    config: ConfigDict, limit: int | None
+) -> tuple[Benchmark, Sequence[Record], Sequence[str]]:
+    """The benchmark, its records and remarks about them."""
+    port_of(hub.local(config.model.path))
+    sampling = Sampling(config.data.video_fps, config.data.video_frames)
+    benchmark, records, notes = read_benchmark(config.eval.benchmark, config.eval.data, sampling)
+    if limit is not None and limit < len(records):
+        notes = [*notes, f"the first {limit:,} of {len(records):,} records (--limit)"]
+        records = records[:limit]
+    evaluate.require_labels(records)
+    _require_effect(config, records)
+    require_images(records, config.data.threads)
+    return benchmark, records, notes
 
 
 def _template(config: ConfigDict) -> Template:

@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 
 from r1reward_jax import config as configs
 from r1reward_jax.cli import options
-from r1reward_jax.cli.start import require_devices, use_jax
+from r1reward_jax.cli.start import require_devices, show_dry_run, use_jax
 from r1reward_jax.errors import InputError
 
 KNOBS = {
@@ -53,4 +53,7 @@ def run(args: Namespace) -> None:
     more = {path: v for path, v in evaluation.suggested(config).items() if path not in said}
     configs.override(config, [f"{path}={value}" for path, value in more.items()])
     config.workdir = config.workdir or evaluation.folder_of(config, args.limit)
+    if args.dry_run:
+        show_dry_run(config, args.verb, evaluation.checked_records(config, args.limit))
+        return
     evaluation.run(config, args.limit)

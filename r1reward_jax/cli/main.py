@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from r1reward_jax import __version__, console
 from r1reward_jax.cli import options
+from r1reward_jax.cli.start import Finished
 from r1reward_jax.config import near
 from r1reward_jax.errors import DivergedError, InputError, disk_problem
 from r1reward_jax.runs.verbs import OLDER, canonical
@@ -74,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         verb, arguments = _verb(given)
         args = parsed(verb, arguments)
         return args.run(args) or 0
+    except Finished:
+        return 0
     except Exception as error:
         code, message = _explained(error, verb, args, debug=common["debug"])
         if code is None or common["debug"]:

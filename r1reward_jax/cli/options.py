@@ -20,7 +20,7 @@ PROJECT = "r1reward"
 """Project in Weights & Biases where --wandb names none."""
 
 
-def add_config(parser: ArgumentParser, default: str) -> None:
+def add_config(parser: ArgumentParser, default: str, *, dry_run: bool = True) -> None:
     """Add the arguments of every verb that has a config."""
     parser.add_argument(
         "--config",
@@ -34,6 +34,12 @@ def add_config(parser: ArgumentParser, default: str) -> None:
     about = f"send the metrics to Weights & Biases, too (default: {PROJECT})"
     add_knob(parser, "wandb", "PROJECT", about, bare=True)
     parser.add_argument("--help-all", action=HelpAll, help="show every knob, too, and exit")
+    if dry_run:
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="check everything, count data and parameters, estimate memory, and stop",
+        )
     parser.add_argument("overrides", nargs="*", metavar="KNOB=VALUE", help=KNOBS)
     parser.set_defaults(default_config=default)
 

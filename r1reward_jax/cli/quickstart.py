@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 
 from r1reward_jax.cli import options
-from r1reward_jax.cli.start import require_devices, use_jax
+from r1reward_jax.cli.start import require_devices, show_dry_run, use_jax
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -19,6 +19,9 @@ def run(args: Namespace) -> None:
     config = options.config_from(args, args.verb)
     use_jax()
     require_devices(config, args.verb)
+    if args.dry_run:
+        show_dry_run(config, args.verb)
+        return
     from r1reward_jax import quickstart
 
     quickstart.run(config, controls=args.controls)

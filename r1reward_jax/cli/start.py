@@ -4,7 +4,7 @@ loaded last."""
 import contextlib
 import os
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ml_collections import ConfigDict
@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from r1reward_jax import config as configs
 from r1reward_jax import hub
 from r1reward_jax.cli.options import config_from
+from r1reward_jax.console import result
 from r1reward_jax.errors import InputError
 from r1reward_jax.files import cache_folder
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from r1reward_jax.types import Record
 
 T = TypeVar("T")
+
+
+class Finished(Exception):
+    """A verb has done what was asked for before its run began."""
 
 
 @contextlib.contextmanager
@@ -36,6 +41,7 @@ def started(
 
     Raises:
       InputError: a wrong config, a file that cannot be read, a directory of another run.
+      Finished: it was a dry run.
     """
     config = config_from(args, args.verb)
     use_jax()
@@ -47,9 +53,23 @@ def started(
 
     require_devices(config, args.verb)
     items, records = read(config.data.train, frames(config)), heldout(config)
+    if args.dry_run:
+        show_dry_run(config, args.verb, items, records)
+        raise Finished
     with run_folder(config.workdir, config.to_dict(), verb=args.verb), reported(config.workdir):
         claim_data(config.workdir, file_hash(*find_file(config.data.train)))
         yield config, items, records, make_setup(config)
+
+
+def show_dry_run(
+    config: ConfigDict, verb: str, items: Sequence[Any] = (), records: Sequence[Any] = ()
+) -> None:
+    """Print what a run would work on."""
+    from r1reward_jax import dry_run
+
+    records_of = [getattr(item, "record", item) for item in items]  # of annotations
+    for line in dry_run.lines(config, verb, records_of, records):
+        result(line)
 
 
 def use_jax() -> Any:
