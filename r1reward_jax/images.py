@@ -13,9 +13,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from r1reward_jax.types import InputError
 
 BROKEN = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)
-"""What the readers of image formats raise."""
+"""Errors that the readers of image formats raise."""
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
-"""How files of PNG, JPEG and GIF begin."""
+"""First bytes of PNG, JPEG and GIF files."""
 BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 """Sizes that a BMP file's second header can have."""
 LONGEST_PATH = 4096

@@ -18,7 +18,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 @dataclass(frozen=True)
 class Sampling:
-    """How many frames of a video are read."""
+    """Limits on the frames of a video that are read."""
 
     fps: float = 2.0
     """Frames to read per second of a file, and the assumed rate of a folder's frames."""

@@ -1,4 +1,4 @@
-"""The original in transformers, for comparisons where torch is installed; nothing else needs it."""
+"""Run the reference implementation in transformers, for comparisons where torch is installed."""
 
 import importlib.util
 from collections.abc import Sequence

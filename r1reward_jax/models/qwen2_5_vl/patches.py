@@ -19,10 +19,10 @@ from r1reward_jax.types import InputError, VideoPart
 
 @dataclass(frozen=True)
 class EncodedMedia:
-    """What stands between a vision start and a vision end token."""
+    """The patches between a vision start and a vision end token: an image, or a whole video."""
 
     token_id: int
-    """The placeholder: of images or of videos."""
+    """Placeholder token, that of images or that of videos."""
     frames: tuple[EncodedImage, ...]
     interval: float
     """Time positions between frames."""

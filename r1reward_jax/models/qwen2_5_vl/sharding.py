@@ -1,4 +1,4 @@
-"""Where each parameter lives on a (data, fsdp, tensor) mesh: one ordered table, first match wins.
+"""Shard parameters over a (data, fsdp, tensor) mesh by one ordered table; the first match wins.
 
 Matmuls that read the residual stream are split by output over `tensor`, those that write to it by
 input (Megatron style); the other matrix axis is split over `fsdp`. Leading layer axes stay whole.
