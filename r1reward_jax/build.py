@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from r1reward_jax import hub
 from r1reward_jax.evals import evaluate
+from r1reward_jax.evals.metrics import describe
 from r1reward_jax.inference.scalar import ScalarModel
 from r1reward_jax.inference.settings import ModelSettings
 from r1reward_jax.judge.local import LocalJudge, load_local_judge
@@ -289,8 +290,9 @@ def make_scalar_model(config: ConfigDict, setup: Setup) -> ScalarModel:
         policy.model,
         reward_head.load_head(policy.path, policy.model, policy.params),
         policy.processor,
-        rows=config.rollout.slots,
-        max_response_tokens=config.scalar.max_response_tokens,
+        sizes=(config.rollout.slots,),
+        capacities=(config.scalar.max_response_tokens,),
+        knob="scalar.max_response_tokens",
         compute_dtype=setup.step.compute_dtype,
         put_batch=functools.partial(put_batch, mesh=setup.mesh),
     )
@@ -370,9 +372,9 @@ def make_evaluation(
         return None
 
     def measure(params: Params) -> dict[str, float]:
-        settings = {"temperatures": (0.0,), "seed": config.seed}
-        judged = evaluate.judge(engine, params, chosen, template, **settings)
-        found = evaluate.describe(judged)
+        settings = {"seed": config.seed, "threads": config.data.threads}
+        pairs = evaluate.judge(engine, params, chosen, template, temperatures=(0.0,), **settings)
+        found = describe(pairs)
         return {metric: found[name] for name, metric in EVALUATED.items()}
 
     return measure

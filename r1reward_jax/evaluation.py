@@ -20,7 +20,6 @@ from r1reward_jax.console import result, say
 from r1reward_jax.data.benchmarks import Benchmark, read_benchmark
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.evals import evaluate
-from r1reward_jax.evals.calibration import calibration
 from r1reward_jax.evals.journal import (
     Journal,
     judgement_row,
@@ -189,7 +188,8 @@ def _judge_rest(
     number = iter(range(done, total))
 
     def emit(judgement: Judgement) -> None:
-        write(judgement_row(judgement, next(number)))
+        i = next(number)
+        write(judgement_row(records[i // 2], judgement, i))
 
     setup, c = make_setup(config), config.eval
     policy = setup.policy
@@ -203,26 +203,26 @@ def _judge_rest(
         records,
         template,
         emit,
-        (0.0, *[c.temperature] * c.samples),
-        config.seed,
-        done,
-        RULES.get(c.stop),
+        temperatures=(0.0, *[c.temperature] * c.samples),
+        seed=config.seed,
+        threads=config.data.threads,
+        done=done,
+        rule=RULES.get(c.stop),
     )
 
 
 def _sum_up(config: ConfigDict, benchmark: Benchmark, notes: Sequence[str]) -> None:
     """From judgements.jsonl to evaluation.json and the table."""
-    judged = read_judged(f"{config.workdir}/judgements.jsonl")
-    found = summarize(
-        judged,
+    summary = summarize(
+        read_judged(f"{config.workdir}/judgements.jsonl"),
         convention=benchmark.convention,
+        benchmark=benchmark.name,
+        model=os.fspath(config.model.path),
         units=benchmark.units,
         expected=benchmark.groups,
         rows=benchmark.rows or None,
         samples=config.eval.samples,
+        notes=notes,
     )
-    found = {"benchmark": benchmark.name, "model": os.fspath(config.model.path)} | found
-    found |= {"calibration": calibration(judged)}
-    found["notes"] = [*notes, *found["notes"]]
-    write_whole(f"{config.workdir}/evaluation.json", json.dumps(found, indent=2))
-    result("\n".join(table(found)))
+    write_whole(f"{config.workdir}/evaluation.json", json.dumps(summary.to_json(), indent=2))
+    result("\n".join(table(summary)))

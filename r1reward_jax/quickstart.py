@@ -30,10 +30,10 @@ from r1reward_jax.build import (
 from r1reward_jax.console import say
 from r1reward_jax.data import synthetic
 from r1reward_jax.data.preferences import Annotation, write_annotations, write_records
-from r1reward_jax.evals import evaluate
+from r1reward_jax.evals import evaluate, metrics
 from r1reward_jax.evals.journal import judgement_row
 from r1reward_jax.evals.text_only import text_only_accuracy
-from r1reward_jax.evals.types import Judgement
+from r1reward_jax.evals.types import PairJudgement
 from r1reward_jax.files import write_whole
 from r1reward_jax.models.qwen2_5_vl.tiny import make_checkpoint
 from r1reward_jax.prompts import (
@@ -278,39 +278,37 @@ def truly_consistent(text: str) -> bool:
     return verdict is not None and synthetic.supports(parse_analysis(text)) == verdict
 
 
-def _judged(config: ConfigDict, engine: Engine, params: Params, records, votes: int):
-    """Return judgements in both orders: with the greedy text and `votes` samples at the evaluation
-    temperature, with the greedy text alone, with the samples alone."""
-    found = evaluate.judge(
+def _judged(
+    config: ConfigDict, engine: Engine, params: Params, records, votes: int
+) -> list[PairJudgement]:
+    """Judge in both orders: greedily, and with so many votes at the evaluation temperature."""
+    return evaluate.judge(
         engine,
         params,
         records,
         TEMPLATES[config.template],
         temperatures=(0.0, *[config.eval.temperature] * votes),
         seed=config.seed + 1,
+        threads=config.data.threads,
     )
-    return found, [j.only(slice(1)) for j in found], [j.only(slice(1, None)) for j in found]
 
 
-def _best_accuracy(config: ConfigDict, engine: Engine, params: Params, records):
-    """Return the better of greedy and the mean of single samples; and the judgements of the
-    samples."""
-    _, judged, sampled = _judged(config, engine, params, records, 1)
-    greedy = evaluate.accuracy(judged)
-    return max(greedy, evaluate.accuracy(sampled)), greedy, sampled
+def _best_accuracy(pairs: Sequence[PairJudgement]) -> float:
+    """Return the better accuracy: of greedy verdicts, or the mean of single samples."""
+    return max(metrics.accuracy(pairs), metrics.sample_accuracy(pairs))
 
 
 def _measure_before(config: ConfigDict, engine: Engine, params: Params, records) -> dict[str, Any]:
-    best, greedy, sampled = _best_accuracy(config, engine, params, records)
-    found = {
+    pairs = _judged(config, engine, params, records, 1)
+    best, greedy = _best_accuracy(pairs), metrics.accuracy(pairs)
+    say(f"cold start: accuracy {best:.3f}, greedy {greedy:.3f}")
+    return {
         "cold_start_accuracy": best,
         "cold_start_greedy_accuracy": greedy,
-        "cold_start_sample_accuracy": evaluate.accuracy(sampled),
-        "truth_consistent_share_before": evaluate.share(sampled, truly_consistent),
-        "mean_response_tokens_before": evaluate.describe(sampled)["mean_response_tokens"],
+        "cold_start_sample_accuracy": metrics.sample_accuracy(pairs),
+        "truth_consistent_share_before": metrics.vote_share(pairs, truly_consistent),
+        "mean_response_tokens_before": metrics.mean_vote_tokens(pairs),
     }
-    say(f"cold start: accuracy {best:.3f}, greedy {greedy:.3f}")
-    return found
 
 
 def _measure_after(
@@ -321,24 +319,24 @@ def _measure_after(
     judge: Judge,
 ) -> dict[str, Any]:
     heldout = world["heldout"]
-    judged, greedy, votes = _judged(config, engine, params, heldout, config.eval.samples)
-    _, blank, _ = _judged(config, engine, params, evaluate.without_images(heldout), 0)
-    _write_judgements(config, judge, judged)
-    described = evaluate.describe(greedy)
-    texts = [c.text for j in votes for c in j.completions]
+    pairs = _judged(config, engine, params, heldout, config.eval.samples)
+    blank = _judged(config, engine, params, evaluate.without_images(heldout), 0)
+    _write_judgements(config, judge, heldout, pairs)
+    described = metrics.describe(pairs)
+    texts = [c.text for j in metrics.judgements_of(pairs) for c in j.completions[1:]]
     agreed = sum(p is not None and p >= 0.5 for p in _supported(judge, texts))
     return {
         "rl_accuracy": described["accuracy"],
         "rl_strict_accuracy": described["strict_accuracy"],
-        "rl_sample_accuracy": evaluate.accuracy(votes),
-        f"vote{config.eval.samples}_accuracy": evaluate.vote_accuracy(votes),
-        "blank_accuracy": evaluate.accuracy(blank),
+        "rl_sample_accuracy": metrics.sample_accuracy(pairs),
+        f"vote{config.eval.samples}_accuracy": metrics.vote_accuracy(pairs),
+        "blank_accuracy": metrics.accuracy(blank),
         "text_only_classifier_accuracy": text_only_accuracy(world["sft"], heldout),
         "consistent_share": agreed / len(texts),
-        "truth_consistent_share_after": evaluate.share(votes, truly_consistent),
+        "truth_consistent_share_after": metrics.vote_share(pairs, truly_consistent),
         "verdict_1_share": described["verdict_1_share"],
         "format_share": described["format_share"],
-        "mean_response_tokens_after": evaluate.describe(votes)["mean_response_tokens"],
+        "mean_response_tokens_after": metrics.mean_vote_tokens(pairs),
     }
 
 
@@ -369,21 +367,30 @@ def _controls(
     longer = _cold_start(settings, setup.starting_from(cold), annotated["sft"], log, "longer")
     heldout = world["heldout"]
     return {
-        "blind_accuracy": _best_accuracy(config, engine, blind, heldout)[0],
-        "cold_start_longer_accuracy": _best_accuracy(config, engine, longer, heldout)[0],
+        "blind_accuracy": _best_accuracy(_judged(config, engine, blind, heldout, 1)),
+        "cold_start_longer_accuracy": _best_accuracy(_judged(config, engine, longer, heldout, 1)),
     }
 
 
-def _write_judgements(config: ConfigDict, judge: Judge, judged: Sequence[Judgement]) -> None:
+def _write_judgements(
+    config: ConfigDict,
+    judge: Judge,
+    records: Sequence[PreferenceRecord],
+    pairs: Sequence[PairJudgement],
+) -> None:
     """Write judgements.jsonl, the greedy texts with their rewards. Skipped prompts have no text,
     and so no rewards."""
+    judged = metrics.judgements_of(pairs)
     written = [i for i, j in enumerate(judged) if j.completions]
     texts = [judged[i].completions[0] for i in written]
     answers = _supported(judge, [c.text for c in texts])
-    labels: list[Verdict | None] = [judged[i].record.preferred for i in written]
+    labels: list[Verdict | None] = [judged[i].label for i in written]
     asked = {k: p for k, p in enumerate(answers) if p is not None}
     rewards, _ = score_completions(texts, labels, asked, reward_config(config))
-    rows = [judgement_row(j, i) | {"rewards": [], "judge": []} for i, j in enumerate(judged)]
+    rows = [
+        judgement_row(records[i // 2], j, i) | {"rewards": [], "judge": []}
+        for i, j in enumerate(judged)
+    ]
     for i, reward, answer in zip(written, rewards, answers, strict=True):
         rows[i] |= {"rewards": [asdict(reward)], "judge": [answer]}
     text = "".join(json.dumps(row) + "\n" for row in rows)

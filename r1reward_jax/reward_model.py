@@ -1,4 +1,4 @@
-"""The Python API: load an exported (or a hub) model and ask which of two responses is better.
+"""The Python API: load an exported model and ask which of two responses is better.
 
 model = RewardModel.from_pretrained("runs/rl/exported")
 print(model.compare("What is on the table?", "photo.jpg", "A cup.", "A cat."))
@@ -19,24 +19,26 @@ from PIL import Image
 from r1reward_jax import hub
 from r1reward_jax.configs import default  # pyright: ignore[reportMissingImports] (see setup.py)
 from r1reward_jax.errors import about
+from r1reward_jax.evals.types import ORDERS, Judgement, PairJudgement
 from r1reward_jax.images import image_size, open_image
 from r1reward_jax.inference import ranking as tournament
 from r1reward_jax.inference.chat_inputs import IMAGE_KINDS, to_records
 from r1reward_jax.inference.loading import IMAGES, dtype_of, load_comparing, rows_of
-from r1reward_jax.inference.pairwise import Reasoner, Scorer
-from r1reward_jax.inference.results import ORDERS, Comparison, Opinion, Ranking
+from r1reward_jax.inference.pairwise import Reasoner
+from r1reward_jax.inference.results import Ranking
+from r1reward_jax.inference.scalar import ScalarModel
 from r1reward_jax.inference.settings import ModelSettings
 from r1reward_jax.models import port_of
 from r1reward_jax.sharding import make_mesh
 from r1reward_jax.types import InputError, PreferenceRecord, VideoPart
 
-__all__ = ["Comparison", "Opinion", "Ranking", "RewardModel"]
+__all__ = ["Judgement", "PairJudgement", "Ranking", "RewardModel"]
 
 
 class RewardModel:
-    """A loaded model. Calls of like size (tokens, images) share their compiled programs."""
+    """A loaded model. Calls of similar size (tokens, images) share their compiled programs."""
 
-    def __init__(self, judge: Reasoner | Scorer, settings: ModelSettings):
+    def __init__(self, judge: Reasoner | ScalarModel, settings: ModelSettings):
         """Use `from_pretrained`."""
         self._judge = judge
         self.settings = settings
@@ -66,13 +68,13 @@ class RewardModel:
           template: wording of the prompts, a name in `prompts.TEMPLATES`.
           max_pixels: larger images are shrunk.
           max_new_tokens: longest completion.
-          video_rule: where text goes on behind a video, "max" or "side".
+          video_rule: position of the text that follows a video, "max" or "side".
           max_prompt_tokens: longest prompt, visual tokens included. Longer ones are refused,
             shorter ones pay little for it.
           batch_size: pairs, in both orders, that are decoded at a time. Single comparisons are not
             slower for it.
           dtype: of parameters and forward pass; bfloat16 on accelerators and float32 on CPU.
-          mesh: a `train.mesh.make_mesh` whose data x fsdp divides 2 * batch_size, the rows; the
+          mesh: a `sharding.make_mesh` whose data x fsdp divides 2 * batch_size, the rows; the
             default is one device.
 
         Raises:
@@ -104,7 +106,7 @@ class RewardModel:
         b: str,
         *,
         video: VideoPart | None = None,
-    ) -> Comparison:
+    ) -> PairJudgement:
         """Judge two responses to a question, greedily and in both orders.
 
         Args:
@@ -123,7 +125,7 @@ class RewardModel:
         record = PreferenceRecord("", question, (a, b), None, read_images(images), video)
         return self._judge.compare_batch([record], [""])[0]
 
-    def compare_batch(self, records: Sequence[PreferenceRecord]) -> list[Comparison]:
+    def compare_batch(self, records: Sequence[PreferenceRecord]) -> list[PairJudgement]:
         """Judge many pairs, `batch_size` at a time; each comparison is what `compare` would say.
 
         Texts, and the heads of image files, are looked at before the first pair is judged.
@@ -213,12 +215,12 @@ class RewardModel:
         return_scores: bool = False,
         seed: int = 0,
     ) -> list[int] | list[float]:
-        """Which of two completions is better, by the convention of TRL's pairwise judges: 0, 1, or
-        -1 where there is no verdict. Each pair is judged once, in one order.
+        """Return which of two completions is better, as TRL's pairwise judges do: 0, 1, or -1 where
+        there is no verdict. Each pair is judged once, in one order.
 
         Args:
           prompts: strings, or chats whose last message is the user's and may hold images and a
-            video (`evals.chats`).
+            video (`inference.chat_inputs`).
           completions: for each prompt, two texts; they may be empty.
           shuffle_order: show each pair in an order drawn from the seed, against position bias;
             False shows them as given.
@@ -244,7 +246,7 @@ class RewardModel:
 
 
 def read_images(images: Any) -> tuple[Image.Image, ...]:
-    """One image or several, opened once for both orders.
+    """Return one image or several, opened once for both orders.
 
     Raises:
       InputError: one cannot be read, there are too many, or it is something else.
@@ -253,7 +255,7 @@ def read_images(images: Any) -> tuple[Image.Image, ...]:
 
 
 def _image_list(images: Any) -> Sequence[Any]:
-    """One or several, as several. Raises InputError for too many, and for something else."""
+    """Return one image or several as a list. Raises InputError for too many, or no images."""
     found = [images] if isinstance(images, IMAGE_KINDS) else images
     if not isinstance(found, (list, tuple)) or not all(isinstance(i, IMAGE_KINDS) for i in found):
         raise InputError(
@@ -266,7 +268,7 @@ def _image_list(images: Any) -> Sequence[Any]:
 
 
 def _require_record(record: Any, *, empty: bool = False) -> None:
-    """Raise InputError for what is no record, or is found to be wrong before pixels are read.
+    """Raise InputError for what is no record, or is wrong in a way that needs no pixels.
 
     Args:
       record: a PreferenceRecord; of others that prompts can be made of, only encoding tells.

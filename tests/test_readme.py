@@ -151,7 +151,7 @@ def test_from_a_cold_start_to_a_report(trained):
         "reasoning": 1,
     }
     measured = [json.loads(x) for x in (desk / "runs/sft/metrics.jsonl").read_text().splitlines()]
-    assert all(0 <= measured[-1][f"eval/{name}"] <= 1 for name in ("accuracy", "flip_rate"))
+    assert all(0 <= measured[-1][f"eval/{name}"] <= 1 for name in ("accuracy", "flip_frac"))
     for run in ("sft", "rl", "eval"):
         assert "</html>" in (desk / "runs" / run / "report.html").read_text()
     assert list((desk / "runs/rl/tensorboard/rl").glob("events.*"))

@@ -8,7 +8,6 @@ import json
 import math
 import re
 from dataclasses import replace
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -19,11 +18,11 @@ from r1reward_jax.build import load_policy, make_meshes
 from r1reward_jax.cli import compare as compare_verb
 from r1reward_jax.cli import convert
 from r1reward_jax.cli.main import main
+from r1reward_jax.evals import judging
+from r1reward_jax.evals.types import Judgement, PairJudgement
 from r1reward_jax.images import open_image
-from r1reward_jax.inference import pairwise as compare
 from r1reward_jax.inference.chat_inputs import to_records
 from r1reward_jax.inference.loading import rows_of
-from r1reward_jax.inference.results import Comparison
 from r1reward_jax.inference.scalar import ScalarModel
 from r1reward_jax.inference.settings import FILE, ModelSettings
 from r1reward_jax.models import qwen2_5_vl, reward_head
@@ -59,24 +58,23 @@ def write(model, monkeypatch):
     """Makes the model write the given texts, to the orders (a, b) and (b, a)."""
 
     def write(*texts):
-        made = lambda params, prompts, **_: forced(model, prompts, texts)  # noqa: E731
+        def made(params, prompts, *, on_done, **_):
+            forced(model, prompts, texts, on_done)
+
         monkeypatch.setattr(model._judge.engine, "generate", made)
 
     return write
 
 
-def forced(model, prompts, texts):
-    """A rollout with these texts, and what the model's logits say about them."""
+def forced(model, prompts, texts, on_done):
+    """Completions with these texts, and what the model's logits say about them."""
     engine, params = model._judge.engine, model._judge.params
     ids = [tuple(engine.processor.encode_completion(t)) for t in texts]
     batch = engine.processor.collate(prompts, ids, completion_capacity=32)
     logits = np.asarray(_logits(engine.model, params, batch))
     gaps = logits[..., engine.config.answers[0]] - logits[..., engine.config.answers[1]]
-    completions = [
-        [Completion(text, i, "eos", gap[len(p.token_ids) - 1 :])]
-        for text, i, gap, p in zip(texts, ids, gaps, prompts, strict=True)
-    ]
-    return SimpleNamespace(completions=completions)
+    for place, (text, i, gap, p) in enumerate(zip(texts, ids, gaps, prompts, strict=True)):
+        on_done(place, [Completion(text, i, "eos", gap[len(p.token_ids) - 1 :])])
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -269,8 +267,8 @@ def test_a_scalar_model(checkpoint, loaded, tmp_path):
     image = random_image(0, 84, 84)
     found = model.compare(QUESTION, image, RED, GREEN)
     scorer = ScalarModel(
-        lm, headed, processor, rows=2, max_response_tokens=24, compute_dtype="float32",
-        put_batch=jax.device_put,
+        lm, headed, processor, sizes=(2,), capacities=(24,), knob="scalar.max_response_tokens",
+        compute_dtype="float32", put_batch=jax.device_put,
     )  # fmt: skip
     (expected,) = scorer.score([PreferenceRecord("", QUESTION, (RED, GREEN), None, (image,))])
     assert found.scores == pytest.approx(expected, abs=1e-4) and found.orders == ()
@@ -321,10 +319,10 @@ class Scripted:
         self.model, self.text, self.calls = model, text, []
         self.processor = model._judge.engine.processor
 
-    def __call__(self, params, prompts, **_):
+    def __call__(self, params, prompts, *, on_done, **_):
         self.calls.append(len(prompts))
         texts = [self.text(self.processor.decode(p.token_ids.tolist())) for p in prompts]
-        return forced(self.model, prompts, texts)
+        forced(self.model, prompts, texts, on_done)
 
 
 @pytest.fixture
@@ -356,7 +354,7 @@ def test_a_batch_says_what_single_comparisons_say(model):
 
 def test_probabilities_of_a_batch_are_those_of_single_comparisons(model, script, monkeypatch):
     """Also in several calls of the engine, and where texts have no verdict."""
-    monkeypatch.setattr(compare, "BATCHES", 2)
+    monkeypatch.setattr(judging, "BATCHES", 2)
     scripted = script(lambda prompt: "no verdict" if "Blue" in prompt else TEXT)
     records = unlabelled(7)
     found = model.compare_batch(records)
@@ -418,7 +416,7 @@ def likes_longer(model, monkeypatch):
         asked.append(len(records))
         by = [len(r.responses[0]) - len(r.responses[1]) for r in records]
         chances = [0.5 if d == 0 else 0.9 if d > 0 else 0.2 for d in by]
-        return [Comparison(None, chance, True) for chance in chances]
+        return [PairJudgement(orders=(Judgement(None, None, chance),)) for chance in chances]
 
     monkeypatch.setattr(model._judge, "compare_batch", compare_batch)
     return asked

@@ -2,7 +2,6 @@
 
 import json
 from argparse import ArgumentParser, Namespace
-from dataclasses import asdict
 
 from r1reward_jax.cli.options import MODEL
 from r1reward_jax.cli.start import use_jax
@@ -53,7 +52,7 @@ def run(args: Namespace) -> None:
         max_prompt_tokens=args.max_prompt_tokens,
     )
     found = model.compare(question, images, a, b)
-    result(json.dumps(asdict(found)) if args.json else str(found))
+    result(json.dumps(found.to_json()) if args.json else str(found))
 
 
 def _text(given: str) -> str:

@@ -16,21 +16,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     from r1reward_jax.evals import paired
-    from r1reward_jax.evals.paired_table import lines
+    from r1reward_jax.evals.paired_table import paired_table
 
-    a, b = paired.read(args.a), paired.read(args.b)
-    paired.require_same_records(a, b)
-    differences = paired.config_differences(a, b)
-    # where sampling was stopped early, only the config knows how many votes there were to be
-    samples = a.config.get("eval.samples"), b.config.get("eval.samples")
-    compared = paired.compare(a.judged, b.judged, samples)
-    found = {"a": args.a, "b": args.b, "config": differences}
-    found |= {"images": [a.images, b.images], **compared}
-    for line in lines(found):
+    compared = paired.compare_folders(args.a, args.b)
+    for line in paired_table(compared):
         result(line)
     if args.out:
         try:
-            write_whole(args.out, json.dumps(found, indent=2) + "\n")
+            write_whole(args.out, json.dumps(compared.to_json(), indent=2) + "\n")
         except OSError as error:
             raise InputError(
                 f"{args.out}: cannot be written ({error}); give another --out"

@@ -1,1 +1,1 @@
-"""Evaluation: both answer orders, votes, and what a model without eyes would score."""
+"""Evaluation: both answer orders, votes, calibration, and the accuracy that needs no image."""

@@ -1,4 +1,4 @@
-"""What an evaluation writes down, one line per judgement, and reads back: all numbers come from it.
+"""The judgements of an evaluation as lines of a file, from which all its numbers come.
 
 `judgements.jsonl` has two lines per record, in the order of the records: as stored, and with the
 responses swapped. Rows are numbered by their position in the benchmark; ids of benchmarks repeat.
@@ -14,16 +14,17 @@ from typing import Any
 
 from etils import epath
 
-from r1reward_jax.evals.types import Judged, Judgement, Shown
+from r1reward_jax.evals.types import ORDERS, Judgement, PairJudgement
 from r1reward_jax.files import write_whole
 from r1reward_jax.images import image_size, open_image
-from r1reward_jax.prompts import well_formed
-from r1reward_jax.types import InputError, Record, RelevanceRecord, VideoPart, other
+from r1reward_jax.types import InputError, Record, RelevanceRecord, VideoPart
 
 
 class Journal:
-    """A judgements.jsonl that grows by a line per judgement, in order; whoever is killed loses the
-    line that was being written. Lines that are there already are kept."""
+    """A judgements.jsonl that grows by a line per judgement, in order.
+
+    A killed process loses at most the line that was being written; a later one keeps the others.
+    """
 
     def __init__(self, path: str, total: int):
         """
@@ -60,14 +61,14 @@ class Journal:
         self._file.close()
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """One more line."""
+        """Append a line."""
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
         self.done += 1
 
 
 def _number(line: str) -> int | None:
-    """2 * row + order of a line, from 0; None if it is none of ours."""
+    """Return 2 * row + order of a line, from 0; None for a malformed line."""
     try:
         row = json.loads(line)
         return 2 * row["row"] + row["order"] - 1
@@ -75,14 +76,14 @@ def _number(line: str) -> int | None:
         return None
 
 
-def read_judged(path: str) -> list[Judged]:
-    """The judgements of a finished evaluation, in the order of rows.
+def read_judged(path: str) -> list[PairJudgement]:
+    """Return the judgements of a finished evaluation, in the order of rows.
 
     Args:
       path: of a judgements.jsonl.
 
     Raises:
-      InputError: no such file, a line that is none of ours, or an order that is missing.
+      InputError: no such file, a line that is no judgement, or an order that is missing.
     """
     file = epath.Path(path)
     if not file.exists():
@@ -97,36 +98,41 @@ def read_judged(path: str) -> list[Judged]:
     missing = [row for row, found in orders.items() if found.keys() != {1, 2}]
     if missing or not orders:
         raise InputError(f"{path}: rows {missing[:5]} lack an order; did the evaluation end?")
-    return [_judged(orders[row], path) for row in sorted(orders)]
+    return [_pair(orders[row], path) for row in sorted(orders)]
 
 
-def _judged(orders: Mapping[int, Mapping[str, Any]], path: str) -> Judged:
+def _pair(orders: Mapping[int, Mapping[str, Any]], path: str) -> PairJudgement:
     row = orders[1]
     try:
-        shown = (_shown(orders[1]), _shown(orders[2]))
-        if shown[0].preferred != other(shown[1].preferred):
-            raise ValueError("both orders have the same label")
-        return Judged(row["row"], row["id"], row["group"], row["unit"], shown)
+        both = (_judgement(orders[1]), _judgement(orders[2]))
+        if {both[0].label, both[1].label} != {1, 2}:
+            raise ValueError("the labels of both orders are not 1 and 2")
+        place = row["row"], row["id"], row["group"], row["unit"]
+        return PairJudgement(*place, both, both[0].scores)
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"{path}: row {row['row']} is not a judgement ({error!r})") from None
 
 
-def _shown(row: Mapping[str, Any]) -> Shown:
+def _judgement(row: Mapping[str, Any]) -> Judgement:
+    """Return the judgement of a line; a scalar model's has no texts, so no lengths."""
     first = lambda name, default: (row[name] or [default])[0]  # noqa: E731
-    return Shown(
-        preferred=row["preferred"],
-        verdict=first("verdicts", None),
-        probability=first("probabilities", None),
+    scores = row.get("scores")
+    return Judgement(
+        label=row["preferred"],
+        position=first("verdicts", None),
+        first_probability=first("probabilities", None),
         votes=tuple(row["votes"]),
         vote_probabilities=tuple(row["vote_probabilities"]),
         tokens=first("tokens", 0),
         vote_tokens=tuple(row["vote_tokens"]),
         prompt_tokens=row["prompt_tokens"],
         well_formed=first("well_formed", False),
-        cut=first("finish_reasons", "eos") == "length",
+        truncated=first("finish_reasons", "eos") == "length",
         skipped=row["skipped"],
         stopped=row["stopped"],
         stopped_tokens=row["stopped_tokens"],
+        shown=ORDERS[row["order"] - 1],
+        scores=scores and (scores[0], scores[1]),
     )
 
 
@@ -135,7 +141,8 @@ EMBEDDED = "embedded"
 
 
 def require_images(records: Sequence[Record], threads: int) -> None:
-    """Raise InputError for images that are none, as far as their heads tell; names up to five."""
+    """Raise InputError for files that are no images, as far as their headers show; it names up to
+    five."""
 
     def problem(row: int) -> str | None:
         try:
@@ -152,52 +159,56 @@ def require_images(records: Sequence[Record], threads: int) -> None:
         raise InputError(f"{'; '.join(found[:5])}{more}")
 
 
-def judgement_row(judgement: Judgement, number: int) -> dict[str, Any]:
-    """A judgement as a line of judgements.jsonl (`evals.judgements` reads it): the first sample is
-    the greedy one, the others are votes.
+def judgement_row(record: Record, judgement: Judgement, number: int) -> dict[str, Any]:
+    """Return a judgement as a line of judgements.jsonl, which `read_judged` reads.
 
     Args:
-      judgement: of a record in one order.
-      number: among all judgements, 2 * row + order.
+      record: as stored.
+      judgement: of the record, in one order.
+      number: of the judgement among all, 2 * row + order.
     """
-    row, order, record = number // 2, number % 2 + 1, judgement.record
-    greedy, votes = judgement.only(slice(1)), judgement.only(slice(1, None))
-    whole = [k for k, c in enumerate(votes.completions) if c.finish_reason != "stopped"]
-    if not votes.completions:  # of a prompt that was skipped
-        whole = list(range(len(votes.verdicts)))
-    tokens = [len(c.token_ids) for c in votes.completions]
+    row, swapped = divmod(number, 2)
     place = {
         "row": row,
-        "order": order,
-        "group": str(record.meta.get("group", "")),
-        "unit": str(record.meta.get("unit", row)),
+        "order": swapped + 1,
+        "group": group_of(record),
+        "unit": unit_of(record, row),
     }
-    return (
-        place
-        | record_row(record)
-        | {
-            "skipped": judgement.skipped,
-            "prompt_tokens": judgement.prompt_tokens,
-            "scores": judgement.scores,
-            "verdicts": greedy.verdicts,
-            "probabilities": greedy.probabilities,
-            "texts": [c.text for c in greedy.completions],
-            "tokens": [len(c.token_ids) for c in greedy.completions],
-            "finish_reasons": [c.finish_reason for c in greedy.completions],
-            "well_formed": [well_formed(c.text) for c in greedy.completions],
-            "votes": [votes.verdicts[k] for k in whole],
-            "vote_probabilities": [votes.probabilities[k] for k in whole],
-            "vote_texts": [votes.completions[k].text for k in whole if votes.completions],
-            "vote_tokens": [tokens[k] for k in whole if tokens],
-            "stopped": len(whole) < len(votes.verdicts),
-            "stopped_tokens": sum(tokens) - sum(tokens[k] for k in whole if tokens),
-        }
-    )
+    greedy = judgement.completions[:1]
+    whole = [c for c in judgement.completions[1:] if c.finish_reason != "stopped"]
+    said = {
+        "skipped": judgement.skipped,
+        "prompt_tokens": judgement.prompt_tokens,
+        "scores": judgement.scores,
+        "verdicts": (judgement.position,),
+        "probabilities": (judgement.first_probability,),
+        "texts": [c.text for c in greedy],
+        "tokens": [len(c.token_ids) for c in greedy],
+        "finish_reasons": [c.finish_reason for c in greedy],
+        "well_formed": [judgement.well_formed for _ in greedy],
+        "votes": list(judgement.votes),
+        "vote_probabilities": list(judgement.vote_probabilities),
+        "vote_texts": [c.text for c in whole],
+        "vote_tokens": list(judgement.vote_tokens),
+        "stopped": judgement.stopped,
+        "stopped_tokens": judgement.stopped_tokens,
+    }
+    return place | record_row(record.swapped() if swapped else record) | said
+
+
+def group_of(record: Record) -> str:
+    """Return the group of the benchmark that a record is in; empty if it has none."""
+    return str(record.meta.get("group", ""))
+
+
+def unit_of(record: Record, row: int) -> str:
+    """Return what a record shares with those that belong to it; else its row's number."""
+    return str(record.meta.get("unit", row))
 
 
 def record_row(record: Record) -> dict[str, Any]:
-    """A record, as it was shown to the model, in a line about what the model said. Of embedded
-    images it has the beginning of their sha256."""
+    """Return a record, as it is shown to the model, as a part of a line. Embedded images count by
+    the beginning of their sha256."""
     if isinstance(record, RelevanceRecord):
         question, holders = record.query, record.candidates
         responses = tuple(c.text for c in record.candidates)
@@ -227,7 +238,7 @@ def _image_name(image: Any) -> str:
 
 
 def video_name(video: VideoPart) -> str:
-    """The path of a video's file, or of its first frame and how many there are."""
+    """Return the path of a video's file, or of its first frame, and how many frames there are."""
     path = getattr(video.frames, "path", None)
     first = next(iter(video.frames), None) if path is None else None
     named = path or (first if isinstance(first, str) else EMBEDDED)
@@ -235,7 +246,7 @@ def video_name(video: VideoPart) -> str:
 
 
 def images_of(record: Record) -> list[Any]:
-    """The images of a record, or of both candidates; of videos that are folders the frames."""
+    """Return the images of a record, or of both candidates, and the frames of videos in folders."""
     holders = record.candidates if isinstance(record, RelevanceRecord) else (record,)
     frames = [h.video.frames for h in holders if h.video and isinstance(h.video.frames, tuple)]
     return [i for h in holders for i in h.images] + [f for fs in frames for f in fs]

@@ -1,151 +1,213 @@
-"""Scores: what verdicts earn, in both orders and under both conventions of `metrics`."""
+"""What verdicts earn, in both orders and under both conventions of `results`."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
 
 import numpy as np
 
 from r1reward_jax.evals import voting
+from r1reward_jax.evals.results import (
+    AccPlus,
+    BothOrders,
+    ByConvention,
+    Convention,
+    Decision,
+    Score,
+    Share,
+)
 from r1reward_jax.evals.stats import clustered, numbered
-from r1reward_jax.evals.types import Judged, Shown
+from r1reward_jax.evals.types import Judgement, PairJudgement
+from r1reward_jax.prompts import well_formed
 from r1reward_jax.types import Verdict
 
-Convention = Literal["left_out", "coin", "wrong"]
-Pair = tuple[Verdict | None, Verdict | None]
-"""Verdicts in both orders, as positions."""
+Positions = tuple[Verdict | None, Verdict | None]
+"""Verdicts on a pair in both orders, as positions."""
 
 _MISSING: dict[str, tuple[float, float]] = {"left_out": (0, 0), "coin": (0.5, 1), "wrong": (0, 1)}
 """Points, and weight, of a judgement without verdict."""
 
 
-def score(points: Sequence[tuple[float, float]], clusters: np.ndarray) -> dict[str, Any]:
-    """A score of (points, weight) per item; clusters as in `intervals`."""
+def score(points: Sequence[tuple[float, float]], clusters: np.ndarray) -> Score:
+    """Return the score of (points, weight) per item, with the interval of `stats.clustered`."""
     right, of = np.asarray(points, np.float64).reshape(-1, 2).T
     total, count = float(right.sum()), int(of.sum())
     if not count:
-        return {"value": None, "low": None, "high": None, "right": 0, "of": 0}
+        return Score(None, None, None, 0, 0)
     low, high = clustered(right, of, clusters)
-    exact = int(total) if total.is_integer() else total
-    return {"value": total / count, "low": low, "high": high, "right": exact, "of": count}
+    # without half points JSON has a whole number
+    return Score(total / count, low, high, int(total) if total.is_integer() else total, count)
 
 
-def share(holds: Sequence[bool | None], clusters: np.ndarray) -> dict[str, Any]:
-    """Share of the items that have a property; None is left out."""
-    found = score([(0, 0) if h is None else (float(h), 1) for h in holds], clusters)
-    return {("count" if key == "right" else key): value for key, value in found.items()}
+def share(holds: Sequence[bool | None], clusters: np.ndarray) -> Share:
+    """Return the share of the items that have a property; None is left out."""
+    s = score([(0, 0) if h is None else (float(h), 1) for h in holds], clusters)
+    return Share(s.value, s.low, s.high, int(s.right), s.of)
 
 
 def points(
-    verdict: Verdict | None, preferred: Verdict, convention: Convention
+    verdict: Verdict | None, label: Verdict | None, convention: Convention
 ) -> tuple[float, float]:
-    """What a verdict earns, and what it counts."""
-    return _MISSING[convention] if verdict is None else (float(verdict == preferred), 1)
+    """Return what a verdict earns, and what it counts."""
+    return _MISSING[convention] if verdict is None else (float(verdict == label), 1)
 
 
-def both_conventions(official: Convention) -> list[tuple[str, Convention]]:
-    """Under which names scores are given, and what each makes of a missing verdict."""
-    return [("release", "wrong"), ("official", official)]
+def judgements_of(pairs: Sequence[PairJudgement]) -> list[Judgement]:
+    """Return the judgements of all pairs, both orders of a pair side by side."""
+    return [judgement for pair in pairs for judgement in pair.orders]
 
 
-def _labels(judged: Sequence[Judged]) -> list[tuple[Verdict, Verdict]]:
-    return [(j.orders[0].preferred, j.orders[1].preferred) for j in judged]
-
-
-def shown_of(judged: Sequence[Judged]) -> list[Shown]:
-    return [s for j in judged for s in j.orders]
-
-
-def clusters_of(judged: Sequence[Judged], each: int = 1) -> np.ndarray:
-    """The cluster of each item, with so many items for a pair."""
-    return numbered([j.unit for j in judged for _ in range(each)])
+def clusters_of(pairs: Sequence[PairJudgement], each: int = 1) -> np.ndarray:
+    """Return the cluster of each item, its unit, where a pair has so many items."""
+    return numbered([pair.unit for pair in pairs for _ in range(each)])
 
 
 # --------------------------------------------------------------- decisions
 
 
+def decide(pairs: Sequence[PairJudgement], votes: int, convention: Convention) -> Decision:
+    """Return the decision of the greedy verdicts (0 votes), or of the majority of the first
+    votes."""
+    verdicts = [_positions(pair, lambda j: voting.verdict_at(j, votes)) for pair in pairs]
+    return _decision(pairs, verdicts, convention, lambda j: j.votes[:votes] if votes else ())
+
+
+def decide_weighted(pairs: Sequence[PairJudgement], convention: Convention) -> Decision | None:
+    """Return the decision of all votes by probability; None if no vote has one."""
+    if not _weighable(pairs):
+        return None
+    by_weight = lambda j: voting.weighted(j.votes, j.vote_probabilities)  # noqa: E731
+    verdicts = [_positions(pair, by_weight) for pair in pairs]
+    return _decision(pairs, verdicts, convention, lambda j: j.votes)
+
+
+def _positions(pair: PairJudgement, verdict: Callable[[Judgement], Verdict | None]) -> Positions:
+    stored, swapped = pair.orders
+    return verdict(stored), verdict(swapped)
+
+
+def _weighable(pairs: Sequence[PairJudgement]) -> bool:
+    return any(p is not None for j in judgements_of(pairs) for p in j.vote_probabilities)
+
+
 def _decision(
-    judged: Sequence[Judged],
-    pairs: Sequence[Pair],
+    pairs: Sequence[PairJudgement],
+    verdicts: Sequence[Positions],
     convention: Convention,
-    votes: Callable[[Shown], Sequence[Verdict | None]],
-) -> dict[str, Any]:
+    votes: Callable[[Judgement], Sequence[Verdict | None]],
+) -> Decision:
     """
     Args:
-      judged: the pairs that were judged.
-      pairs: the verdict in each order.
+      pairs: what was judged.
+      verdicts: on each pair, in each order.
       convention: the benchmark's.
-      votes: what a judgement's verdict is made of.
+      votes: what a judgement's verdict is made of; empty for a greedy one.
     """
-    labels, one, two = _labels(judged), clusters_of(judged), clusters_of(judged, 2)
-    found: dict[str, Any] = {}
-    for name, rule in both_conventions(convention):
-        earned = [
-            tuple(points(v, label, rule) for v, label in zip(pair, both))
-            for pair, both in zip(pairs, labels)
-        ]
-        found[name] = score([p for both in earned for p in both], two)
-        found[f"{name}_stored"] = score([both[0] for both in earned], one)
-        found[f"{name}_swapped"] = score([both[1] for both in earned], one)
-    shown = shown_of(judged)
-    given = [v for pair in pairs for v in pair]
-    tied = [v is None and any(votes(s)) for s, v in zip(shown, given)]
-    missing = [v is None and not tie for v, tie in zip(given, tied)]
-    return found | {
-        "strict": score([(float(p == both), 1) for p, both in zip(pairs, labels)], one),
-        "flips": share([None if None in pair else pair[0] == pair[1] for pair in pairs], one),
-        "says_1": share([None if v is None else v == 1 for v in given], two),
-        "unparsable": share([None if s.skipped else m for s, m in zip(shown, missing)], two),
-        "ties": share(tied, two),
-    }
+    labels: list[Positions]
+    labels = [(pair.orders[0].label, pair.orders[1].label) for pair in pairs]
+    one, two = clusters_of(pairs), clusters_of(pairs, 2)
 
-
-def at(judged: Sequence[Judged], votes: int, convention: Convention) -> dict[str, Any]:
-    """The decision of the greedy verdicts (0 votes), or of the first votes."""
-    pairs: list[Pair] = [
-        (voting.verdict_at(j.orders[0], votes), voting.verdict_at(j.orders[1], votes))
-        for j in judged
-    ]
-    return _decision(judged, pairs, convention, lambda s: s.votes[:votes] if votes else ())
-
-
-def weighted(judged: Sequence[Judged], convention: Convention) -> dict[str, Any] | None:
-    if not any(p is not None for s in shown_of(judged) for p in s.vote_probabilities):
-        return None
-    pairs: list[Pair] = [
-        (
-            voting.weighted(j.orders[0].votes, j.orders[0].vote_probabilities),
-            voting.weighted(j.orders[1].votes, j.orders[1].vote_probabilities),
+    def scores(rule: Convention) -> tuple[Score, Score, Score]:
+        stored, swapped = (
+            [points(v[i], label[i], rule) for v, label in zip(verdicts, labels)] for i in (0, 1)
         )
-        for j in judged
-    ]
-    return _decision(judged, pairs, convention, lambda s: s.votes)
+        both = [p for each in zip(stored, swapped) for p in each]
+        return score(both, two), score(stored, one), score(swapped, one)
+
+    judgements, given = judgements_of(pairs), [v for both in verdicts for v in both]
+    tied = [v is None and any(votes(j)) for j, v in zip(judgements, given)]
+    missing = [v is None and not tie for v, tie in zip(given, tied)]
+    return Decision(
+        *scores("wrong"),
+        *scores(convention),
+        strict=score([(float(v == label), 1) for v, label in zip(verdicts, labels)], one),
+        flips=share([None if None in v else v[0] == v[1] for v in verdicts], one),
+        says_1=share([None if v is None else v == 1 for v in given], two),
+        unparsable=share([None if j.skipped else m for j, m in zip(judgements, missing)], two),
+        ties=share(tied, two),
+    )
 
 
-def both_orders(judged: Sequence[Judged], convention: Convention) -> dict[str, Any]:
-    found = [voting.both_orders(*j.orders) for j in judged]
-    clusters, result = clusters_of(judged), {}
-    for i, name in enumerate(("votes", "weighted")):
-        earned = {
-            label: [points(f[i], j.orders[0].preferred, rule) for f, j in zip(found, judged)]
-            for label, rule in both_conventions(convention)
-        }
-        result[name] = {label: score(each, clusters) for label, each in earned.items()}
-    if not any(p is not None for s in shown_of(judged) for p in s.vote_probabilities):
-        result["weighted"] = None
-    return result
+def decide_both_orders(pairs: Sequence[PairJudgement], convention: Convention) -> BothOrders:
+    """Return the scores of one verdict per pair, from the votes of both orders together."""
+    verdicts = [voting.both_orders(*pair.orders) for pair in pairs]
+    labels: list[Verdict | None] = [pair.orders[0].label for pair in pairs]
+    clusters = clusters_of(pairs)
+
+    def scores(which: int) -> ByConvention[Score]:
+        release, official = (
+            score([points(v[which], label, rule) for v, label in zip(verdicts, labels)], clusters)
+            for rule in ("wrong", convention)
+        )
+        return ByConvention(release, official)
+
+    return BothOrders(scores(0), scores(1) if _weighable(pairs) else None)
 
 
-def acc_plus(judged: Sequence[Judged], votes: int) -> dict[str, Any]:
-    """Scores of units whose pairs are all right: in each order, and both orders as two trials."""
+def acc_plus(pairs: Sequence[PairJudgement], votes: int) -> AccPlus:
+    """Return the scores of units whose pairs are all right: in each order, and both orders as two
+    trials."""
     right: dict[str, list[bool]] = {}
-    for j in judged:
-        both = right.setdefault(j.unit, [True, True])
-        for i, shown in enumerate(j.orders):
-            both[i] &= voting.verdict_at(shown, votes) == shown.preferred
+    for pair in pairs:
+        both = right.setdefault(pair.unit, [True, True])
+        for i, judgement in enumerate(pair.orders):
+            both[i] &= voting.verdict_at(judgement, votes) == judgement.label
     stored, swapped = ([(float(both[i]), 1.0) for both in right.values()] for i in (0, 1))
     index = np.arange(len(right))
-    return {
-        "stored": score(stored, index),
-        "swapped": score(swapped, index),
-        "mean": score(stored + swapped, np.concatenate([index, index])),
+    return AccPlus(
+        score(stored, index),
+        score(swapped, index),
+        score(stored + swapped, np.concatenate([index, index])),
+    )
+
+
+# ---------------------------------------------------- while a model is trained
+
+
+def accuracy(pairs: Sequence[PairJudgement]) -> float:
+    """Return the share of greedy verdicts, over both orders, that are right; none is wrong."""
+    return _mean([j.position == j.label for j in judgements_of(pairs)])
+
+
+def sample_accuracy(pairs: Sequence[PairJudgement]) -> float:
+    """Return the share of single votes, over both orders, that are right."""
+    return _mean([vote == j.label for j in judgements_of(pairs) for vote in j.votes])
+
+
+def vote_accuracy(pairs: Sequence[PairJudgement]) -> float:
+    """Return the share of judgements whose majority of all votes is right; ties are wrong."""
+    return _mean([voting.majority(j.votes) == j.label for j in judgements_of(pairs)])
+
+
+def vote_share(pairs: Sequence[PairJudgement], holds: Callable[[str], bool]) -> float:
+    """Return the share of the votes' texts that have a property."""
+    return _mean([holds(c.text) for j in judgements_of(pairs) for c in j.completions[1:]])
+
+
+def mean_vote_tokens(pairs: Sequence[PairJudgement]) -> float:
+    """Return the mean length of the votes' completions."""
+    return _mean([tokens for j in judgements_of(pairs) for tokens in j.vote_tokens])
+
+
+def describe(pairs: Sequence[PairJudgement]) -> dict[str, float]:
+    """Return accuracy and position bias of greedy verdicts, each as one number; format and length
+    where there are texts. Flips are among pairs with a verdict in both orders, verdicts of 1 among
+    those that can be read; 0 where there are none."""
+    judgements, greedy = judgements_of(pairs), decide(pairs, 0, "wrong")
+    numbers = {
+        "accuracy": greedy.release.value,
+        "strict_accuracy": greedy.strict.value,
+        "first_order_accuracy": greedy.release_stored.value,
+        "second_order_accuracy": greedy.release_swapped.value,
+        "flip_rate": greedy.flips.value,
+        "verdict_1_share": greedy.says_1.value,
+        "unparsable_share": _mean([j.position is None for j in judgements]),
+        "skipped": sum(j.skipped for j in judgements),
     }
+    if texts := [j for j in judgements if j.completions]:
+        numbers["format_share"] = _mean([well_formed(j.text) for j in texts])
+        numbers["truncated_share"] = _mean([j.truncated for j in texts])
+        numbers["mean_response_tokens"] = _mean([j.tokens for j in texts])
+    return {name: value or 0.0 for name, value in numbers.items()}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

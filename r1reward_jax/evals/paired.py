@@ -21,6 +21,7 @@ from etils import epath
 
 from r1reward_jax.evals import voting
 from r1reward_jax.evals.journal import is_embedded, read_judged
+from r1reward_jax.evals.results import Result
 from r1reward_jax.evals.stats import (
     bootstrap,
     cluster_sums,
@@ -29,7 +30,7 @@ from r1reward_jax.evals.stats import (
     ratio,
     sign_flip_test,
 )
-from r1reward_jax.evals.types import Judged
+from r1reward_jax.evals.types import PairJudgement
 from r1reward_jax.types import InputError
 
 JUDGEMENTS = "judgements.jsonl"
@@ -42,10 +43,10 @@ FEW = 30
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A finished evaluation, as far as a comparison needs it."""
+    """A finished evaluation, as far as a comparison with another needs it."""
 
     folder: str
-    judged: Sequence[Judged]
+    judged: Sequence[PairJudgement]
     records: Mapping[int, Mapping[str, Any]]
     """Row -> what its line, in the stored order, says of the record."""
     images: str
@@ -55,7 +56,7 @@ class Evaluation:
 
 
 def read(folder: str) -> Evaluation:
-    """An evaluation's folder.
+    """Read an evaluation's folder.
 
     Raises:
       InputError: it holds no judgements, ones that cannot be read, or not all of them.
@@ -77,13 +78,14 @@ def read(folder: str) -> Evaluation:
 
 
 def _folder(paths: Sequence[str]) -> str:
-    """The innermost folder that all files are in."""
+    """Return the innermost folder that all files are in."""
     parts = os.path.commonprefix([PurePosixPath(path).parent.parts for path in paths])
     return str(PurePosixPath(*parts)) if parts else ""
 
 
 def _require_end(root: epath.Path) -> None:
-    """An evaluation ends with evaluation.json, a quickstart with summary.json."""
+    """Raise InputError unless the run has what it writes last: an evaluation evaluation.json, a
+    quickstart summary.json."""
     verb = _object(root / "run.json", "what `r1reward` says about a run").get("verb")
     if verb == "quickstart":
         if not (root / "summary.json").exists():
@@ -93,7 +95,7 @@ def _require_end(root: epath.Path) -> None:
 
 
 def _require_all(root: epath.Path, pairs: int) -> None:
-    """Judgements and the numbers made of them are about as many pairs."""
+    """Raise InputError unless judgements and the numbers made of them are about as many pairs."""
     overall = _object(root / "evaluation.json", "the numbers of an evaluation").get("overall")
     known = overall.get("pairs") if isinstance(overall, dict) else None
     if (root / "evaluation.json").exists() and known != pairs:
@@ -103,7 +105,7 @@ def _require_all(root: epath.Path, pairs: int) -> None:
 
 
 def _object(path: epath.Path, what: str) -> dict[str, Any]:
-    """A JSON file's object; empty without the file."""
+    """Return a JSON file's object; an empty one without the file."""
     try:
         found = json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
@@ -145,7 +147,7 @@ def require_same_records(a: Evaluation, b: Evaluation) -> None:
 
 
 def _other_images(a: Evaluation, b: Evaluation, row: int) -> str:
-    """Which images differ, in words; empty if none do."""
+    """Return which images differ, in words; empty if none do."""
     one, two = a.records[row]["images"], b.records[row]["images"]
     if len(one) != len(two):
         return f"{len(one)} and {len(two)} images"
@@ -161,7 +163,7 @@ def _inside(path: str, folder: str) -> str:
 
 
 def config_differences(a: Evaluation, b: Evaluation) -> dict[str, tuple[Any, Any]]:
-    """Settings that are not the same; a setting that is missing is None."""
+    """Return settings that are not the same; a setting that is missing is None."""
     names = [n for n in {**a.config, **b.config} if a.config.get(n) != b.config.get(n)]
     return {name: (a.config.get(name), b.config.get(name)) for name in names}
 
@@ -169,65 +171,140 @@ def config_differences(a: Evaluation, b: Evaluation) -> dict[str, tuple[Any, Any
 # ------------------------------------------------------------- comparisons
 
 
+@dataclass(frozen=True)
+class Difference(Result):
+    """How two models differ on some pairs."""
+
+    pairs: int
+    units: int
+    differ: int
+    """Units whose scores are not the same."""
+    a: float
+    """Accuracy of one model over both orders."""
+    b: float
+    difference: float
+    """b - a, with its 95 % interval, a bootstrap over units."""
+    low: float | None
+    high: float | None
+    better: int
+    """Pairs for which b scores more."""
+    worse: int
+    p: float
+    """Two-sided, exact."""
+
+
+@dataclass(frozen=True)
+class GroupDifference(Difference):
+    """A group's difference, whose p-value is adjusted for the number of groups."""
+
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class Differences(Result):
+    """How two models differ by one kind of verdict."""
+
+    overall: Difference
+    groups: Mapping[str, GroupDifference]
+
+
+@dataclass(frozen=True)
+class Comparison(Result):
+    """How two models differ, by greedy verdicts and by the most votes that both have."""
+
+    votes: int | None
+    """The number of votes; None without common votes, then `voting` is None, too."""
+    greedy: Differences
+    voting: Differences | None
+
+
+@dataclass(frozen=True)
+class FolderComparison(Result):
+    """How two evaluations differ: their settings, and their models."""
+
+    a: str
+    """One folder."""
+    b: str
+    config: Mapping[str, tuple[Any, Any]]
+    """Settings that are not the same."""
+    images: tuple[str, str]
+    """The folder that all images of each are in."""
+    votes: int | None
+    """This and the next two as in `Comparison`."""
+    greedy: Differences
+    voting: Differences | None
+
+
+def compare_folders(a: str, b: str) -> FolderComparison:
+    """Return the difference between the evaluations in two folders.
+
+    Raises:
+      InputError: as `read`, or they are not of the same records.
+    """
+    one, two = read(a), read(b)
+    require_same_records(one, two)
+    # where sampling was stopped early, only the config knows how many votes there were to be
+    samples = one.config.get("eval.samples"), two.config.get("eval.samples")
+    compared = compare(one.judged, two.judged, samples)
+    differences = config_differences(one, two)
+    return FolderComparison(a, b, differences, (one.images, two.images), **vars(compared))
+
+
 def compare(
-    a: Sequence[Judged],
-    b: Sequence[Judged],
+    a: Sequence[PairJudgement],
+    b: Sequence[PairJudgement],
     samples: tuple[int | None, int | None] = (None, None),
-) -> dict[str, Any]:
-    """The difference between two models, by greedy verdicts and by the most votes both have.
+) -> Comparison:
+    """Return the difference between two models.
 
     Args:
       a: judgements of one model.
       b: those of another, of the same records in the same order.
       samples: votes that either was asked for; None: the most that a judgement has.
-
-    Returns:
-      {votes: K or null, greedy, voting: {overall: row, groups: {name: row}}}, voting null without
-      common votes. A row has pairs, units, a, b (accuracies over both orders), difference (b - a)
-      with low, high (95 %, bootstrap over units), better, worse (pairs for which b scores more, and
-      less), p (two-sided, exact) and, in groups, p_holm.
     """
     common = sorted({*voting.sizes(a, samples[0])} & {*voting.sizes(b, samples[1])})
     votes = common[-1] if common else None
-    return {
-        "votes": votes,
-        "greedy": _compared(a, b, 0),
-        "voting": _compared(a, b, votes) if votes else None,
-    }
+    return Comparison(votes, _differences(a, b, 0), _differences(a, b, votes) if votes else None)
 
 
-def _compared(a: Sequence[Judged], b: Sequence[Judged], votes: int) -> dict[str, Any]:
+def _differences(a: Sequence[PairJudgement], b: Sequence[PairJudgement], votes: int) -> Differences:
     scores = np.asarray([(pair_score(x, votes), pair_score(y, votes)) for x, y in zip(a, b)])
-    units = [j.unit for j in a]
-    names = [j.group for j in a]
+    units, names = [pair.unit for pair in a], [pair.group for pair in a]
     groups = {}
     for name in dict.fromkeys(n for n in names if n):
         inside = [i for i, n in enumerate(names) if n == name]
-        groups[name] = _row(scores[inside], [units[i] for i in inside])
-    for row, p in zip(groups.values(), holm([row["p"] for row in groups.values()])):
-        row["p_holm"] = p
-    return {"overall": _row(scores, units), "groups": groups}
+        groups[name] = _difference(scores[inside], [units[i] for i in inside])
+    adjusted = holm([difference.p for difference in groups.values()])
+    return Differences(
+        _difference(scores, units),
+        {
+            name: GroupDifference(**vars(difference), p_holm=p)
+            for (name, difference), p in zip(groups.items(), adjusted)
+        },
+    )
 
 
-def pair_score(judged: Judged, votes: int) -> float:
-    """Share of the two orders, 0, 1/2 or 1, in which the verdict is right; greedy with 0 votes."""
-    return sum(voting.verdict_at(s, votes) == s.preferred for s in judged.orders) / 2
+def pair_score(pair: PairJudgement, votes: int) -> float:
+    """Return the share of the two orders, 0, 1/2 or 1, in which the verdict is right; greedy with 0
+    votes."""
+    return sum(voting.verdict_at(j, votes) == j.label for j in pair.orders) / 2
 
 
-def _row(scores: np.ndarray, units: Sequence[str]) -> dict[str, Any]:
+def _difference(scores: np.ndarray, units: Sequence[str]) -> Difference:
     difference = scores[:, 1] - scores[:, 0]
     sums = cluster_sums(np.stack([difference, np.ones_like(difference)], axis=1), numbered(units))
     low, high = bootstrap(sums, ratio) or (None, None)
-    return {
-        "pairs": len(scores),
-        "units": len(sums),
-        "differ": int((sums[:, 0] != 0).sum()),
-        "a": float(scores[:, 0].mean()),
-        "b": float(scores[:, 1].mean()),
-        "difference": float(difference.mean()),
-        "low": low,
-        "high": high,
-        "better": int((difference > 0).sum()),
-        "worse": int((difference < 0).sum()),
-        "p": sign_flip_test(np.rint(2 * sums[:, 0]).astype(np.int64)),
-    }
+    return Difference(
+        pairs=len(scores),
+        units=len(sums),
+        differ=int((sums[:, 0] != 0).sum()),
+        a=float(scores[:, 0].mean()),
+        b=float(scores[:, 1].mean()),
+        difference=float(difference.mean()),
+        low=low,
+        high=high,
+        better=int((difference > 0).sum()),
+        worse=int((difference < 0).sum()),
+        # scores are halves of a pair, and the test takes whole numbers
+        p=sign_flip_test(np.rint(2 * sums[:, 0]).astype(np.int64)),
+    )

@@ -1,66 +1,59 @@
 """The comparison of two evaluations as lines for a terminal."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from r1reward_jax.evals.formats import aligned, shortened, wrapped
+from r1reward_jax.evals.paired import FEW, Differences, FolderComparison
 
-from r1reward_jax.evals import paired
-from r1reward_jax.evals.table import aligned, wrapped
-
-SHOWN = 8
+SETTINGS = 8
 """Settings that differ, at most, that are printed."""
 
 
-def lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of what `paired.compare` found."""
-    yield from wrapped(f"A: {found['a']}")
-    yield from wrapped(f"B: {found['b']}")
-    differences = found["config"]
-    for name, (one, two) in list(differences.items())[:SHOWN]:
-        yield from wrapped(f"their configs differ in {name}: {one!r}, {two!r}")
-    if len(differences) > SHOWN:
-        yield f"and in {len(differences) - SHOWN} more settings"
-    one, two = found["images"]
+def paired_table(compared: FolderComparison) -> list[str]:
+    """Return the differences between two evaluations, in lines."""
+    lines = [*wrapped(f"A: {compared.a}"), *wrapped(f"B: {compared.b}")]
+    differences = list(compared.config.items())
+    for name, (one, two) in differences[:SETTINGS]:
+        lines += wrapped(f"their configs differ in {name}: {one!r}, {two!r}")
+    if len(differences) > SETTINGS:
+        lines.append(f"and in {len(differences) - SETTINGS} more settings")
+    one, two = compared.images
     if one != two:
-        yield from wrapped(f"their images are in different folders: {one!r}, {two!r}")
-    yield "mean of both orders; unparsable verdicts and ties are wrong; difference is B - A"
-    for kind in ("greedy", "voting"):
-        if found[kind]:
-            yield ""
-            title = kind if kind == "greedy" else f"voting@{found['votes']}"
-            yield from aligned(_rows(title, found[kind]))
-            yield from _note(found[kind])
+        lines += wrapped(f"their images are in different folders: {one!r}, {two!r}")
+    lines.append("mean of both orders; unparsable verdicts and ties are wrong; difference is B - A")
+    kinds = {"greedy": compared.greedy, f"voting@{compared.votes}": compared.voting}
+    for title, differences in kinds.items():
+        if differences:
+            lines += ["", *aligned(_difference_rows(title, differences)), *_few(differences)]
+    return lines
 
 
-def _note(found: Mapping[str, Any]) -> Iterator[str]:
-    """A warning about intervals that rest on little."""
-    rows = [*found["groups"].items(), ("overall", found["overall"])]
-    few = [
-        f"{name} ({r['differ']})" for name, r in rows if r["differ"] < paired.FEW and r["units"] > 1
-    ]
-    if few:
-        yield from wrapped(
-            f"note: fewer than {paired.FEW} units differ in {', '.join(few)}; there the "
-            "interval, a bootstrap, is optimistic; p is exact"
-        )
-
-
-def _rows(title: str, found: Mapping[str, Any]) -> list[list[str]]:
+def _difference_rows(title: str, differences: Differences) -> list[list[str]]:
     rows = [[title, "pairs", "A", "B", "difference", "95 %", "B better", "worse", "p", "p (Holm)"]]
-    for name, row in [*found["groups"].items(), ("overall", found["overall"])]:
-        low, high = row["low"], row["high"]
-        interval = "" if low is None else f"[{low:+.3f}, {high:+.3f}]"
+    holm = {name: f"{d.p_holm:.3g}" for name, d in differences.groups.items()}
+    for name, d in [*differences.groups.items(), ("overall", differences.overall)]:
         rows.append(
             [
-                name if len(name) <= 20 else name[:19] + "…",
-                f"{row['pairs']:,}",
-                f"{row['a']:.3f}",
-                f"{row['b']:.3f}",
-                f"{row['difference']:+.3f}",
-                interval,
-                f"{row['better']:,}",
-                f"{row['worse']:,}",
-                f"{row['p']:.3g}",
-                f"{row['p_holm']:.3g}" if "p_holm" in row else "",
+                shortened(name),
+                f"{d.pairs:,}",
+                f"{d.a:.3f}",
+                f"{d.b:.3f}",
+                f"{d.difference:+.3f}",
+                "" if d.low is None else f"[{d.low:+.3f}, {d.high:+.3f}]",
+                f"{d.better:,}",
+                f"{d.worse:,}",
+                f"{d.p:.3g}",
+                "" if d is differences.overall else holm[name],
             ]
         )
     return rows
+
+
+def _few(differences: Differences) -> list[str]:
+    """Return a warning about intervals that rest on little."""
+    rows = [*differences.groups.items(), ("overall", differences.overall)]
+    few = [f"{name} ({d.differ})" for name, d in rows if d.differ < FEW and d.units > 1]
+    if not few:
+        return []
+    return wrapped(
+        f"note: fewer than {FEW} units differ in {', '.join(few)}; there the interval, a "
+        "bootstrap, is optimistic; p is exact"
+    )

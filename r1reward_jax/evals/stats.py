@@ -1,4 +1,4 @@
-"""How sure a share or a mean is, where the items come in clusters.
+"""Intervals of shares and means where the items come in clusters, and tests of two models.
 
 The two orders of a pair are not two independent trials, nor are the pairs about one image. Shares
 get a Wilson interval at the number of independent trials that their variance amounts to; other
@@ -15,15 +15,15 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 
 Z = 1.959964
-"""Of an interval that covers 95 %."""
+"""Quantile of the normal distribution for an interval that covers 95 %."""
 DRAWS = 1000
-"""Of a bootstrap."""
+"""Samples that a bootstrap draws."""
 CHUNK = 1 << 22
-"""Numbers of a bootstrap that are in memory at a time."""
+"""Counts of a bootstrap that are in memory at a time; the samples do not depend on it."""
 
 
 def wilson(right: float, of: float, z: float = Z) -> tuple[float, float]:
-    """Wilson's score interval (1927) of a share.
+    """Return Wilson's score interval (1927) of a share.
 
         (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
 
@@ -44,7 +44,7 @@ def wilson(right: float, of: float, z: float = Z) -> tuple[float, float]:
 
 
 def effective_size(right: np.ndarray, of: np.ndarray, clusters: np.ndarray) -> float:
-    """The number of independent trials that a share over clustered items is worth.
+    """Return the number of independent trials that a share over clustered items is worth.
 
     From the variance of a ratio of cluster sums, p = sum_c y_c / sum_c m_c:
 
@@ -73,14 +73,14 @@ def effective_size(right: np.ndarray, of: np.ndarray, clusters: np.ndarray) -> f
 
 
 def clustered(right: np.ndarray, of: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:
-    """Wilson's interval of sum(right) / sum(of), at its effective size; arguments as there."""
+    """Return Wilson's interval of sum(right) / sum(of) at its effective size."""
     total = float(np.sum(of))
     size = effective_size(right, of, clusters)
     return wilson(float(np.sum(right)) / total * size, size)
 
 
 def numbered(keys: Sequence[Hashable]) -> np.ndarray:
-    """Clusters as numbers from 0, in the order of their appearance."""
+    """Return clusters as numbers from 0, in the order of their appearance."""
     index: dict[Hashable, int] = {}
     return np.asarray([index.setdefault(key, len(index)) for key in keys], np.int64)
 
@@ -88,7 +88,7 @@ def numbered(keys: Sequence[Hashable]) -> np.ndarray:
 def cluster_sums(
     values: Sequence[Sequence[float]] | np.ndarray, clusters: np.ndarray
 ) -> np.ndarray:
-    """[items, F] summed to [clusters, F]."""
+    """Return values [items, F] summed to [clusters, F]."""
     table = np.asarray(values, np.float64).reshape(len(clusters), -1)
     sums = np.zeros((int(clusters.max(initial=-1)) + 1, table.shape[1]))
     np.add.at(sums, clusters, table)
@@ -102,7 +102,7 @@ def resampled(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> np.ndarray:
-    """A statistic of as many clusters as there are, drawn with replacement, many times.
+    """Return a statistic of as many clusters as there are, drawn with replacement, many times.
 
     Args:
       sums: [clusters, F], what is summed over the items of each cluster.
@@ -129,7 +129,7 @@ def bootstrap(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """Percentile interval of a statistic with one value; arguments as of `resampled`.
+    """Return the percentile interval of a statistic with one value; arguments as of `resampled`.
 
     Returns:
       Its ends at 2.5 and 97.5 %; None with fewer than two clusters, or if no draw has a value.
@@ -140,7 +140,7 @@ def bootstrap(
 
 
 def percentiles(values: np.ndarray) -> tuple[float, float] | None:
-    """The ends of the middle 95 %; nan is left out, and None is what is left of nothing else."""
+    """Return the ends of the middle 95 % of the values that are not nan; None without any."""
     values = values[np.isfinite(values)]
     if not len(values):
         return None
@@ -149,7 +149,7 @@ def percentiles(values: np.ndarray) -> tuple[float, float] | None:
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:
-    """[draws, 2] -> the first sum over the second; nan where that is 0."""
+    """Return the first of two sums over the second, [draws, 2] -> [draws]; nan where that is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(sums[:, 1] > 0, sums[:, 0] / sums[:, 1], np.nan)
 
@@ -158,7 +158,7 @@ def ratio(sums: np.ndarray) -> np.ndarray:
 
 
 def sign_flip_test(sums: np.ndarray) -> float:
-    """Exact two-sided permutation test of differences that are whole numbers.
+    """Return the p-value of the exact two-sided permutation test of whole differences.
 
     If neither model is better, swapping their labels in any unit changes nothing: every sum has
     either sign with probability 1/2. The distribution of the total, sum_u +-|s_u|, is the
@@ -187,8 +187,8 @@ def sign_flip_test(sums: np.ndarray) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number (Holm, 1979): the probability of any false alarm stays
-    below the level at which they are read."""
+    """Return p-values adjusted for their number (Holm, 1979): the probability of any false alarm
+    stays below the level at which they are read."""
     order, found, worst = np.argsort(p, kind="stable"), [0.0] * len(p), 0.0
     for rank, i in enumerate(order):
         worst = max(worst, min(1.0, (len(p) - rank) * p[i]))

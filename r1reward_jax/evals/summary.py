@@ -1,247 +1,220 @@
-"""The numbers of an evaluation, from its judgements; `summarize` makes what evaluation.json holds.
-
-Accuracy is given under two conventions, side by side. `release`: an unparsable verdict or a tie is
-wrong, as in the code that the paper released. `official`: as the benchmark has it, by `convention`:
-
-    left_out   such a judgement leaves the denominator (VL-RewardBench)
-    coin       it earns half a point, the mean of a random choice (Multimodal RewardBench)
-    wrong      the same as release (MM-RLHF-RewardBench)
-
-A prompt that was too long to be asked is treated the same. Schema, where a value of null has an
-`of` of 0:
-
-    score     value, low, high, right, of: an accuracy, its 95 % interval, points, judgements
-    share     value, low, high, count, of
-    mean      value, low, high, of
-    decision  release, official: scores over both orders
-              release_stored, release_swapped, official_stored, official_swapped: in each order
-              strict: score of pairs that are right in both orders
-              flips: share of pairs, both with a verdict, in which both orders name one position
-              says_1: share of verdicts that name the first response
-              unparsable: share of judgements, of those asked, without any readable verdict
-              ties: share of judgements with as many votes for 1 as for 2
-    slice     pairs, expected (null if it is not known), stopped (judgements that got fewer votes)
-              skipped, format, cut: shares (format and cut null without texts)
-              unparsable_votes: share of the votes, of prompts that were asked
-              greedy: decision;  votes: {K: decision} of the first K votes
-              weighted: decision of all votes by probability, or null
-              both_orders: {votes, weighted: {release, official}}, a verdict per pair from the votes
-                of both orders together, or null
-              any_correct: {K: score, and chance}: a right one among K votes of a judgement
-              length: {greedy, votes: mean tokens of a completion, or null}
-              tokens: {prompt, greedy, votes}: sums, with those of samples that were stopped
-              stopping: {exact, posterior: {votes_saved, tokens_saved: {value, count, of},
-                changed: share of verdicts, release, official}}, by replay, or null; savings and
-                changes are those of prompts that were asked
-              units: {greedy, votes: {K: {stored, swapped, mean}}}: scores of units whose pairs are
-                all right (Acc+; unparsable is wrong), or null
-    summary   schema, convention, sizes (the K), overall: slice, groups: {name: slice},
-              macro: {greedy, votes: {K: {release, official: mean over groups}}} or null, notes
-"""
+"""From the judgements of an evaluation to its numbers, whose meaning `results` tells."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from r1reward_jax.evals import voting
+from r1reward_jax.evals.calibration import calibrate
 from r1reward_jax.evals.metrics import (
-    Convention,
     acc_plus,
-    at,
-    both_conventions,
-    both_orders,
     clusters_of,
+    decide,
+    decide_both_orders,
+    decide_weighted,
+    judgements_of,
     points,
     score,
     share,
-    shown_of,
-    weighted,
 )
-from r1reward_jax.evals.stats import (
-    bootstrap,
-    cluster_sums,
-    percentiles,
-    ratio,
-    resampled,
+from r1reward_jax.evals.results import (
+    SCHEMA,
+    AnyCorrect,
+    ByConvention,
+    ByVotes,
+    Convention,
+    Decision,
+    Lengths,
+    Mean,
+    Saving,
+    Slice,
+    Stopping,
+    Summary,
+    Tokens,
 )
-from r1reward_jax.evals.types import Judged, Shown
-
-SCHEMA = 1
+from r1reward_jax.evals.stats import bootstrap, cluster_sums, percentiles, ratio, resampled
+from r1reward_jax.evals.types import Judgement, PairJudgement
 
 
 def summarize(
-    judged: Sequence[Judged],
+    pairs: Sequence[PairJudgement],
     *,
     convention: Convention,
+    benchmark: str = "",
+    model: str = "",
     units: bool = False,
     expected: Mapping[str, int] | None = None,
     rows: int | None = None,
     samples: int | None = None,
-) -> dict[str, Any]:
-    """All numbers of an evaluation, ready for JSON.
+    notes: Sequence[str] = (),
+) -> Summary:
+    """Return all numbers of an evaluation.
 
     Args:
-      judged: both orders of each pair, at least one pair.
+      pairs: both orders of each pair, at least one pair.
       convention: what the benchmark makes of verdicts that are missing.
+      benchmark: its name.
+      model: folder of the model.
       units: whether the benchmark counts units whose pairs are all right (Acc+).
       expected: pairs of each group, of a whole benchmark, as far as they are known; gives the
         groups their order.
       rows: pairs of a whole benchmark, those of groups that `expected` lacks too; None: not known.
       samples: votes that were asked for; None: the most that a judgement has.
-
-    Returns:
-      A summary, see above.
+      notes: what is known of the records; the summary's own notes follow.
     """
     expected = expected or {}
-    groups: dict[str, list[Judged]] = {name: [] for name in expected}
-    for j in judged:
-        groups.setdefault(j.group, []).append(j)
+    groups: dict[str, list[PairJudgement]] = {name: [] for name in expected}
+    for pair in pairs:
+        groups.setdefault(pair.group, []).append(pair)
     named = {name: part for name, part in groups.items() if name and part}
-    sizes = voting.sizes(judged, samples)
-    early = any(s.stopped for s in shown_of(judged))
+    sizes = voting.sizes(pairs, samples)
+    early = any(j.stopped for j in judgements_of(pairs))
     make = partial(_slice, convention=convention, units=units, sizes=sizes, early=early)
-    found = {
-        "schema": SCHEMA,
-        "convention": convention,
-        "sizes": sizes,
-        "overall": make(judged, expected=rows),
-        "groups": {name: make(part, expected=expected.get(name)) for name, part in named.items()},
-        "macro": _macro(judged, list(named), convention, sizes) if len(named) > 1 else None,
-    }
-    return found | {"notes": _notes(found)}
+    overall = make(pairs, expected=rows)
+    slices = {name: make(part, expected=expected.get(name)) for name, part in named.items()}
+    return Summary(
+        benchmark=benchmark,
+        model=model,
+        schema=SCHEMA,
+        convention=convention,
+        sizes=tuple(sizes),
+        overall=overall,
+        groups=slices,
+        macro=_macro(pairs, list(named), convention, sizes) if len(named) > 1 else None,
+        notes=(*notes, *_notes(overall, slices, sizes)),
+        calibration=calibrate(pairs),
+    )
 
 
 # ------------------------------------------------------------------ slices
 
 
 def _slice(
-    judged: Sequence[Judged],
+    pairs: Sequence[PairJudgement],
     *,
     convention: Convention,
     units: bool,
     sizes: Sequence[int],
     early: bool,
     expected: int | None,
-) -> dict[str, Any]:
+) -> Slice:
     """
     Args:
-      judged: pairs.
+      pairs: of the slice.
       convention, units: the benchmark's.
       sizes: numbers of votes.
-      early: whether sampling was stopped early anywhere.
+      early: whether sampling was stopped early anywhere, in this slice or another.
       expected: pairs of the benchmark.
     """
-    shown, two = shown_of(judged), clusters_of(judged, 2)
-    texts = any(s.tokens for s in shown)
+    judgements, two = judgements_of(pairs), clusters_of(pairs, 2)
+    texts = any(j.tokens for j in judgements)
     votes = bool(sizes) and not early
 
-    def of_texts(holds: Callable[[Shown], bool]) -> dict[str, Any] | None:
-        return share([None if s.skipped else holds(s) for s in shown], two) if texts else None
+    def of_texts(holds: Callable[[Judgement], bool]):
+        return share([None if j.skipped else holds(j) for j in judgements], two) if texts else None
 
-    sampled = [(v is None, i) for s, i in zip(shown, two) if not s.skipped for v in s.votes]
-    unparsable = share([v for v, _ in sampled], np.asarray([i for _, i in sampled], np.int64))
-    return {
-        "pairs": len(judged),
-        "expected": expected,
-        "stopped": sum(s.stopped for s in shown),
-        "skipped": share([s.skipped for s in shown], two),
-        "format": of_texts(lambda s: s.well_formed),
-        "cut": of_texts(lambda s: s.cut),
-        "unparsable_votes": unparsable,
-        "greedy": at(judged, 0, convention),
-        "votes": {str(k): at(judged, k, convention) for k in sizes},
-        "weighted": weighted(judged, convention) if votes else None,
-        "both_orders": both_orders(judged, convention) if votes else None,
-        "any_correct": {str(k): _any_correct(shown, k, two) for k in sizes} if votes else {},
-        "length": _lengths(shown, two),
-        "tokens": {
-            "prompt": sum(s.prompt_tokens for s in shown),
-            "greedy": sum(s.tokens for s in shown),
-            "votes": sum(sum(s.vote_tokens) + s.stopped_tokens for s in shown),
-        },
-        "stopping": _stopping(shown, two, convention) if votes and sizes[-1] > 1 else None,
-        "units": {
-            "greedy": acc_plus(judged, 0),
-            "votes": {str(k): acc_plus(judged, k) for k in sizes},
-        }
+    sampled = [(v is None, i) for j, i in zip(judgements, two) if not j.skipped for v in j.votes]
+    return Slice(
+        pairs=len(pairs),
+        expected=expected,
+        stopped=sum(j.stopped for j in judgements),
+        skipped=share([j.skipped for j in judgements], two),
+        format=of_texts(lambda j: j.well_formed),
+        truncated=of_texts(lambda j: j.truncated),
+        unparsable_votes=share(
+            [missing for missing, _ in sampled], np.asarray([i for _, i in sampled], np.int64)
+        ),
+        greedy=decide(pairs, 0, convention),
+        votes={k: decide(pairs, k, convention) for k in sizes},
+        weighted=decide_weighted(pairs, convention) if votes else None,
+        both_orders=decide_both_orders(pairs, convention) if votes else None,
+        any_correct={k: _any_correct(judgements, k, two) for k in sizes} if votes else {},
+        length=_lengths(judgements, two),
+        tokens=Tokens(
+            prompt=sum(j.prompt_tokens for j in judgements),
+            greedy=sum(j.tokens for j in judgements),
+            votes=sum(sum(j.vote_tokens) + j.stopped_tokens for j in judgements),
+        ),
+        # a single vote has nothing to stop
+        stopping=_stopping(judgements, two, convention) if votes and sizes[-1] > 1 else None,
+        units=ByVotes(acc_plus(pairs, 0), {k: acc_plus(pairs, k) for k in sizes})
         if units
         else None,
-    }
+    )
 
 
-def _any_correct(shown: Sequence[Shown], votes: int, clusters: np.ndarray) -> dict[str, Any]:
-    found = [(float(voting.any_correct(s.votes[:votes], s.preferred)), 1.0) for s in shown]
-    return score(found, clusters) | {"chance": voting.any_correct_chance(votes)}
+def _any_correct(judgements: Sequence[Judgement], votes: int, clusters: np.ndarray) -> AnyCorrect:
+    right = [(float(voting.any_correct(j.votes[:votes], j.label)), 1.0) for j in judgements]
+    return AnyCorrect(**vars(score(right, clusters)), chance=voting.any_correct_chance(votes))
 
 
-def _lengths(shown: Sequence[Shown], clusters: np.ndarray) -> dict[str, Any]:
-    rows = [(s.tokens, s.tokens > 0, sum(s.vote_tokens), len(s.vote_tokens)) for s in shown]
+def _lengths(judgements: Sequence[Judgement], clusters: np.ndarray) -> Lengths:
+    rows = [(j.tokens, j.tokens > 0, sum(j.vote_tokens), len(j.vote_tokens)) for j in judgements]
     sums = cluster_sums(rows, clusters)
-    return {name: _mean(sums[:, at : at + 2]) for name, at in (("greedy", 0), ("votes", 2))}
+    return Lengths(greedy=_mean(sums[:, :2]), votes=_mean(sums[:, 2:]))
 
 
-def _mean(sums: np.ndarray) -> dict[str, Any] | None:
-    """Of the first column over the second."""
+def _mean(sums: np.ndarray) -> Mean | None:
+    """Return the mean of the first column over the second."""
     total, of = sums.sum(axis=0)
     if not of:
         return None
     low, high = bootstrap(sums, ratio) or (None, None)
-    return {"value": float(total / of), "low": low, "high": high, "of": int(of)}
+    return Mean(float(total / of), low, high, int(of))
 
 
 def _stopping(
-    shown: Sequence[Shown], clusters: np.ndarray, convention: Convention
-) -> dict[str, Any]:
-    """What each rule would have saved, and changed. Of a prompt that was not asked nothing can be
-    saved; the scores count it, as those of all votes do."""
-    asked = [s for s in shown if not s.skipped]
-    votes, tokens = sum(len(s.votes) for s in asked), sum(sum(s.vote_tokens) for s in asked)
-    result = {}
+    judgements: Sequence[Judgement], clusters: np.ndarray, convention: Convention
+) -> dict[str, Stopping]:
+    """Return what each rule would have saved, and changed. Of a prompt that was not asked nothing
+    can be saved; the scores count it, as those of all votes do."""
+    asked = [j for j in judgements if not j.skipped]
+    votes, tokens = sum(len(j.votes) for j in asked), sum(sum(j.vote_tokens) for j in asked)
+    rules = {}
     for name, rule in voting.RULES.items():
-        replayed = [voting.replay(s, rule) for s in shown]
-        used = [(n, written) for s, (_, n, written) in zip(shown, replayed) if not s.skipped]
-        saved = votes - sum(n for n, _ in used)
-        unwritten = tokens - sum(written for _, written in used)
-        result[name] = {
-            "votes_saved": _part(saved, votes),
-            "tokens_saved": _part(unwritten, tokens),
-            "changed": share(
-                [
-                    None if s.skipped else v != voting.majority(s.votes)
-                    for s, (v, _, _) in zip(shown, replayed)
-                ],
-                clusters,
-            ),
-        }
-        for label, each in both_conventions(convention):
-            earned = [points(v, s.preferred, each) for s, (v, _, _) in zip(shown, replayed)]
-            result[name][label] = score(earned, clusters)
-    return result
+        replayed = [(j, *voting.replay(j, rule)) for j in judgements]
+        used = [(count, written) for j, _, count, written in replayed if not j.skipped]
+        changed = [None if j.skipped else v != voting.majority(j.votes) for j, v, *_ in replayed]
+        release, official = (
+            score([points(v, j.label, each) for j, v, *_ in replayed], clusters)
+            for each in ("wrong", convention)
+        )
+        rules[name] = Stopping(
+            votes_saved=_saving(votes - sum(count for count, _ in used), votes),
+            tokens_saved=_saving(tokens - sum(written for _, written in used), tokens),
+            changed=share(changed, clusters),
+            release=release,
+            official=official,
+        )
+    return rules
 
 
-def _part(count: int, of: int) -> dict[str, Any]:
-    return {"value": count / of if of else None, "count": count, "of": of}
+def _saving(count: int, of: int) -> Saving:
+    return Saving(count / of if of else None, count, of)
 
 
 # ----------------------------------------------------- all groups together
 
 
 def _macro(
-    judged: Sequence[Judged], names: Sequence[str], convention: Convention, sizes: Sequence[int]
-) -> dict[str, Any]:
-    """Mean over the groups, each counting the same; null if one of them has no value."""
+    pairs: Sequence[PairJudgement],
+    names: Sequence[str],
+    convention: Convention,
+    sizes: Sequence[int],
+) -> ByVotes[ByConvention[Mean]]:
+    """Return means over the groups, each counting the same; without value if one of them has
+    none."""
     place = {name: i for i, name in enumerate(names)}
-    inside = [j for j in judged if j.group in place]
+    inside = [pair for pair in pairs if pair.group in place]
     kinds: list[tuple[int, Convention]]
-    kinds = [(k, rule) for k in (0, *sizes) for _, rule in both_conventions(convention)]
+    kinds = [(k, rule) for k in (0, *sizes) for rule in ("wrong", convention)]
     earned = np.zeros((len(inside), len(kinds), len(names), 2))
-    for row, j in zip(earned, inside):
-        for shown in j.orders:
+    for row, pair in zip(earned, inside):
+        for judgement in pair.orders:
             for kind, (votes, rule) in zip(row, kinds):
-                verdict = voting.verdict_at(shown, votes)
-                kind[place[j.group]] += points(verdict, shown.preferred, rule)
+                verdict = voting.verdict_at(judgement, votes)
+                kind[place[pair.group]] += points(verdict, judgement.label, rule)
     sums = cluster_sums(earned, clusters_of(inside))
 
     def means(totals: np.ndarray) -> np.ndarray:
@@ -249,57 +222,61 @@ def _macro(
         return each.mean(axis=2)
 
     (values,) = means(sums.sum(axis=0, keepdims=True))
+    # all kinds from the same draws: units may lie in several groups
     drawn = resampled(sums, means) if len(sums) > 1 else np.empty((0, len(values)))
     found = [_macro_mean(v, drawn[:, i], len(names)) for i, v in enumerate(values)]
-    pairs = [{"release": r, "official": o} for r, o in zip(found[::2], found[1::2])]
-    return {"greedy": pairs[0], "votes": {str(k): p for k, p in zip(sizes, pairs[1:])}}
+    greedy, *votes = [ByConvention(r, o) for r, o in zip(found[::2], found[1::2])]
+    return ByVotes(greedy, dict(zip(sizes, votes)))
 
 
-def _macro_mean(value: float, drawn: np.ndarray, groups: int) -> dict[str, Any]:
+def _macro_mean(value: float, drawn: np.ndarray, groups: int) -> Mean:
     if not np.isfinite(value):
-        return {"value": None, "low": None, "high": None, "of": 0}
+        return Mean(None, None, None, 0)
     # where all are right, or none, so is every draw, which says nothing
     low, high = (0 < value < 1 and percentiles(drawn)) or (None, None)
-    return {"value": float(value), "low": low, "high": high, "of": groups}
+    return Mean(float(value), low, high, groups)
 
 
-def _notes(found: Mapping[str, Any]) -> list[str]:
-    """What a reader of the numbers must know, in words; of pairs that a file lacks, who reads the
-    file tells."""
-    overall = found["overall"]
-    notes = _empty([("overall", overall), *found["groups"].items()])
-    count, of = overall["skipped"]["count"], overall["skipped"]["of"]
+# ------------------------------------------------------------------- notes
+
+
+def _notes(overall: Slice, groups: Mapping[str, Slice], sizes: Sequence[int]) -> list[str]:
+    """Return what a reader of the numbers must know, in words. Pairs that a file lacks are noted
+    where the file is read."""
+    notes = _empty({"overall": overall, **groups})
+    count, of = overall.skipped.count, overall.skipped.of
     asked = of - count
     if count:
         notes.append(
             f"{count:,} of {of:,} prompts were too long, were not asked and have no verdict"
         )
-    if overall["stopped"]:
+    if overall.stopped:
         notes.append(
-            f"sampling ended early in {overall['stopped']:,} of {asked:,} "
-            f"judgements, with {overall['unparsable_votes']['of']:,} votes in all instead of "
-            f"{asked * found['sizes'][-1]:,}, so there is "
-            f"voting@{found['sizes'][-1]}, but no fewer and no weighted votes"
+            f"sampling ended early in {overall.stopped:,} of {asked:,} "
+            f"judgements, with {overall.unparsable_votes.of:,} votes in all instead of "
+            f"{asked * sizes[-1]:,}, so there is "
+            f"voting@{sizes[-1]}, but no fewer and no weighted votes"
         )
     return notes
 
 
-def _empty(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """Which accuracies have no judgements to be a share of."""
-    notes, told = [], set()
-    for name, part in parts:
-        decisions = {"greedy": part["greedy"]}
-        decisions |= {f"voting@{k}": decision for k, decision in part["votes"].items()}
-        kinds = [k for k, d in decisions.items() if not d["official"]["of"] and k not in told]
+def _empty(parts: Mapping[str, Slice]) -> list[str]:
+    """Return which accuracies have no judgements to be a share of; a group repeats nothing that is
+    true of all."""
+    notes, noted = [], set()
+    for name, part in parts.items():
+        decisions = {"greedy": part.greedy}
+        decisions |= {f"voting@{k}": decision for k, decision in part.votes.items()}
+        kinds = [k for k, d in decisions.items() if not d.official.of and k not in noted]
         if kinds:
             why = _why_empty(part, [decisions[k] for k in kinds])
             notes.append(f"{name}: {why} ({', '.join(kinds)}), so there is no official accuracy")
-        told |= set(kinds) if name == "overall" else set()
+        noted |= set(kinds) if name == "overall" else set()
     return notes
 
 
-def _why_empty(part: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]]) -> str:
-    if part["skipped"]["count"] == part["skipped"]["of"]:
+def _why_empty(part: Slice, decisions: Sequence[Decision]) -> str:
+    if part.skipped.count == part.skipped.of:
         return "all prompts were too long"
-    tied = any(decision["ties"]["count"] for decision in decisions)
+    tied = any(decision.ties.count for decision in decisions)
     return "every vote is tied or unparsable" if tied else "no verdict could be parsed"

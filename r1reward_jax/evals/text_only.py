@@ -1,4 +1,4 @@
-"""What can be told without eyes: a bag-of-words classifier on the question and the responses."""
+"""The accuracy that needs no image: a bag-of-words classifier on question and responses."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,8 @@ from r1reward_jax.types import PreferenceRecord
 
 
 def _words(record: PreferenceRecord) -> list[str]:
-    """Words marked with where they stand, word pairs of both responses, and length comparison."""
+    """Return words marked with where they stand, word pairs of both responses, and which response
+    is longer."""
     parts = (record.question, *record.responses)
     q, a, b = (part.lower().split() for part in parts)
     words = [f"q:{w}" for w in q] + [f"1:{w}" for w in a] + [f"2:{w}" for w in b]
@@ -22,7 +23,7 @@ def _words(record: PreferenceRecord) -> list[str]:
 def text_only_accuracy(
     train: Sequence[PreferenceRecord], heldout: Sequence[PreferenceRecord], *, steps: int = 300
 ) -> float:
-    """Held-out accuracy, both orders, of a logistic regression on words of the text alone."""
+    """Return the held-out accuracy, over both orders, of a logistic regression on the words."""
     train, heldout = ([r for x in rs for r in (x, x.swapped())] for rs in (train, heldout))
     index = {w: i for i, w in enumerate(sorted({w for r in train for w in _words(r)}))}
 

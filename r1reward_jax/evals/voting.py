@@ -1,4 +1,4 @@
-"""From several verdicts to one (paper, section 5: voting@K), and when more of them change nothing.
+"""From several verdicts to one (paper, section 5: voting@K), and when to stop asking for more.
 
 Beside the paper's majority: votes weighted by their probability, the votes of both answer orders
 together, and rules by which sampling may end before all votes are in.
@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from r1reward_jax.evals.types import Judged, Shown
+from r1reward_jax.evals.types import Judgement, PairJudgement
 from r1reward_jax.types import Verdict, other
 
 SIZES = (1, 3, 5, 7, 9, 15)
@@ -24,7 +24,7 @@ Rule = Callable[[int, int, int], bool]
 
 
 def majority(verdicts: Sequence[Verdict | None]) -> Verdict | None:
-    """The verdict given more often; unparsable ones do not vote; None on a tie or without votes."""
+    """Return the verdict given more often; None on a tie or without votes that can be read."""
     ones, twos = verdicts.count(1), verdicts.count(2)
     return None if ones == twos else (1 if ones > twos else 2)
 
@@ -32,7 +32,7 @@ def majority(verdicts: Sequence[Verdict | None]) -> Verdict | None:
 def weighted(
     verdicts: Sequence[Verdict | None], probabilities: Sequence[float | None]
 ) -> Verdict | None:
-    """The verdict with more probability behind it, `sum_i p_i(1)` against half the votes.
+    """Return the verdict with more probability behind it, `sum_i p_i(1)` against half the votes.
 
     Args:
       verdicts: of the samples; one that cannot be read does not vote.
@@ -47,8 +47,8 @@ def weighted(
     return None if abs(lead) < 1e-9 * max(1, len(given)) else (1 if lead > 0 else 2)
 
 
-def both_orders(a: Shown, b: Shown) -> tuple[Verdict | None, Verdict | None]:
-    """The verdict of all votes of both orders together: by majority, and by probability.
+def both_orders(a: Judgement, b: Judgement) -> tuple[Verdict | None, Verdict | None]:
+    """Return the verdict of all votes of both orders together: by majority, and by probability.
 
     Args:
       a: the record as stored.
@@ -63,47 +63,47 @@ def both_orders(a: Shown, b: Shown) -> tuple[Verdict | None, Verdict | None]:
     return majority(votes), weighted(votes, [*a.vote_probabilities, *turned])
 
 
-def any_correct(verdicts: Sequence[Verdict | None], preferred: Verdict) -> bool:
-    """Whether one of the samples is right; read it beside `any_correct_chance`."""
-    return preferred in verdicts
+def any_correct(verdicts: Sequence[Verdict | None], label: Verdict | None) -> bool:
+    """Return whether one of the samples is right; read it beside `any_correct_chance`."""
+    return label is not None and label in verdicts
 
 
 def any_correct_chance(samples: int) -> float:
-    """What a coin per sample scores at any-correct@K: `1 - 2^-K`."""
+    """Return what a coin per sample scores at any-correct@K: `1 - 2^-K`."""
     return 1 - 0.5**samples
 
 
-def sizes(judged: Sequence[Judged], asked: int | None = None) -> list[int]:
-    """For which K there are votes: those of SIZES, and all.
+def sizes(pairs: Sequence[PairJudgement], asked: int | None = None) -> list[int]:
+    """Return for which K there are votes: those of SIZES, and all.
 
     Args:
-      judged: what there is.
+      pairs: what was judged.
       asked: votes that were asked for. None: the most that a judgement has.
 
     Returns:
       In rising order; empty without votes. Where sampling was stopped early the votes say only
       what all of them would have come to, so only their whole number is left.
     """
-    shown = [s for j in judged for s in j.orders if not s.skipped]
-    whole = asked or max((len(s.votes) for s in shown), default=0)
-    if not whole or not any(s.votes for s in shown):
+    judgements = [j for pair in pairs for j in pair.orders if not j.skipped]
+    whole = asked or max((len(j.votes) for j in judgements), default=0)
+    if not whole or not any(j.votes for j in judgements):
         return []
-    if any(s.stopped for s in shown):
+    if any(j.stopped for j in judgements):
         return [whole]
-    least = min(len(s.votes) for s in shown)
+    least = min(len(j.votes) for j in judgements)
     return sorted({k for k in (*SIZES, whole) if k <= least})
 
 
-def verdict_at(shown: Shown, votes: int) -> Verdict | None:
-    """The greedy verdict (0 votes), or the majority of the first votes."""
-    return majority(shown.votes[:votes]) if votes else shown.verdict
+def verdict_at(judgement: Judgement, votes: int) -> Verdict | None:
+    """Return the greedy verdict (0 votes), or the majority of the first votes."""
+    return majority(judgement.votes[:votes]) if votes else judgement.position
 
 
 # ---------------------------------------------------------- stopping rules
 
 
 def decided(ones: int, twos: int, left: int) -> bool:
-    """Whether no votes to come can take the majority away: the lead exceeds what is left.
+    """Return whether no votes to come can take the majority away: the lead exceeds what is left.
 
     A tie would take it away, too. Votes that turn out unparsable leave the lead as it is, so that
     they cannot.
@@ -112,7 +112,7 @@ def decided(ones: int, twos: int, left: int) -> bool:
 
 
 def leader_stays(ones: int, twos: int, left: int) -> float:
-    """Probability that the leader of the votes so far has the majority of all of them.
+    """Return the probability that the leader of the votes so far has the majority of all of them.
 
     With a uniform prior on the share of votes for either side, a votes for the leader and b
     against, the number k for the leader among m more is beta-binomial:
@@ -134,18 +134,18 @@ def _leader_stays(a: int, b: int, m: int) -> float:
 
 
 def probably_decided(ones: int, twos: int, left: int, level: float = LEVEL) -> bool:
-    """Whether the leader keeps the majority with a probability of at least `level`."""
+    """Return whether the leader keeps the majority with a probability of at least `level`."""
     return leader_stays(ones, twos, left) >= level
 
 
 RULES: dict[str, Rule] = {"exact": decided, "posterior": probably_decided}
 
 
-def replay(shown: Shown, rule: Rule) -> tuple[Verdict | None, int, int]:
-    """What would have come out, had votes been drawn one by one until the rule holds.
+def replay(judgement: Judgement, rule: Rule) -> tuple[Verdict | None, int, int]:
+    """Return what would have come out, had votes been drawn one by one until the rule holds.
 
     Args:
-      shown: with all its votes.
+      judgement: with all its votes.
       rule: one of RULES.
 
     Returns:
@@ -154,11 +154,11 @@ def replay(shown: Shown, rule: Rule) -> tuple[Verdict | None, int, int]:
     Raises:
       ValueError: sampling was stopped, so that the votes to come are not known.
     """
-    if shown.stopped:
+    if judgement.stopped:
         raise ValueError("votes that were stopped early cannot be replayed")
     ones = twos = used = 0
-    for used, vote in enumerate(shown.votes, 1):
+    for used, vote in enumerate(judgement.votes, 1):
         ones, twos = ones + (vote == 1), twos + (vote == 2)
-        if rule(ones, twos, len(shown.votes) - used):
+        if rule(ones, twos, len(judgement.votes) - used):
             break
-    return majority(shown.votes[:used]), used, sum(shown.vote_tokens[:used])
+    return majority(judgement.votes[:used]), used, sum(judgement.vote_tokens[:used])

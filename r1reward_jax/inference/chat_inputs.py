@@ -3,7 +3,7 @@
 A chat is a list of messages {"role": …, "content": …} whose content is a text or a list of parts:
 {"type": "text", "text": …}, {"type": "image", "image": …}, {"type": "video", "video": …}, or an
 image itself. Its last message, which is the user's, is what is judged; a record has one turn, so
-what was said before is not seen.
+earlier messages are not seen.
 """
 
 import os
@@ -22,7 +22,7 @@ EXPECTED = "expected a string, or a list of messages with the keys role and cont
 
 
 def to_records(prompts: Any, completions: Any) -> list[PreferenceRecord]:
-    """One record for each prompt and its pair of completions, without label.
+    """Return one record for each prompt and its pair of completions, without label.
 
     Args:
       prompts: a list of strings and chats.
@@ -54,7 +54,7 @@ def _two(pair: Any) -> tuple[str, str]:
 
 
 def _read(prompt: Any) -> tuple[str, tuple[Any, ...], VideoPart | None]:
-    """The question, its images and its video."""
+    """Return the question, its images and its video."""
     content = _last_turn(prompt)
     texts, images, videos = [], [], []
     for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
@@ -68,7 +68,7 @@ def _read(prompt: Any) -> tuple[str, tuple[Any, ...], VideoPart | None]:
 
 
 def _last_turn(prompt: Any) -> str | Sequence[Any]:
-    """The content of what the user said last."""
+    """Return the content of the last message, which must be the user's."""
     if isinstance(prompt, str):
         return prompt
     if not isinstance(prompt, (list, tuple)) or not prompt:
@@ -88,7 +88,7 @@ def _last_turn(prompt: Any) -> str | Sequence[Any]:
 
 
 def _part(part: Any) -> tuple[str, Any]:
-    """The kind of a part of a message, and what is in it."""
+    """Return the kind of a part of a message, and what is in it."""
     if isinstance(part, IMAGE_KINDS) and not isinstance(part, str):
         return "image", part
     if not isinstance(part, dict) or part.get("type") not in ("text", "image", "video"):
@@ -106,7 +106,7 @@ def _part(part: Any) -> tuple[str, Any]:
 
 
 def _video(value: Any, fps: Any) -> VideoPart:
-    """A path (of a file, or of a folder of frames), frames, or a video that has been read."""
+    """Return a video from a path (of a file or a folder of frames), from frames, or as it is."""
     if isinstance(value, VideoPart):
         return value
     if isinstance(value, (str, os.PathLike)):

@@ -1,6 +1,7 @@
-"""The parts of a comparing model, from a folder and plain arguments.
+"""Load what `RewardModel` asks, from a folder and plain arguments.
 
-Not by `train.build`: a config's mesh takes all devices, and two rows cannot be split over them.
+`build` does not serve here: a config's mesh takes all devices, and the two rows of one comparison
+cannot be split over them.
 """
 
 import functools
@@ -12,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from r1reward_jax.inference.pairwise import Reasoner, Scorer
+from r1reward_jax.inference.pairwise import Reasoner
+from r1reward_jax.inference.scalar import ScalarModel
 from r1reward_jax.inference.settings import ModelSettings
 from r1reward_jax.models import reward_head
 from r1reward_jax.prompts import ANSWER, TEMPLATES
@@ -24,9 +26,9 @@ from r1reward_jax.types import InputError
 SHORTEST = 64
 """Tokens, and patches, of the smallest size that prompts and images are padded to."""
 IMAGES = (1, 2, 4, 8)
-"""Of a prompt; temporal patches (two frames each) of a video among them."""
+"""Images that a prompt is padded to; temporal patches (two frames each) of a video count."""
 COMPACT = 4
-"""By which the number of rows falls when the last prompts of a batch run: few sizes, few
+"""Factor by which the number of rows falls when the last prompts of a batch run: few sizes, few
 compilations."""
 
 
@@ -38,22 +40,22 @@ def load_comparing(
     rows: tuple[int, int],
     dtype: Any,
     mesh: Mesh,
-) -> Reasoner | Scorer:
-    """Put the parts together.
+) -> Reasoner | ScalarModel:
+    """Load a model with everything that it takes to compare two responses.
 
     Args:
-      port: of the model.
+      port: the package of the model's family.
       folder: a Hugging Face folder.
-      settings: how it is asked.
-      longest: tokens of a prompt.
-      rows: the most and the fewest that run together.
+      settings: how the model is asked.
+      longest: tokens of the longest prompt.
+      rows: the most and the fewest rows that run together.
       dtype: of parameters and forward pass.
       mesh: where it runs.
     """
     place = lambda tree: param_shardings(tree, port.RULES, mesh)  # noqa: E731
     vision = port.Config.load(folder).vision
-    cell = (vision.patch_size * vision.spatial_merge_size) ** 2
-    patches = 4 * max(1, settings.max_pixels // cell)
+    cell = (vision.patch_size * vision.spatial_merge_size) ** 2  # pixels of a visual token
+    patches = 4 * max(1, settings.max_pixels // cell)  # four of them make a visual token
     sizes = port.Buckets(_ladder(longest, 2), IMAGES, _ladder(patches, 4))
     asked = {"max_pixels": settings.max_pixels, "video_rule": settings.video_rule}
     processor = port.Processor(folder, sizes, **asked)
@@ -64,7 +66,16 @@ def load_comparing(
     )
     if reward_head.has_head(folder):
         params = reward_head.load_head(folder, model, params)
-        return Scorer(model, params, processor, sizes=rows, dtype=dtype, put_batch=put)
+        return ScalarModel(
+            model,
+            params,
+            processor,
+            sizes=rows,
+            capacities=sizes.tokens,
+            knob="max_prompt_tokens",
+            compute_dtype=dtype,
+            put_batch=put,
+        )
     sampler = SamplerConfig(
         samples=1,
         max_new_tokens=settings.max_new_tokens,
@@ -91,7 +102,11 @@ def load_comparing(
 
 
 def rows_of(batch_size: int, mesh: Mesh) -> tuple[int, int]:
-    """The most and the fewest rows that run together. Raises InputError for what cannot be."""
+    """Return the most and the fewest rows that run together.
+
+    Raises:
+      InputError: the batch size is no number of at least 1, or cannot be split over the mesh.
+    """
     if type(batch_size) is not int or batch_size < 1:
         raise InputError(f"batch_size {batch_size!r}: expected a number of at least 1")
     rows, ways = 2 * batch_size, mesh.shape["data"] * mesh.shape["fsdp"]
@@ -104,7 +119,7 @@ def rows_of(batch_size: int, mesh: Mesh) -> tuple[int, int]:
 
 
 def _ladder(last: int, factor: int) -> tuple[int, ...]:
-    """Sizes that grow by a factor up to the last one: few of them, so few compilations."""
+    """Return sizes that grow by a factor up to the last one: few of them, so few compilations."""
     sizes, size = [], SHORTEST
     while size < last:
         sizes.append(size)
@@ -113,7 +128,7 @@ def _ladder(last: int, factor: int) -> tuple[int, ...]:
 
 
 def dtype_of(dtype: Any) -> Any:
-    """The dtype of the forward pass. Raises InputError for what is none of floats."""
+    """Return the dtype of the forward pass. Raises InputError for one that is not of floats."""
     if dtype is None:
         return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
     try:

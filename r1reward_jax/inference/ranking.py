@@ -14,7 +14,7 @@ Better = Callable[[list[Pair]], Sequence[float]]
 
 
 def merge_sort(count: int, better: Better) -> list[int]:
-    """The places 0..count-1, best first, from at most count * ceil(log2 count) comparisons.
+    """Return the places 0..count-1, best first, from at most count * ceil(log2 count) comparisons.
 
     Neighbouring runs are merged, all merges of a level at the same time and each of them from both
     ends: that halves the calls, which follow one another, and adds no comparison. With a judge
@@ -30,13 +30,13 @@ def merge_sort(count: int, better: Better) -> list[int]:
         while pairs := [pair for merge in merges for pair in merge.wants()]:
             chances = dict(zip(pairs, better(pairs), strict=True))
             for merge in merges:
-                merge.go_on(chances)
+                merge.advance(chances)
         runs = [merge.order() for merge in merges] + runs[2 * len(merges) :]
     return runs[0] if runs else []
 
 
 class _Merge:
-    """Two runs, each best first, on their way to one."""
+    """Two runs, each best first, that are merged from both ends."""
 
     def __init__(self, left: Sequence[int], right: Sequence[int]):
         self.left, self.right = deque(left), deque(right)
@@ -45,13 +45,13 @@ class _Merge:
         """The worst first."""
 
     def wants(self) -> list[Pair]:
-        """The comparisons of the best and of the worst ones; none where it has ended."""
+        """Return the next comparisons, of the best and of the worst ones; none at the end."""
         if not self.left or not self.right:
             return []
         front, back = (self.left[0], self.right[0]), (self.left[-1], self.right[-1])
         return [front] if front == back else [front, back]
 
-    def go_on(self, chances: dict[Pair, float]) -> None:
+    def advance(self, chances: dict[Pair, float]) -> None:
         """Take the better one of the best, and the worse one of the worst."""
         pairs = self.wants()
         for pair in pairs[:1]:
@@ -62,12 +62,13 @@ class _Merge:
                 self.bottom.append(worse.pop())
 
     def order(self) -> list[int]:
+        """Return the merged run."""
         return [*self.top, *self.left, *self.right, *self.bottom[::-1]]
 
 
 def round_robin(count: int, better: Better) -> tuple[list[int], list[float]]:
-    """The places 0..count-1, best first, and their mean chances against the others (0.5 without
-    others), from all count * (count - 1) / 2 comparisons in one call.
+    """Return the places 0..count-1, best first, and their mean chances against the others (0.5
+    without others), from all count * (count - 1) / 2 comparisons in one call.
 
     Args:
       count: of what is ranked.
@@ -83,8 +84,8 @@ def round_robin(count: int, better: Better) -> tuple[list[int], list[float]]:
 
 
 def agreement(first: Sequence[int], second: Sequence[int]) -> float:
-    """Share of questions for which two ways of choosing, or one and the truth, have the same best
-    response.
+    """Return the share of questions for which two ways of choosing, or one and the truth, have the
+    same best response.
 
     Args:
       first: the best response's place, for each question.

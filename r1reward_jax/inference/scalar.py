@@ -1,4 +1,7 @@
-"""A scalar reward model before the same evaluator: the response with the higher score wins."""
+"""A scalar reward model: the response with the higher score wins, for which there are no orders.
+
+The probability of its verdict is that of Bradley and Terry, sigmoid(r_1 - r_2).
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,14 +9,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy.special import expit
 
 from r1reward_jax.console import counter
-from r1reward_jax.evals.evaluate import require_labels
-from r1reward_jax.evals.types import Judgement
+from r1reward_jax.evals.evaluate import pair_up, require_labels
+from r1reward_jax.evals.types import ORDERS, Judgement, Order, PairJudgement, bradley_terry
+from r1reward_jax.inference.pairwise import concerning, finite, require_room
 from r1reward_jax.models.reward_head import scores
 from r1reward_jax.prompts import response_prompt
 from r1reward_jax.types import (
+    EncodedPrompt,
     InputError,
     LanguageModel,
     Params,
@@ -27,7 +31,7 @@ from r1reward_jax.types import (
 def encode_responses(
     record: PreferenceRecord, processor: Processor, capacity: int
 ) -> tuple[list[int], list[int]]:
-    """Tokens of both responses, each with its end token.
+    """Return the tokens of both responses, each with its end token.
 
     Raises:
       InputError: one is longer than `capacity` tokens.
@@ -43,7 +47,7 @@ def encode_responses(
 
 
 def pair_misfit(record: PreferenceRecord, processor: Processor, capacity: int) -> str | None:
-    """Why a record is too large for a batch; None if it is not."""
+    """Return why a record is too large for a batch; None if it is not."""
     length = max(len(processor.encode_completion(text)) for text in record.responses)
     if length > capacity:
         return f"{length} tokens of a response, scalar.max_response_tokens is {capacity}"
@@ -51,7 +55,7 @@ def pair_misfit(record: PreferenceRecord, processor: Processor, capacity: int) -
 
 
 class ScalarModel:
-    """Scores the responses of records, one conversation at a time, in batches of `rows`."""
+    """Scores the responses of records, one conversation at a time, in batches."""
 
     def __init__(
         self,
@@ -59,8 +63,9 @@ class ScalarModel:
         params: Params,
         processor: Processor,
         *,
-        rows: int,
-        max_response_tokens: int,
+        sizes: Sequence[int],
+        capacities: Sequence[int],
+        knob: str,
         compute_dtype: Any,
         put_batch: Callable[[Any], Any],
     ):
@@ -69,53 +74,106 @@ class ScalarModel:
           model: the backbone.
           params: its parameters and the head's (`models.reward_head`), on the mesh.
           processor: of the backbone.
-          rows: responses per batch; the two of a record stay together.
-          max_response_tokens: room for a response with its end token.
+          sizes: rows that a batch may have; it has the fewest that hold its responses, of which the
+            two of a record stay together.
+          capacities: rooms for a response with its end token, of which a batch has the smallest.
+          knob: what a message calls the largest of them.
           compute_dtype: of the forward pass.
           put_batch: puts a host batch on the mesh.
         """
         self.params, self.processor, self.put_batch = params, processor, put_batch
-        self.rows, self.capacity = rows, max_response_tokens
+        self.sizes = sorted({2 * max(1, size // 2) for size in sizes})
+        self.capacities, self.knob = sorted(capacities), knob
         self._scores = jax.jit(lambda p, inputs: scores(model, p, inputs, dtype=compute_dtype))
 
-    def fits(self, record: PreferenceRecord) -> bool:
-        """Whether the prompt and both responses have room."""
-        return pair_misfit(record, self.processor, self.capacity) is None
+    @property
+    def pairs(self) -> int:
+        """Records of the largest batch."""
+        return self.sizes[-1] // 2
 
-    def score(self, records: Sequence[PreferenceRecord]) -> list[tuple[float, float]]:
-        """The scores of the two responses of each record.
+    def fits(self, record: PreferenceRecord) -> bool:
+        """Return whether the prompt and both responses have room."""
+        return pair_misfit(record, self.processor, self.capacities[-1]) is None
+
+    def score(
+        self, records: Sequence[PreferenceRecord], names: Sequence[str] | None = None
+    ) -> list[tuple[float, float]]:
+        """Return the scores of the two responses of each record.
+
+        Args:
+          records: labels do not count.
+          names: what messages call them; None for their ids.
 
         Raises:
-          InputError: a prompt or a response is too long.
+          InputError: a prompt or a response is too long, or an image cannot be read.
         """
+        names = [f"record {r.id}" for r in records] if names is None else names
         found: list[tuple[float, float]] = []
-        size = max(1, self.rows // 2)
-        for start in range(0, len(records), size):
-            part = records[start : start + size]
-            prompts = [self.processor.encode(response_prompt(r)) for r in part]
-            inputs = self.processor.collate(
-                [prompt for prompt in prompts for _ in range(2)],
-                [ids for r in part for ids in encode_responses(r, self.processor, self.capacity)],
-                rows=2 * size,
-                completion_capacity=self.capacity,
-            )
-            check(inputs)
-            out = np.asarray(self._scores(self.params, self.put_batch(inputs)))
-            found += [(float(a), float(b)) for a, b in out[: 2 * len(part)].reshape(-1, 2)]
+        for start in range(0, len(records), self.pairs):
+            part = slice(start, start + self.pairs)
+            found += self._score(records[part], names[part])
         return found
 
+    def compare_batch(
+        self, records: Sequence[PreferenceRecord], names: Sequence[str]
+    ) -> list[PairJudgement]:
+        """As `Reasoner.compare_batch`; there are no orders.
 
-def judge(scorer: ScalarModel, records: Sequence[PreferenceRecord]) -> list[Judgement]:
-    """Judgements in both orders, as `evaluate.judge` gives them: 2i and 2i + 1 are of record i.
+        Raises:
+          InputError: as `score`, or a score is not a finite number.
+        """
+        scored = self.score(records, names)
+        return [PairJudgement(scores=(finite(a), finite(b))) for a, b in scored]
+
+    def once(
+        self, records: Sequence[PreferenceRecord], orders: Sequence[Order], names: Sequence[str]
+    ) -> list[tuple[Verdict | None, float | None]]:
+        """As `Reasoner.once`; the orders do not count."""
+        return [(pair.preferred, pair.probability) for pair in self.compare_batch(records, names)]
+
+    def _score(
+        self, records: Sequence[PreferenceRecord], names: Sequence[str]
+    ) -> list[tuple[float, float]]:
+        """Score the records of one batch."""
+        prompts, responses = [], []
+        for record, name in zip(records, names, strict=True):
+            with concerning(name):
+                prompt, texts = self._encode(record)
+            prompts += [prompt, prompt]
+            responses += texts
+        longest = max(map(len, responses))
+        inputs = self.processor.collate(
+            prompts,
+            responses,
+            rows=next(size for size in self.sizes if size >= len(prompts)),
+            completion_capacity=next(size for size in self.capacities if size >= longest),
+        )
+        check(inputs)
+        out = np.asarray(self._scores(self.params, self.put_batch(inputs)))
+        # rows behind those of the records are padding
+        return [(float(a), float(b)) for a, b in out[: len(prompts)].reshape(-1, 2)]
+
+    def _encode(self, record: PreferenceRecord) -> tuple[EncodedPrompt, list[list[int]]]:
+        """Return the tokens of the prompt, and of both responses."""
+        prompt = self.processor.encode(response_prompt(record))
+        responses = [self.processor.encode_completion(text) for text in record.responses]
+        require_room("prompt", len(prompt.token_ids), max(self.processor.buckets.tokens))
+        longest = max(map(len, responses))
+        require_room("longer response", longest, self.capacities[-1], self.knob)
+        return prompt, responses
+
+
+def judge(scorer: ScalarModel, records: Sequence[PreferenceRecord]) -> list[PairJudgement]:
+    """Judge records in both orders, as `evaluate.judge` does.
 
     A score does not depend on the order, so each response is scored once.
 
     Raises:
       InputError: a record has no label, or there are no records.
     """
-    found: list[Judgement] = []
-    judge_each(scorer, records, found.append)
-    return found
+    judgements: list[Judgement] = []
+    judge_each(scorer, records, judgements.append)
+    return pair_up(records, judgements)
 
 
 def judge_each(
@@ -132,45 +190,47 @@ def judge_each(
       done: judgements that are known already; they are not emitted.
     """
     require_labels(records)
-    size = max(1, scorer.rows // 2)
+    size = scorer.pairs
     with counter("scoring", 2 * len(records), done) as one_more:
+        # a batch of which something is missing is done again as a whole, as in `evaluate`
         for start in range(done // 2 // size * size, len(records), size):
             part = records[start : start + size]
             fits = [scorer.fits(record) for record in part]
-            scores = iter(scorer.score([r for r, fit in zip(part, fits, strict=True) if fit]))
-            found = [
+            scored = iter(scorer.score([r for r, fit in zip(part, fits, strict=True) if fit]))
+            judgements = [
                 judgement
                 for record, fit in zip(part, fits, strict=True)
-                for judgement in _both(record, next(scores) if fit else None)
+                for judgement in _both_orders(record, next(scored) if fit else None)
             ]
-            for judgement in found[max(0, done - 2 * start) :]:
+            for judgement in judgements[max(0, done - 2 * start) :]:
                 emit(judgement)
                 one_more()
 
 
-def _both(
-    record: PreferenceRecord, scores: tuple[float, float] | None
+def _both_orders(
+    record: PreferenceRecord, scored: tuple[float, float] | None
 ) -> tuple[Judgement, Judgement]:
-    """The judgements of a record in both orders; skipped without scores."""
-    if scores is None:
-        one, two = (
-            Judgement(r, (None,), skipped=True, probabilities=(None,))
-            for r in (record, record.swapped())
+    """Return the judgements of a record in both orders; skipped without scores."""
+    labels = record.preferred, record.swapped().preferred
+    if scored is None:
+        skipped = (
+            Judgement(label, None, skipped=True, shown=shown)
+            for label, shown in zip(labels, ORDERS)
         )
+        one, two = skipped
         return one, two
     one, two = (
-        Judgement(shown, (_verdict(*pair),), scores=pair, probabilities=(_first(*pair),))
-        for shown, pair in [(record, scores), (record.swapped(), scores[::-1])]
+        Judgement(label, _verdict(*pair), _probability(*pair), shown=shown, scores=pair)
+        for label, shown, pair in zip(labels, ORDERS, (scored, (scored[1], scored[0])))
     )
     return one, two
 
 
-def _first(first: float, second: float) -> float | None:
-    """P(first is better) by Bradley and Terry, the sigmoid of the difference."""
-    gap = first - second
-    return float(expit(gap)) if math.isfinite(gap) else None
+def _probability(first: float, second: float) -> float | None:
+    """Return the probability that the first is better; None if a score is not a number."""
+    return bradley_terry(first, second) if math.isfinite(first - second) else None
 
 
 def _verdict(first: float, second: float) -> Verdict | None:
-    """The response with the higher score; None on a tie, or if a score is not a number."""
+    """Return the response with the higher score; None on a tie, or if a score is not a number."""
     return 1 if first > second else 2 if second > first else None

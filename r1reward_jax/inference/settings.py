@@ -1,4 +1,4 @@
-"""How an exported model wants to be asked: what it was trained with lies beside its weights."""
+"""How an exported model must be asked: a file beside its weights says what it was trained with."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -24,7 +24,7 @@ class ModelSettings:
     max_new_tokens: int
     """Longest completion."""
     video_rule: str
-    """Where text goes on behind a video: max or side."""
+    """Position of the text that follows a video: max or side."""
 
     def __post_init__(self) -> None:
         choices = {"template": sorted(TEMPLATES), "video_rule": ["max", "side"]}
@@ -42,7 +42,7 @@ class ModelSettings:
 
     @classmethod
     def of(cls, config: Any) -> "ModelSettings":
-        """Those of a run's config, whether it is a ConfigDict or was read from config.json."""
+        """Return the settings of a run's config, a ConfigDict or what was read from config.json."""
         model = config["model"]
         return cls(
             config["template"],
@@ -53,7 +53,7 @@ class ModelSettings:
 
     @classmethod
     def load(cls, folder: str) -> "ModelSettings | None":
-        """Those of an exported folder; None if it has none, as a model of the hub.
+        """Return the settings of an exported folder; None if it has none, as a model of the hub.
 
         Raises:
           InputError: the file cannot be read, or holds anything else.
@@ -72,7 +72,7 @@ class ModelSettings:
 
 
 def write_settings(folder: str, settings: ModelSettings | None, *, like: str) -> None:
-    """Leave the settings in an exported folder; the first of several processes does.
+    """Write the settings into an exported folder; the first of several processes does.
 
     Args:
       folder: there already.

@@ -1,6 +1,6 @@
 """The section about an evaluation: numbers to look at first, the benchmark's groups, the rest.
 
-What is read here is the JSON of an evaluation.json, which `evals.summary` describes.
+What is read here is the JSON of an evaluation.json, which `evals.results` describes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -13,7 +13,7 @@ from typing import Any
 
 from etils import epath
 
-from r1reward_jax.evals.summary import SCHEMA
+from r1reward_jax.evals.results import SCHEMA
 from r1reward_jax.runs.metrics import current_name
 from r1reward_jax.types import InputError
 
@@ -43,7 +43,7 @@ class Run:
     summary: Mapping[str, Any]
     """Its summary.json; empty if there is none."""
     evaluation: Mapping[str, Any]
-    """Its evaluation.json, as `evals.summary` describes it; empty if there is none."""
+    """Its evaluation.json, as `evals.results` describes it; empty if there is none."""
     curves: Mapping[str, Mapping[str, Curve]]
     """Phase -> metric -> curve, in the order of their appearance."""
     last: tuple[str, int, float] | None

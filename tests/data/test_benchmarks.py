@@ -16,7 +16,7 @@ from r1reward_jax.data.benchmarks import BENCHMARKS, files_of, read_benchmark
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.evals.summary import summarize
 from r1reward_jax.evals.table import table
-from r1reward_jax.evals.types import Judged, Shown
+from r1reward_jax.evals.types import Judgement, PairJudgement
 from r1reward_jax.images import open_image
 from r1reward_jax.types import InputError
 
@@ -189,14 +189,14 @@ def test_multimodal_has_its_counts(tmp_path):
     _, records, notes = read_benchmark("multimodal_rewardbench", str(tmp_path), FRAMES)
     assert groups(records) == counts and notes == []
     judged = [
-        Judged(i, r.id, r.meta["group"], str(i), (Shown(2, 2), Shown(1, 1)))
+        PairJudgement(i, r.id, r.meta["group"], str(i), (Judgement(2, 2), Judgement(1, 1)))
         for i, r in enumerate(records)
     ]
     s = summarize(
         judged, convention=benchmark.convention, expected=benchmark.groups, rows=benchmark.rows
     )
-    assert s["overall"]["pairs"] == s["overall"]["expected"] == 5211 and s["notes"] == []
-    expected = {name: part["expected"] for name, part in s["groups"].items()}
+    assert s.overall.pairs == s.overall.expected == 5211 and s.notes == ()
+    expected = {name: part.expected for name, part in s.groups.items()}
     assert expected == dict(benchmark.groups) | {"vqa": None, "safety": None}
     assert table(s)[0] == "evaluation: 5,211 pairs in both orders"
     s = summarize(judged[:40], convention="coin", expected=benchmark.groups, rows=benchmark.rows)

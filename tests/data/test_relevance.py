@@ -12,6 +12,7 @@ from r1reward_jax.data.relevance import read_relevance, write_relevance
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.evals import evaluate
 from r1reward_jax.evals.journal import judgement_row
+from r1reward_jax.evals.metrics import accuracy
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import TEMPLATES, Template, evaluator_prompt
 from r1reward_jax.types import (
@@ -128,9 +129,9 @@ def test_judged_in_both_orders_by_a_script(shop):
                 on_done(place, [Completion(text, (1,), "eos")])
 
     found = judged(Scripted(), {}, read_relevance(str(shop)))
-    assert [j.verdicts for j in found] == [(1,), (2,), (1,), (2,)]
-    assert evaluate.accuracy(found) == 0.5  # the second row's label is the bowl
-    row = judgement_row(found[1], 1)
+    assert [j.position for pair in found for j in pair.orders] == [1, 2, 1, 2]
+    assert accuracy(found) == 0.5  # the second row's label is the bowl
+    row = judgement_row(read_relevance(str(shop))[0], found[0].orders[1], 1)
     assert row["question"].startswith("red mug") and row["responses"] == (
         "A {blue} bowl.",
         "A mug.",
@@ -139,7 +140,7 @@ def test_judged_in_both_orders_by_a_script(shop):
 
 
 def judged(engine, params, records):
-    settings = {"temperatures": (0.0,), "seed": 0}
+    settings = {"temperatures": (0.0,), "seed": 0, "threads": 2}
     return evaluate.judge(engine, params, records, TEMPLATES["brief"], **settings)
 
 
@@ -148,8 +149,9 @@ def test_judged_by_a_model(shop, loaded):
     (record, _) = read_relevance(str(shop))
     few = tuple(replace(c, images=c.images[:1]) for c in record.candidates)
     found = judged(make_engine(loaded), loaded[1], [replace(record, candidates=few)])
-    assert len(found) == 2 and not any(j.skipped for j in found)
-    assert all(len(j.completions[0].token_ids) > 0 for j in found)
+    orders = [j for pair in found for j in pair.orders]
+    assert len(orders) == 2 and not any(j.skipped for j in orders)
+    assert all(len(j.completions[0].token_ids) > 0 for j in orders)
 
 
 def test_blank_images_of_both_candidates(shop):

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from r1reward_jax.evals.types import Judged, Shown
+from r1reward_jax.evals.types import ORDERS, Judgement, PairJudgement
 from r1reward_jax.types import other
 
 GROUPS = ("general", "hallucination", "reasoning")
@@ -18,9 +18,12 @@ def simulate(pairs=200, *, votes=15, seed=0, bias=0.3, skill=1.2, unparsable=0.0
     labels = np.random.default_rng(99).integers(1, 3, pairs)  # the same for every model
     found = []
     for i, (margin, label) in enumerate(zip(margins, labels)):
-        orders = [_shown(rng, margin, v, votes, bias, unparsable) for v in _orders(int(label))]
+        orders = [
+            _shown(rng, margin, v, votes, bias, unparsable, shown)
+            for v, shown in zip(_orders(int(label)), ORDERS)
+        ]
         group = GROUPS[i * len(GROUPS) // pairs]
-        found.append(Judged(i, f"id-{i // 2}", group, f"u{i // per_unit}", tuple(orders)))
+        found.append(PairJudgement(i, f"id-{i // 2}", group, f"u{i // per_unit}", tuple(orders)))
     return found
 
 
@@ -28,22 +31,23 @@ def _orders(label):
     return label, other(label)
 
 
-def _shown(rng, margin, preferred, votes, bias, unparsable):
+def _shown(rng, margin, preferred, votes, bias, unparsable, shown):
     p = 1 / (1 + np.exp(-(margin * (1 if preferred == 1 else -1) + bias)))
     draws = rng.random(votes) < p
     lost = rng.random(votes + 1) < unparsable
     spread = np.clip(p + rng.normal(0, 0.1, votes), 0.001, 0.999)
-    return Shown(
-        preferred=preferred,
-        verdict=None if lost[-1] else (1 if p > 0.5 else 2),
-        probability=None if lost[-1] else float(p),
+    return Judgement(
+        label=preferred,
+        position=None if lost[-1] else (1 if p > 0.5 else 2),
+        first_probability=None if lost[-1] else float(p),
         votes=tuple(None if x else (1 if d else 2) for d, x in zip(draws, lost)),
         vote_probabilities=tuple(None if x else float(s) for s, x in zip(spread, lost)),
         tokens=int(rng.integers(80, 300)),
         vote_tokens=tuple(map(int, rng.integers(80, 400, votes))),
         prompt_tokens=int(rng.integers(500, 900)),
         well_formed=not lost[-1],
-        cut=bool(lost[-1]),
+        truncated=bool(lost[-1]),
+        shown=shown,
     )
 
 
@@ -59,12 +63,12 @@ def rows(judged):
                 "unit": j.unit,
                 "question": f"What of {j.row}?",
                 "responses": [f"one {j.row}", f"two {j.row}"][:: 1 if order == 1 else -1],
-                "preferred": s.preferred,
+                "preferred": s.label,
                 "images": [],
-                "verdicts": [s.verdict],
-                "probabilities": [s.probability],
-                "texts": [f"<think>so it is</think><answer>{s.verdict}</answer>"],
-                "finish_reasons": ["length" if s.cut else "eos"],
+                "verdicts": [s.position],
+                "probabilities": [s.first_probability],
+                "texts": [f"<think>so it is</think><answer>{s.position}</answer>"],
+                "finish_reasons": ["length" if s.truncated else "eos"],
                 "tokens": [s.tokens],
                 "well_formed": [s.well_formed],
                 "votes": s.votes,

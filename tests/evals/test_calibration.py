@@ -9,14 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1reward_jax.evals import calibration as c
-from r1reward_jax.evals.types import Judged, Shown
+from r1reward_jax.evals.types import Judgement, PairJudgement
 from r1reward_jax.types import other
 from tests.evals.synthetic import simulate
 
 
 def figures(p, label, clusters=None):
     clusters = np.arange(len(p)) if clusters is None else clusters
-    return c.figures(np.asarray(p, float), np.asarray(label, float), clusters)
+    found = c.figures(np.asarray(p, float), np.asarray(label, float), clusters)
+    return found.to_json()
+
+
+def calibration(pairs):
+    return c.calibrate(pairs).to_json()
 
 
 def test_by_hand():
@@ -89,13 +94,13 @@ def always_1(votes):
     for i in range(20):
         label = 1 + i % 2
         orders = tuple(
-            Shown(v, 1, 0.9, (1,) * votes, (0.9,) * votes) for v in (label, other(label))
+            Judgement(v, 1, 0.9, (1,) * votes, (0.9,) * votes) for v in (label, other(label))
         )
-        yield Judged(i, str(i), "", str(i), orders)
+        yield PairJudgement(i, str(i), "", str(i), orders)
 
 
 def test_averaging_takes_the_confidence_of_a_model_that_looks_at_positions():
-    found = c.calibration(list(always_1(3)))["sources"]
+    found = calibration(list(always_1(3)))["sources"]
     assert list(found) == ["answer", "votes", "vote_answers"]
     for kinds in found.values():
         assert kinds["averaged"]["confidence"] == kinds["averaged"]["accuracy"] == 0.5
@@ -105,22 +110,24 @@ def test_averaging_takes_the_confidence_of_a_model_that_looks_at_positions():
 
 
 def test_sources():
-    found = c.calibration(simulate())
+    found = calibration(simulate())
     answer = found["sources"]["answer"]
     assert answer["single"]["items"] + answer["single"]["missing"] == 400
     assert answer["averaged"]["items"] <= min(answer[o]["items"] for o in ("stored", "swapped"))
     assert any("have no probability" in note for note in found["notes"])
-    assert c.of_votes(Shown(1, 1, votes=(1, 1, 2, None))) == pytest.approx(2 / 3)
-    assert c.of_votes(Shown(1, 1, votes=(None,))) is None
-    assert c.of_vote_answers(Shown(1, 1, vote_probabilities=(0.5, None, 0.7))) == pytest.approx(0.6)
-    assert c.calibration(list(always_1(0)))["sources"].keys() == {"answer"}
-    bare = [replace(j, orders=tuple(Shown(s.preferred, 1) for s in j.orders)) for j in always_1(0)]
-    assert c.calibration(bare) == {"sources": {}, "notes": []}
+    assert c.of_votes(Judgement(1, 1, votes=(1, 1, 2, None))) == pytest.approx(2 / 3)
+    assert c.of_votes(Judgement(1, 1, votes=(None,))) is None
+    assert c.of_vote_answers(Judgement(1, 1, vote_probabilities=(0.5, None, 0.7))) == pytest.approx(
+        0.6
+    )
+    assert calibration(list(always_1(0)))["sources"].keys() == {"answer"}
+    bare = [replace(j, orders=tuple(Judgement(s.label, 1) for s in j.orders)) for j in always_1(0)]
+    assert calibration(bare) == {"sources": {}, "notes": []}
 
 
 def test_votes_that_were_stopped_say_nothing_about_confidence():
     first, *rest = simulate(10)
     early = replace(first, orders=(replace(first.orders[0], stopped=True), first.orders[1]))
-    found = c.calibration([early, *rest])
+    found = calibration([early, *rest])
     assert list(found["sources"]) == ["answer"]
     assert any("stopped early" in note for note in found["notes"])

@@ -1,14 +1,16 @@
 """Both-order accuracy and votes, with policies whose scores are known."""
 
+import itertools
 import json
 import re
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
-from r1reward_jax.evals import evaluate
+from r1reward_jax.evals import evaluate, judging, metrics
 from r1reward_jax.evals.journal import Journal, judgement_row, read_judged, record_row
 from r1reward_jax.evals.voting import majority
 from r1reward_jax.prompts import TEMPLATES
@@ -65,6 +67,7 @@ def judged(answer, samples=1, short=False):
         TEMPLATES["full"],
         temperatures=(0.0,) * samples,
         seed=0,
+        threads=2,
     )
 
 
@@ -77,27 +80,29 @@ def right(i, order):
 
 
 def test_always_one_is_at_chance():
-    found = evaluate.describe(judged(lambda i, order, k: write(1)))
+    found = metrics.describe(judged(lambda i, order, k: write(1)))
     assert found["accuracy"] == 0.5 and found["strict_accuracy"] == 0.0
     assert found["flip_rate"] == 1.0 and found["verdict_1_share"] == 1.0
 
 
 def test_prompts_that_are_too_long_are_skipped_and_wrong():
-    judgements = judged(lambda i, order, k: write(1), samples=2, short=True)
+    pairs = judged(lambda i, order, k: write(1), samples=2, short=True)
+    judgements = metrics.judgements_of(pairs)
     assert [j.skipped for j in judgements] == [i in (6, 7) for i in range(20)]
-    assert judgements[6].verdicts == (None, None) and judgements[6].completions == ()
-    found = evaluate.describe(judgements)
+    assert judgements[6].position is None and judgements[6].votes == (None,)
+    assert judgements[6].completions == ()
+    found = metrics.describe(pairs)
     assert found["skipped"] == 2 and found["accuracy"] == 0.45 and found["format_share"] == 1.0
 
 
 def test_a_perfect_judge():
-    found = evaluate.describe(judged(lambda i, order, k: write(right(i, order))))
+    found = metrics.describe(judged(lambda i, order, k: write(right(i, order))))
     assert found["accuracy"] == found["strict_accuracy"] == found["format_share"] == 1.0
     assert found["flip_rate"] == 0.0 and found["verdict_1_share"] == 0.5
 
 
 def test_right_in_the_first_order_only():
-    found = evaluate.describe(
+    found = metrics.describe(
         judged(lambda i, order, k: write(RECORDS[i].preferred))  # sticks to a position
     )
     assert found["first_order_accuracy"] == 1.0 and found["second_order_accuracy"] == 0.0
@@ -105,17 +110,21 @@ def test_right_in_the_first_order_only():
 
 
 def test_unparsable_is_wrong():
-    found = evaluate.describe(judged(lambda i, order, k: "no idea"))
+    found = metrics.describe(judged(lambda i, order, k: "no idea"))
     assert found["accuracy"] == 0.0 and found["unparsable_share"] == 1.0
     assert found["format_share"] == 0.0 and found["flip_rate"] == 0.0
 
 
 def test_votes_beat_single_samples():
-    judgements = judged(
-        lambda i, order, k: write(right(i, order) if k < 3 else 3 - right(i, order)), samples=5
+    pairs = judged(
+        lambda i, order, k: write(3 - right(i, order) if k in (0, 2, 4) else right(i, order)),
+        samples=6,
     )
-    assert evaluate.accuracy(judgements) == pytest.approx(0.6)
-    assert evaluate.vote_accuracy(judgements) == 1.0
+    assert metrics.accuracy(pairs) == 0.0
+    assert metrics.sample_accuracy(pairs) == pytest.approx(0.6)
+    assert metrics.vote_accuracy(pairs) == 1.0
+    assert metrics.vote_share(pairs, lambda text: text == write(1)) == 0.5
+    assert metrics.mean_vote_tokens(pairs) == 3
 
 
 @pytest.mark.parametrize(
@@ -129,7 +138,9 @@ def test_majority(verdicts, expected):
 def test_records_without_label_are_refused():
     bare = [PreferenceRecord("x", "?", ("a", "b"), None)]
     with pytest.raises(InputError, match="x"):
-        evaluate.judge(Scripted(None), {}, bare, TEMPLATES["full"], temperatures=(0.0,), seed=0)
+        evaluate.judge(
+            *(Scripted(None), {}, bare, TEMPLATES["full"]), temperatures=(0.0,), seed=0, threads=1
+        )
 
 
 def test_blank_images_keep_their_size(world):
@@ -142,20 +153,20 @@ def test_blank_images_keep_their_size(world):
 
 def rows_of(engine, done=0, rule=None):
     """The lines that an evaluation writes."""
-    rows = []
-    number = iter(range(done, 20))
+    judgements = []
     evaluate.judge_each(
         engine,
         {},
         RECORDS,
         TEMPLATES["full"],
-        lambda judgement: rows.append(judgement_row(judgement, next(number))),
-        (0.0, *[1.0] * 5),
-        7,
-        done,
-        rule,
+        judgements.append,
+        temperatures=(0.0, *[1.0] * 5),
+        seed=7,
+        threads=2,
+        done=done,
+        rule=rule,
     )
-    return rows
+    return [judgement_row(RECORDS[i // 2], j, i) for i, j in enumerate(judgements, done)]
 
 
 def test_judgements_leave_in_order_and_go_on_where_they_stood():
@@ -188,9 +199,10 @@ def test_votes_are_read_back_as_they_were(tmp_path):
     found = read_judged(str(path))
     assert [j.row for j in found] == list(range(10)) and found[3].orders[0].skipped
     shown = found[4].orders[1]
-    assert (shown.verdict, shown.votes, shown.preferred) == (1, (2,) * 5, 2)
+    assert (shown.position, shown.votes, shown.label) == (1, (2,) * 5, 2)
+    assert (shown.verdict, shown.shown) == (2, (2, 1))
     assert shown.tokens == 3 and shown.vote_tokens == (3,) * 5 and shown.prompt_tokens == 9
-    assert shown.well_formed and not shown.cut and not shown.stopped and found[4].unit == "4"
+    assert shown.well_formed and not shown.truncated and not shown.stopped and found[4].unit == "4"
     with pytest.raises(InputError, match="line 19 is not the judgement"):
         Journal(str(path), 18)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))
@@ -226,3 +238,57 @@ def test_images_without_a_path_are_told_apart():
     assert all(re.fullmatch("embedded [0-9a-f]{16}", name) for name in names[:3])
     video = VideoPart(("x/0.png", "x/1.png"), 2.0)
     assert record_row(replace(RECORDS[0], video=video))["videos"] == ["x/0.png (2 frames)"]
+
+
+def test_results_come_in_order_from_several_threads_and_not_too_early():
+    """Two calls wait for one another; of ten items at most three are made before they are asked
+    for."""
+    both, made = threading.Barrier(2, timeout=60), []
+
+    def double(i):
+        both.wait()
+        made.append(i)
+        return 2 * i
+
+    with judging.in_order(double, range(10), threads=2, ahead=3) as results:
+        assert made == []
+        assert [next(results) for _ in range(4)] == [0, 2, 4, 6]
+        assert len(made) <= 4 + 3
+        assert list(results) == [8, 10, 12, 14, 16, 18]
+    broken = judging.in_order(broken_at_3, range(10), threads=2, ahead=3)
+    with pytest.raises(InputError, match="record 3"), broken as results:
+        assert list(itertools.islice(results, 3)) == [0, 1, 2]
+        next(results)
+
+
+def broken_at_3(i):
+    if i == 3:
+        raise InputError("record 3: not an image")
+    return i
+
+
+def test_an_evaluation_encodes_with_the_threads_that_it_was_given():
+    """The next batch, too, before the engine is asked for it; the judgements stay the same."""
+    seen, both = set(), threading.Barrier(2, timeout=60)
+
+    class Watched(Scripted):
+        @property
+        def processor(self):
+            processor = super().processor
+            encode = processor.encode
+
+            def watched(prompt):
+                both.wait()
+                seen.add(threading.get_ident())
+                return encode(prompt)
+
+            processor.encode = watched
+            return processor
+
+    answer = lambda i, order, k: write(1)  # noqa: E731
+    engine = Watched(answer)
+    pairs = evaluate.judge(
+        *(engine, {}, RECORDS, TEMPLATES["full"]), temperatures=(0.0,), seed=0, threads=2
+    )
+    assert pairs == judged(answer) and len(seen) == 2
+    assert threading.get_ident() not in seen

@@ -7,27 +7,32 @@ import pytest
 
 from r1reward_jax.cli.main import main
 from r1reward_jax.evals import paired
-from r1reward_jax.evals.types import Judged, Shown
+from r1reward_jax.evals.types import Judgement, PairJudgement
 from r1reward_jax.types import other
 from tests.evals.synthetic import rows, simulate, write_run
 
 EMPTY = [
-    Judged(i, f"id{i}", "", str(i), (Shown(v, None), Shown(other(v), None)))
+    PairJudgement(i, f"id{i}", "", str(i), (Judgement(v, None), Judgement(other(v), None)))
     for i, v in enumerate([1, 2] * 27)
 ]
 """54 pairs without verdicts."""
 
 
+def compare(*arguments):
+    """As JSON has it."""
+    return paired.compare(*arguments).to_json()
+
+
 def test_comparison_of_a_model_with_itself_and_a_better_one():
     a, b = simulate(120), simulate(120, seed=1, skill=3.0)
-    same = paired.compare(a, a)
+    same = compare(a, a)
     assert same["greedy"]["overall"]["difference"] == 0 and same["greedy"]["overall"]["p"] == 1.0
-    found = paired.compare(a, b)
+    found = compare(a, b)
     overall = found["greedy"]["overall"]
     assert found["votes"] == 15 and overall["low"] < overall["difference"] < overall["high"]
     assert overall["difference"] == pytest.approx(overall["b"] - overall["a"])
     assert overall["p"] < 0.05 and overall["better"] > overall["worse"]
-    turned = paired.compare(b, a)["greedy"]["overall"]
+    turned = compare(b, a)["greedy"]["overall"]
     assert turned["p"] == pytest.approx(overall["p"])
     assert turned["difference"] == -overall["difference"]
     groups = found["voting"]["groups"]
@@ -38,16 +43,16 @@ def test_comparison_of_a_model_with_itself_and_a_better_one():
 
 def test_units_are_drawn_whole():
     a, b = (simulate(90, seed=seed, per_unit=3) for seed in (0, 1))
-    row = paired.compare(a, b)["greedy"]["overall"]
+    row = compare(a, b)["greedy"]["overall"]
     assert (row["pairs"], row["units"]) == (90, 30)
 
 
 def test_few_units_that_differ():
     """Five of 54 pairs, all for one model: 2 * 2^-5, though the interval leaves 0 out."""
-    b = [replace(j, orders=tuple(Shown(s.preferred, s.preferred) for s in j.orders)) for j in EMPTY]
-    missed = tuple(Shown(s.preferred, None) for s in b[0].orders)
+    b = [replace(j, orders=tuple(Judgement(s.label, s.label) for s in j.orders)) for j in EMPTY]
+    missed = tuple(Judgement(s.label, None) for s in b[0].orders)
     a = [replace(j, orders=missed if j.row < 5 else j.orders) for j in b]
-    row = paired.compare(a, b)["greedy"]["overall"]
+    row = compare(a, b)["greedy"]["overall"]
     assert (row["differ"], row["better"], row["worse"]) == (5, 5, 0)
     assert row["difference"] == pytest.approx(5 / 54)
     assert row["p"] == 0.0625 and row["low"] > 0
@@ -68,11 +73,11 @@ def stop(judged):
 
 def test_the_largest_common_number_of_votes():
     a, b = simulate(20, votes=10), simulate(20, votes=15)
-    assert paired.compare(a, b)["votes"] == 9
-    assert paired.compare(stop(b), stop(b), (15, 15))["votes"] == 15
-    assert paired.compare(b, stop(b), (15, 15))["votes"] == 15
-    assert paired.compare(a, stop(b), (10, 15))["votes"] is None
-    none = paired.compare(a, simulate(20, votes=0))
+    assert compare(a, b)["votes"] == 9
+    assert compare(stop(b), stop(b), (15, 15))["votes"] == 15
+    assert compare(b, stop(b), (15, 15))["votes"] == 15
+    assert compare(a, stop(b), (10, 15))["votes"] is None
+    none = compare(a, simulate(20, votes=0))
     assert none["votes"] is None and none["voting"] is None
 
 
@@ -90,9 +95,7 @@ def test_command(tmp_path, capsys):
     assert len(heads) == 2 and all("p (Holm)" in line for line in heads)
     assert len([line for line in lines if line.startswith("overall")]) == 2
     found = json.loads(out.read_text())
-    assert (
-        found["greedy"] == paired.compare(simulate(60), simulate(60, seed=1, skill=3.0))["greedy"]
-    )
+    assert found["greedy"] == compare(simulate(60), simulate(60, seed=1, skill=3.0))["greedy"]
     assert found["config"] == {"model.path": ["one", "two"]}
     bad = ["compare-evals", str(a), str(b), "--out", str(tmp_path / "no" / "x.json")]
     assert main(bad) == 2 and "--out" in capsys.readouterr().err

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r1reward_jax.evals.calibration import calibration
 from r1reward_jax.evals.journal import read_judged
 from r1reward_jax.evals.summary import summarize
 from r1reward_jax.evals.table import table
-from r1reward_jax.evals.types import Judged, Shown
+from r1reward_jax.evals.types import Judgement, PairJudgement
 from r1reward_jax.evals.voting import decided, replay
 from r1reward_jax.types import other
 from tests.evals.synthetic import simulate, write_run
@@ -20,10 +19,10 @@ from tests.evals.synthetic import simulate, write_run
 def pair(row, first, second, *, group="", unit=None, preferred=1):
     """From (verdict, votes) of each order, as positions."""
     orders = tuple(
-        Shown(label, verdict, votes=tuple(votes), vote_tokens=(10,) * len(votes), tokens=20)
+        Judgement(label, verdict, votes=tuple(votes), vote_tokens=(10,) * len(votes), tokens=20)
         for label, (verdict, votes) in zip((preferred, other(preferred)), (first, second))
     )
-    return Judged(row, f"id{row}", group, unit or str(row), orders)
+    return PairJudgement(row, f"id{row}", group, unit or str(row), orders)
 
 
 HAND = [
@@ -33,8 +32,13 @@ HAND = [
 ]
 
 
+def numbers(pairs, **about):
+    """As JSON has them."""
+    return summarize(pairs, **about).to_json()
+
+
 def test_by_hand():
-    s = summarize(HAND, convention="left_out", units=True)
+    s = numbers(HAND, convention="left_out", units=True)
     greedy, votes = s["overall"]["greedy"], s["overall"]["votes"]["3"]
     assert (greedy["release"]["right"], greedy["release"]["of"]) == (4, 6)
     assert (greedy["official"]["right"], greedy["official"]["of"]) == (4, 5)
@@ -58,7 +62,7 @@ def test_by_hand():
     assert (units["stored"]["right"], units["stored"]["of"]) == (1, 2)
     assert (units["swapped"]["right"], units["mean"]["value"]) == (1, 0.5)
     assert (
-        summarize(HAND[::-1], convention="wrong", units=True)["overall"]["units"]["greedy"] == units
+        numbers(HAND[::-1], convention="wrong", units=True)["overall"]["units"]["greedy"] == units
     )
     assert s["groups"]["x"]["pairs"] == 2 and list(s["groups"]) == ["x", "y"]
     assert s["overall"]["tokens"] == {"prompt": 0, "greedy": 120, "votes": 180}
@@ -67,7 +71,7 @@ def test_by_hand():
 
 def test_conventions_differ_only_for_what_is_missing():
     value = {
-        c: summarize(HAND, convention=c)["overall"]["greedy"]["official"]
+        c: numbers(HAND, convention=c)["overall"]["greedy"]["official"]
         for c in ("left_out", "coin", "wrong")
     }
     assert [v["right"] for v in value.values()] == [4, 4.5, 4]
@@ -79,8 +83,8 @@ def of_all(make, pairs=30):
 
 
 def test_always_1():
-    judged = of_all(lambda s: Shown(s.preferred, 1, 0.9, (1,) * 5, (0.9,) * 5, 7, (7,) * 5))
-    s = summarize(judged, convention="left_out")
+    judged = of_all(lambda s: Judgement(s.label, 1, 0.9, (1,) * 5, (0.9,) * 5, 7, (7,) * 5))
+    s = numbers(judged, convention="left_out")
     for decision in (s["overall"]["greedy"], s["overall"]["votes"]["5"], s["overall"]["weighted"]):
         assert decision["release"]["value"] == decision["official"]["value"] == 0.5
         assert decision["flips"]["value"] == decision["says_1"]["value"] == 1.0
@@ -91,8 +95,8 @@ def test_always_1():
 
 
 def test_never_parsable():
-    judged = of_all(lambda s: Shown(s.preferred, None, None, (None,) * 3, (None,) * 3, 9, (9,) * 3))
-    s = summarize(judged, convention="left_out")
+    judged = of_all(lambda s: Judgement(s.label, None, None, (None,) * 3, (None,) * 3, 9, (9,) * 3))
+    s = numbers(judged, convention="left_out")
     greedy = s["overall"]["greedy"]
     assert greedy["release"]["value"] == 0 and greedy["unparsable"]["value"] == 1.0
     empty = {"value": None, "low": None, "high": None, "right": 0, "of": 0}
@@ -100,25 +104,27 @@ def test_never_parsable():
     assert greedy["flips"]["value"] is None and s["macro"]["greedy"]["official"]["value"] is None
     (note,) = s["notes"]
     assert "no verdict could be parsed (greedy, voting@1, voting@3)" in note
-    assert summarize(judged, convention="coin")["overall"]["greedy"]["official"]["value"] == 0.5
-    assert not any("nan" in line.lower() for line in table(s))
+    assert numbers(judged, convention="coin")["overall"]["greedy"]["official"]["value"] == 0.5
+    lines = table(summarize(judged, convention="left_out"))
+    assert not any("nan" in line.lower() for line in lines)
 
 
 def test_scalar_models_have_neither_votes_nor_texts():
-    s = summarize(of_all(lambda s: Shown(s.preferred, s.preferred, 0.7)), convention="wrong")
+    summary = summarize(of_all(lambda s: Judgement(s.label, s.label, 0.7)), convention="wrong")
+    s = summary.to_json()
     overall = s["overall"]
     assert overall["greedy"]["release"]["value"] == 1.0 and s["sizes"] == []
     for name in ("format", "cut", "weighted", "both_orders", "stopping", "units"):
         assert overall[name] is None
     assert overall["votes"] == overall["any_correct"] == {}
     assert overall["length"] == {"greedy": None, "votes": None}
-    assert not any("tokens" in line or "voting" in line for line in table(s))
+    assert not any("tokens" in line or "voting" in line for line in table(summary))
 
 
 def test_skipped_prompts_are_counted_apart():
-    asked_not = tuple(Shown(s.preferred, None, skipped=True) for s in HAND[2].orders)
+    asked_not = tuple(Judgement(s.label, None, skipped=True) for s in HAND[2].orders)
     judged = [*HAND[:2], replace(HAND[2], orders=asked_not)]
-    s = summarize(judged, convention="left_out", expected={"x": 2, "y": 4, "z": 1}, rows=9)
+    s = numbers(judged, convention="left_out", expected={"x": 2, "y": 4, "z": 1}, rows=9)
     greedy = s["overall"]["greedy"]
     assert (greedy["release"]["of"], greedy["official"]["of"]) == (6, 4)
     assert (greedy["unparsable"]["count"], greedy["unparsable"]["of"]) == (0, 4)
@@ -136,10 +142,10 @@ def test_skipped_prompts_are_counted_apart():
 def test_what_was_not_asked_has_no_votes():
     """Its line has them all the same, without verdict; 12 votes of 4 prompts were drawn."""
     asked_not = tuple(
-        replace(s, verdict=None, votes=(None,) * 3, vote_tokens=(), tokens=0, skipped=True)
+        replace(s, position=None, votes=(None,) * 3, vote_tokens=(), tokens=0, skipped=True)
         for s in HAND[2].orders
     )
-    s = summarize([*HAND[:2], replace(HAND[2], orders=asked_not)], convention="left_out")
+    s = numbers([*HAND[:2], replace(HAND[2], orders=asked_not)], convention="left_out")
     overall = s["overall"]
     assert (overall["unparsable_votes"]["count"], overall["unparsable_votes"]["of"]) == (1, 12)
     # 1 1 | 2 2 | 1 . 2 | 1 1: three of the judgements end a vote of 10 tokens early
@@ -150,7 +156,7 @@ def test_what_was_not_asked_has_no_votes():
     # 1, 2 | tie, 1, and the two that were skipped
     assert (exact["release"]["right"], exact["release"]["of"]) == (2, 6)
     assert (exact["official"]["right"], exact["official"]["of"]) == (2, 3)
-    alone = summarize([replace(HAND[2], orders=asked_not)], convention="left_out")
+    alone = numbers([replace(HAND[2], orders=asked_not)], convention="left_out")
     assert alone["overall"]["unparsable_votes"]["of"] == 0
     assert alone["notes"][0].startswith("overall: all prompts were too long (greedy")
 
@@ -162,7 +168,7 @@ def test_votes_of_both_orders_are_scored_by_the_stored_label():
     orders = tuple(
         replace(s, vote_probabilities=p) for s, p in zip(judged.orders, probabilities, strict=True)
     )
-    both = summarize([replace(judged, orders=orders)], convention="wrong")["overall"]["both_orders"]
+    both = numbers([replace(judged, orders=orders)], convention="wrong")["overall"]["both_orders"]
     for name in ("votes", "weighted"):
         for label in ("release", "official"):
             assert (both[name][label]["right"], both[name][label]["of"]) == (1, 1)
@@ -171,7 +177,7 @@ def test_votes_of_both_orders_are_scored_by_the_stored_label():
 def test_tokens_of_samples_that_were_stopped_count():
     judged = pair(0, (1, [1, 1]), (2, [2, 2, 2]))
     orders = replace(judged.orders[0], stopped=True, stopped_tokens=7), judged.orders[1]
-    s = summarize([replace(judged, orders=orders)], convention="wrong", samples=3)
+    s = numbers([replace(judged, orders=orders)], convention="wrong", samples=3)
     assert s["overall"]["tokens"] == {"prompt": 0, "greedy": 40, "votes": 57}
     (note,) = s["notes"]
     assert "in 1 of 2 judgements, with 5 votes in all instead of 6" in note
@@ -180,7 +186,7 @@ def test_tokens_of_samples_that_were_stopped_count():
 def test_stopped_sampling_tells_only_what_is_valid():
     whole = simulate(60, unparsable=0.1)
     early = [replace(j, orders=tuple(_stopped(s) for s in j.orders)) for j in whole]
-    full, s = (summarize(x, convention="left_out", samples=15) for x in (whole, early))
+    full, s = (numbers(x, convention="left_out", samples=15) for x in (whole, early))
     assert s["sizes"] == [15] and list(s["overall"]["votes"]) == ["15"]
     for name in ("release", "official", "strict", "flips", "ties", "says_1"):
         assert s["overall"]["votes"]["15"][name] == full["overall"]["votes"]["15"][name]
@@ -203,7 +209,7 @@ def _stopped(shown):
 
 
 def test_early_stopping_by_replay():
-    stopping = summarize(simulate(), convention="left_out")["overall"]["stopping"]
+    stopping = numbers(simulate(), convention="left_out")["overall"]["stopping"]
     exact, posterior = stopping["exact"], stopping["posterior"]
     assert exact["changed"]["count"] == 0 and posterior["changed"]["value"] < 0.05
     assert 0.2 < exact["votes_saved"]["value"] < posterior["votes_saved"]["value"] < 0.7
@@ -216,7 +222,7 @@ def test_pairs_of_a_unit_widen_the_interval():
     alone = [pair(i, (1 + i % 2, []), (2 - i % 2, [])) for i in range(40)]
     together = [replace(j, unit=str(j.row % 4)) for j in alone]
     width = lambda judged: (lambda r: r["high"] - r["low"])(  # noqa: E731
-        summarize(judged, convention="wrong")["overall"]["greedy"]["release"]
+        numbers(judged, convention="wrong")["overall"]["greedy"]["release"]
     )
     assert width(together) > 2 * width(alone)
 
@@ -233,10 +239,10 @@ shown = st.builds(
 def test_anything_is_json_and_a_table(pairs):
     judged = [pair(i, a, b, group=g, unit=f"u{i // 2}") for i, (a, b, g) in enumerate(pairs)]
     for convention in ("left_out", "coin", "wrong"):
-        s = summarize(judged, convention=convention, units=True)
-        s["calibration"] = calibration(judged)
+        summary = summarize(judged, convention=convention, units=True)
+        s = summary.to_json()
         json.dumps(s, allow_nan=False)
-        assert all(len(line) <= 100 for line in table(s))
+        assert all(len(line) <= 100 for line in table(summary))
         groups = s["groups"].values()
         for name in ("release", "official"):
             total = s["overall"]["greedy"][name]
@@ -249,7 +255,7 @@ def test_anything_is_json_and_a_table(pairs):
 def test_labels_that_are_exchanged_change_nothing_but_the_orders(pairs, data):
     judged = [pair(i, a, b) for i, (a, b) in enumerate(pairs)]
     turned = [replace(j, orders=j.orders[::-1]) if data.draw(st.booleans()) else j for j in judged]
-    a, b = (summarize(x, convention="left_out")["overall"]["greedy"] for x in (judged, turned))
+    a, b = (numbers(x, convention="left_out")["overall"]["greedy"] for x in (judged, turned))
     for name in ("release", "official", "strict", "flips", "says_1"):
         assert a[name] == b[name]
 
@@ -258,8 +264,7 @@ def test_the_table_reads_what_evaluate_wrote(tmp_path):
     judged = simulate()
     folder = write_run(tmp_path / "run", judged)
     assert read_judged(str(folder / "judgements.jsonl")) == judged
-    s = {"benchmark": "vl_rewardbench"} | summarize(judged, convention="left_out", units=True)
-    lines = table(s | {"calibration": calibration(judged)})
+    lines = table(summarize(judged, convention="left_out", benchmark="vl_rewardbench", units=True))
     assert lines[0] == "vl_rewardbench: 200 pairs in both orders, 15 votes each"
     assert all(len(line) <= 100 for line in lines)
     text = "\n".join(lines)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1reward_jax.evals import voting
-from r1reward_jax.evals.types import Judged, Shown
+from r1reward_jax.evals.types import Judgement, PairJudgement
 from r1reward_jax.evals.voting import majority
 from tests.evals.synthetic import simulate
 
@@ -29,7 +29,7 @@ def test_weighted_votes_count_by_their_probability():
 
 
 def shown(votes, probabilities=(), preferred=1):
-    return Shown(preferred, None, votes=tuple(votes), vote_probabilities=tuple(probabilities))
+    return Judgement(preferred, None, votes=tuple(votes), vote_probabilities=tuple(probabilities))
 
 
 def test_both_orders_are_about_the_stored_responses():
@@ -115,11 +115,11 @@ def test_sizes_are_those_for_which_all_have_votes():
     assert voting.sizes(simulate(6, votes=15)) == [1, 3, 5, 7, 9, 15]
     assert voting.sizes(simulate(6, votes=0)) == []
     first, second = judged[0].orders
-    skipped = replace(judged[0], orders=(first, Shown(second.preferred, None, skipped=True)))
+    skipped = replace(judged[0], orders=(first, Judgement(second.label, None, skipped=True)))
     assert voting.sizes([skipped, *judged[1:]]) == [1, 3, 5, 7, 9, 10]
     early = replace(first, votes=(1, 1), stopped=True)
     stopped = [replace(judged[0], orders=(early, second)), *judged[1:]]
     assert voting.sizes(stopped) == [10] and voting.sizes(stopped, 10) == [10]
-    alone = [Judged(0, "a", "", "0", (early, replace(early, preferred=2)))]
+    alone = [PairJudgement(0, "a", "", "0", (early, replace(early, label=2)))]
     assert voting.sizes(alone, 15) == [15]
-    assert voting.verdict_at(early, 15) == 1 and voting.verdict_at(early, 0) == first.verdict
+    assert voting.verdict_at(early, 15) == 1 and voting.verdict_at(early, 0) == first.position

@@ -7,17 +7,16 @@ from dataclasses import replace
 import pytest
 
 from r1reward_jax import report
-from r1reward_jax.evals.calibration import calibration
 from r1reward_jax.evals.summary import summarize
-from r1reward_jax.evals.types import Shown
+from r1reward_jax.evals.types import Judgement
 from tests.evals.synthetic import simulate, write_run
 from tests.report.conftest import HOSTILE
 
 
 def make(folder, judged, **more):
-    summary = {"benchmark": "vl_rewardbench", "model": "m"}
-    summary |= summarize(judged, convention="left_out", **more)
-    return write_run(folder, judged, summary | {"calibration": calibration(judged)})
+    about = {"benchmark": "vl_rewardbench", "model": "m"} | more
+    summary = summarize(judged, convention="left_out", **about)
+    return write_run(folder, judged, summary.to_json())
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +85,7 @@ def test_several_runs_are_laid_over_one_another(visit, folder, tmp_path):
         replace(
             j,
             group="",
-            orders=tuple(Shown(s.preferred, s.verdict, s.probability) for s in j.orders),
+            orders=tuple(Judgement(s.label, s.position, s.first_probability) for s in j.orders),
         )
         for j in simulate(30, seed=3)
     ]
@@ -107,7 +106,7 @@ def test_several_runs_are_laid_over_one_another(visit, folder, tmp_path):
 
 def test_models_that_never_answer_have_a_page(visit, tmp_path):
     mute = [
-        replace(j, orders=tuple(Shown(s.preferred, None) for s in j.orders)) for j in simulate(6)
+        replace(j, orders=tuple(Judgement(s.label, None) for s in j.orders)) for j in simulate(6)
     ]
     page = visit(report.write([str(make(tmp_path / "run", mute))]))
     text = page.inner_text("#evaluation")

@@ -11,7 +11,7 @@ import pytest
 
 from r1reward_jax.cli.main import main
 from r1reward_jax.data.preferences import write_records
-from r1reward_jax.evals import evaluate
+from r1reward_jax.evals.metrics import describe, judgements_of
 from r1reward_jax.inference import scalar
 from r1reward_jax.models import qwen2_5_vl, reward_head
 from r1reward_jax.models.reward_head import scores
@@ -162,7 +162,7 @@ def test_ties_and_numbers_that_are_none_are_no_verdict(world):
     scores = [(0.5, 0.5), (float("nan"), 1.0), None, (2.0, 1.0)]
 
     class Scripted:
-        rows = 5  # two records
+        pairs = 2
 
         def fits(self, record):
             return record is not records[2]
@@ -171,16 +171,16 @@ def test_ties_and_numbers_that_are_none_are_no_verdict(world):
             asked.append(len(part))
             return [scores[records.index(record)] for record in part]
 
-    judgements = scalar.judge(Scripted(), records)
-    assert [j.verdicts for j in judgements] == [(None,)] * 6 + [(1,), (2,)] and asked == [2, 1]
+    pairs = scalar.judge(Scripted(), records)
+    judgements = judgements_of(pairs)
+    assert [j.position for j in judgements] == [None] * 6 + [1, 2] and asked == [2, 1]
     assert [j.skipped for j in judgements] == [False] * 4 + [True] * 2 + [False] * 2
     expected = [0.5, 0.5, None, None, None, None, 1 / (1 + np.exp(-1.0)), 1 / (1 + np.exp(1.0))]
-    assert [j.probabilities[0] for j in judgements] == pytest.approx(expected)
+    assert [j.first_probability for j in judgements] == pytest.approx(expected)
     rest = []
     scalar.judge_each(Scripted(), records, rest.append, done=5)
-    assert [j.verdicts for j in rest] == [j.verdicts for j in judgements[5:]]
-    judgements = [j for j in judgements if not j.skipped]
-    found = evaluate.describe(judgements)
+    assert rest[1:] == judgements[6:] and rest[0].skipped
+    found = describe([pair for pair in pairs if not pair.orders[0].skipped])
     assert found["unparsable_share"] == pytest.approx(2 / 3)
 
 
