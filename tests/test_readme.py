@@ -15,6 +15,7 @@ from PIL import Image
 from r1reward_jax.annotate.simulated import SimulatedTeacher
 from r1reward_jax.annotate.teacher import annotate
 from r1reward_jax.cli.main import main
+from r1reward_jax.config import RENAMED
 from r1reward_jax.data import preferences, synthetic
 from r1reward_jax.data.preferences import write_annotations, write_records
 from r1reward_jax.models import qwen2_5_vl
@@ -121,6 +122,11 @@ def test_every_file_that_a_page_links_is_there(page):
 def test_the_layers_of_the_page_are_those_that_are_tested():
     (block,) = re.findall(r"^```\ncli\n.*?^```", PAGES["design"], re.DOTALL | re.MULTILINE)
     assert [set(line.split(", ")) for line in block.splitlines()[1:-1]] == LAYERS
+
+
+def test_the_earlier_names_on_the_page_are_those_that_are_understood():
+    rows = re.findall(r"^\| `([\w.]+)` \| `([\w.]+)` \|$", PAGES["configuration"], re.MULTILINE)
+    assert {old: new for new, old in rows if "." in old} == RENAMED
 
 
 def test_every_page_is_in_the_index():
