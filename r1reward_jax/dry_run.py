@@ -137,12 +137,11 @@ def _memory(
     if verb in ("rl", "quickstart", "evaluate"):
         samples = config.eval.samples + 1 if verb == "evaluate" else config.rl.samples
         # of each slot: one prompt, and the completions that are written at a time
-        lanes = _field(rollout, "parallel_samples", "lanes") or samples
+        lanes = rollout.parallel_samples or samples
         places = max(config.buckets.tokens) + min(lanes, samples) * rollout.max_new_tokens
-        slots = _field(rollout, "slots", "rows")
         width = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim
         parts["KV caches of the sampler's slots"] = (
-            slots * places * width * compute / row_ways(meshes.rollout)
+            rollout.slots * places * width * compute / row_ways(meshes.rollout)
         )
     if meshes.judge is not None and verb == "rl":
         path = hub.local(config.judge.path)
@@ -152,10 +151,6 @@ def _memory(
         size = _per_device(decoder, judge.RULES, meshes.judge) * compute
         parts["judge, decoder only" + (" (own devices)" if config.judge.devices else "")] = size
     return parts
-
-
-def _field(section: Any, name: str, older: str) -> int:
-    return section[name] if name in section else section[older]
 
 
 def _per_device(abstract: Any, rules: Any, mesh: Any) -> int:

@@ -172,7 +172,7 @@ def test_what_a_config_file_says_itself(tmp_path):
     text += "    c = eval.get_config()\n    c.model.compute_dtype = 'bfloat16'\n    return c\n"
     (tmp_path / "mine.py").write_text(text)
     said = configs.explicit(str(tmp_path / "mine.py"), configs.load("eval"))
-    assert {"model.compute_dtype", "eval.samples", "rollout.rows"} <= said
+    assert {"model.compute_dtype", "eval.samples", "rollout.slots"} <= said
     assert "template" not in said and "rl.lr" not in said
 
 
