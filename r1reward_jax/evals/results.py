@@ -65,7 +65,7 @@ class AnyCorrect(Score):
     """The share of judgements with a right verdict among their first K votes."""
 
     chance: float
-    """What a coin per vote scores."""
+    """Chance level: the score of a coin per vote."""
 
 
 @dataclass(frozen=True)

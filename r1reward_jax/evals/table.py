@@ -77,7 +77,7 @@ def _vote_curve(part: Slice) -> Iterator[str]:
             ["accuracy, official", *(three(d.official) for d in votes.values())],
             ["ties", *(f"{d.ties.count:,}" for d in votes.values())],
             ["any correct", *(three(a) for a in any_correct.values())],
-            ["any correct, of coins", *(f"{a.chance:.3f}" for a in any_correct.values())],
+            ["any correct, by chance", *(f"{a.chance:.3f}" for a in any_correct.values())],
         ]
     )
     rows = [[f"all {list(votes)[-1]} votes", "release", "95 %", "right", "official"]]

@@ -268,6 +268,6 @@ def test_the_table_reads_what_evaluate_wrote(tmp_path):
     assert lines[0] == "vl_rewardbench: 200 pairs in both orders, 15 votes each"
     assert all(len(line) <= 100 for line in lines)
     text = "\n".join(lines)
-    for part in ("greedy", "voting@15", "mean over groups", "any correct, of coins", "Acc+"):
+    for part in ("greedy", "voting@15", "mean over groups", "any correct, by chance", "Acc+"):
         assert part in text
     assert "official left out" in lines[1]
