@@ -137,13 +137,13 @@ def get_config() -> ConfigDict:
     c.judge.mesh.tensor = 1  # as in mesh
 
     c.eval = ConfigDict()
-    c.eval.benchmark = ""  # a name in evals.benchmarks.BENCHMARKS, or a file of records
+    c.eval.benchmark = ""  # a name in data.benchmarks.BENCHMARKS, or a file of records
     c.eval.data = ""  # folder of the benchmark's files; empty: that of the file
     c.eval.samples = 5  # votes per judgement, beside the greedy one
     c.eval.temperature = 1.0  # of the votes
     c.eval.stop = "none"  # end votes whose outcome is clear: none, exact, posterior (voting.RULES)
-    c.eval.prompt_from = ""  # file with the model's own prompt (evals.prompt_file); empty: none
-    c.eval.response_format = "answer"  # where its verdict stands (responses.response_format)
+    c.eval.prompt_from = ""  # file with the model's own prompt (see prompt_file.py); empty: none
+    c.eval.response_format = "answer"  # where its verdict stands (prompts.response_format)
     c.eval.records = 128  # of data.heldout judged with every save of sft and rl; 0: none
 
     c.checkpoint = ConfigDict()

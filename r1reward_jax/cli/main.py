@@ -209,7 +209,10 @@ def command_line() -> None:
 
     signal.signal(signal.SIGTERM, interrupt)
     sys.unraisablehook = _unraisable
-    code = main()
+    try:
+        code = main()
+    except BrokenPipeError:  # whoever reads what we print has seen enough: `… | head`
+        os._exit(141)
     sys.stdout.flush()
     sys.stderr.flush()
     if code:

@@ -12,6 +12,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from r1reward_jax import config as configs
+from r1reward_jax.config import knobs
+from r1reward_jax.console import detail
 from r1reward_jax.errors import InputError
 
 MODEL = "a Hugging Face folder, or ORG/NAME[@REVISION] of the hub"
@@ -131,8 +133,6 @@ class HelpAll(argparse.Action):
         super().__init__(**settings | {"nargs": 0, "default": argparse.SUPPRESS})
 
     def __call__(self, parser: ArgumentParser, *_: Any) -> None:
-        from r1reward_jax.config import knobs
-
         parser.print_help()
         name = parser.get_default("default_config")
         print(f"\nknobs, with their values in {name}:")
@@ -158,4 +158,6 @@ def config_from(args: Namespace, verb: str) -> ConfigDict:
     wrong += configs.problems(config, verb)
     if wrong:
         raise InputError("; ".join(wrong))
+    for line in knobs.differences(configs.load(args.default_config), config):
+        detail(f"config {line}")
     return config

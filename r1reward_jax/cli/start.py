@@ -91,7 +91,8 @@ def require_devices(config: ConfigDict, verb: str) -> None:
     heads = None
     if verb != "quickstart":
         config.model.path = hub.pinned(config.model.path)
-        config.judge.path = hub.pinned(config.judge.path)
+        if verb == "rl":  # the only one of these that has a judge
+            config.judge.path = hub.pinned(config.judge.path)
         path = hub.local(config.model.path)
         port = port_of(path)
         heads = port.Model(port.Config.load(path)).heads

@@ -19,8 +19,10 @@ def listing(config: ConfigDict, option: str = "") -> Iterator[str]:
       config: whose values are shown.
       option: stands before each path, such as --.
     """
-    comments, last = files.shipped_comments(), ""
-    for path, value in items(config):
+    comments, last, values = files.shipped_comments(), "", dict(items(config))
+    # a ConfigDict sorts by name; the files that introduce the knobs have them in a reader's order
+    for path in [p for p in comments if p in values] + [p for p in values if p not in comments]:
+        value = values[path]
         section = path.rpartition(".")[0]
         if section != last:
             about = comments.get(section, "")

@@ -49,6 +49,7 @@ def test_switches_and_projects():
 def test_the_last_one_wins():
     args = Namespace(
         config="rl_7b",
+        default_config="rl_7b",
         overrides=overrides(
             "rl.lr=1.0", "--rl.lr", "2.0", "seed=4", "--seed", "5", "workdir=a", "--workdir", "b"
         )
