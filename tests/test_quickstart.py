@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from r1reward_jax import config as configs
-from r1reward_jax import quickstart
 from r1reward_jax.cli.main import main
 from r1reward_jax.data.preferences import read_records
 from r1reward_jax.evals.types import Judgement, PairJudgement
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
+from r1reward_jax.quickstart import measuring
 from r1reward_jax.types import Completion, PreferenceRecord
 from tests.models.reference import original_logits
 from tests.original import greedy_verdicts
@@ -134,7 +134,7 @@ def test_judgements_of_prompts_that_were_skipped(tmp_path):
     right = Judgement(1, 1, 0.9, completions=(Completion(text, (1,), "eos"),))
     pair = PairJudgement(orders=(Judgement(1, None, skipped=True), right))
     judge = SimpleNamespace(score=lambda pairs: [0.25] * len(pairs))
-    quickstart._write_judgements(config, judge, [record], [pair])
+    measuring.write_judgements(config, judge, [record], [pair])
     skipped, shown = map(json.loads, (tmp_path / "judgements.jsonl").read_text().splitlines())
     assert skipped["rewards"] == skipped["judge"] == skipped["texts"] == []
     assert shown["judge"] == [0.25] and shown["rewards"][0]["result"] == 1

@@ -115,7 +115,7 @@ class Checkpoints:
 
     def _set_aside(self, step: int, problem: str, instead: int) -> None:
         _rename_damaged(self._folder / str(step), problem)
-        say(f"going on from checkpoint {instead}")
+        say(f"resuming from checkpoint {instead}")
         self._manager.reload()
 
     def _empty(self) -> None:

@@ -9,7 +9,7 @@ import json
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -23,17 +23,12 @@ from r1reward_jax.build import (
     make_evaluation,
     make_log,
     make_setup,
-    reward_config,
     rl_config,
     sft_config,
 )
 from r1reward_jax.console import say
 from r1reward_jax.data import synthetic
 from r1reward_jax.data.preferences import Annotation, write_annotations, write_records
-from r1reward_jax.evals import evaluate, metrics
-from r1reward_jax.evals.journal import judgement_row
-from r1reward_jax.evals.text_only import text_only_accuracy
-from r1reward_jax.evals.types import PairJudgement
 from r1reward_jax.files import write_whole
 from r1reward_jax.models.qwen2_5_vl.tiny import make_checkpoint
 from r1reward_jax.prompts import (
@@ -42,10 +37,16 @@ from r1reward_jax.prompts import (
     evaluator_prompt,
     judge_prompt,
     parse_analysis,
-    parse_verdict,
+)
+from r1reward_jax.quickstart.measuring import (
+    best_accuracy,
+    judge_pairs,
+    judged_pairs,
+    measure_after,
+    measure_before,
+    measure_judge,
 )
 from r1reward_jax.report import reported
-from r1reward_jax.rl.rewards import score_completions
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.runs.run_dir import claim_data, run_folder
@@ -54,7 +55,7 @@ from r1reward_jax.train.batches import Example
 from r1reward_jax.train.rl import run_rl
 from r1reward_jax.train.setup import Setup
 from r1reward_jax.train.supervised import PhaseConfig, cold_start, run_sft
-from r1reward_jax.types import InputError, Judge, Params, PreferenceRecord, Verdict, other
+from r1reward_jax.types import InputError, Params
 
 STAGES = (
     Stage("world", ("seed", "world.*", "teacher.*"), makes_data=True),
@@ -131,8 +132,8 @@ def _run(config: ConfigDict, log: MetricsLog, controls: bool) -> dict[str, Any]:
     judge = load_judge(config, setup.judge_mesh)
     assert judge is not None
     heldout = world["heldout"]
-    stages.once("measured_judge", lambda: _measure_judge(judge, annotated["heldout"]))
-    stages.once("measured_before", lambda: _measure_before(config, engine, cold, heldout))
+    stages.once("measured_judge", lambda: measure_judge(judge, annotated["heldout"]))
+    stages.once("measured_before", lambda: measure_before(config, engine, cold, heldout))
 
     with make_checkpoints(config, "rl") as checkpoints:
         trained = run_rl(
@@ -145,7 +146,7 @@ def _run(config: ConfigDict, log: MetricsLog, controls: bool) -> dict[str, Any]:
             checkpoints=checkpoints,
             evaluate=make_evaluation(config, engine, heldout),
         )
-    after = lambda: _measure_after(config, engine, trained, world, judge)  # noqa: E731
+    after = lambda: measure_after(config, engine, trained, world, judge)  # noqa: E731
     stages.once("measured_after", after)
     setup.policy.save(f"{workdir}/exported", trained)
     if controls:
@@ -230,7 +231,7 @@ def _train_judge(
     setup = make_setup(settings, f"{config.workdir}/judge_base")
     examples = [
         Example(judge_prompt(analysis, verdict, template), word, "pair")
-        for analysis, verdict, fits in _judge_pairs(annotations)
+        for analysis, verdict, fits in judge_pairs(annotations)
         for word in [template.supports if fits else template.contradicts]
     ]
     with make_checkpoints(config, "judge") as checkpoints:
@@ -244,109 +245,6 @@ def _train_judge(
         )
     setup.policy.save(config.judge.path, params)
     return {}
-
-
-def _measure_judge(judge: Judge, annotations: Sequence[Annotation]) -> dict[str, float]:
-    """Measure the judge on held-out pairs."""
-    pairs = _judge_pairs(annotations)
-    scores = judge.score([(analysis, verdict) for analysis, verdict, _ in pairs])
-    right = {True: [], False: []}
-    for (_, _, fits), probability in zip(pairs, scores, strict=True):
-        right[fits].append(probability is not None and (probability >= 0.5) == fits)
-    balanced = sum(sum(r) / len(r) for r in right.values()) / 2
-    say(f"judge: balanced accuracy {balanced:.3f} on {len(pairs)} held-out pairs")
-    return {"judge_balanced_accuracy": balanced}
-
-
-def _judge_pairs(annotations: Sequence[Annotation]) -> list[tuple]:
-    """Return (analysis, verdict, consistent?), every analysis with both verdicts."""
-    pairs = []
-    for annotation in annotations:
-        analysis = parse_analysis(annotation.completion)
-        supported = synthetic.supports(analysis)
-        if supported is not None:
-            pairs += [(analysis, supported, True), (analysis, other(supported), False)]
-    return pairs
-
-
-# --------------------------------------------------------------- measuring
-
-
-def truly_consistent(text: str) -> bool:
-    """Say whether the analysis argues for the verdict, by the world's own parser."""
-    verdict = parse_verdict(text)
-    return verdict is not None and synthetic.supports(parse_analysis(text)) == verdict
-
-
-def _judged(
-    config: ConfigDict, engine: Engine, params: Params, records, votes: int
-) -> list[PairJudgement]:
-    """Judge in both orders: greedily, and with so many votes at the evaluation temperature."""
-    return evaluate.judge(
-        engine,
-        params,
-        records,
-        TEMPLATES[config.template],
-        temperatures=(0.0, *[config.eval.temperature] * votes),
-        seed=config.seed + 1,
-        threads=config.data.threads,
-    )
-
-
-def _best_accuracy(pairs: Sequence[PairJudgement]) -> float:
-    """Return the better accuracy: of greedy verdicts, or the mean of single samples."""
-    return max(metrics.accuracy(pairs), metrics.sample_accuracy(pairs))
-
-
-def _measure_before(config: ConfigDict, engine: Engine, params: Params, records) -> dict[str, Any]:
-    pairs = _judged(config, engine, params, records, 1)
-    best, greedy = _best_accuracy(pairs), metrics.accuracy(pairs)
-    say(f"cold start: accuracy {best:.3f}, greedy {greedy:.3f}")
-    return {
-        "cold_start_accuracy": best,
-        "cold_start_greedy_accuracy": greedy,
-        "cold_start_sample_accuracy": metrics.sample_accuracy(pairs),
-        "truth_consistent_share_before": metrics.vote_share(pairs, truly_consistent),
-        "mean_response_tokens_before": metrics.mean_vote_tokens(pairs),
-    }
-
-
-def _measure_after(
-    config: ConfigDict,
-    engine: Engine,
-    params: Params,
-    world: dict[str, list[PreferenceRecord]],
-    judge: Judge,
-) -> dict[str, Any]:
-    heldout = world["heldout"]
-    pairs = _judged(config, engine, params, heldout, config.eval.samples)
-    blank = _judged(config, engine, params, evaluate.without_images(heldout), 0)
-    _write_judgements(config, judge, heldout, pairs)
-    described = metrics.describe(pairs)
-    texts = [c.text for j in metrics.judgements_of(pairs) for c in j.completions[1:]]
-    agreed = sum(p is not None and p >= 0.5 for p in _supported(judge, texts))
-    return {
-        "rl_accuracy": described["accuracy"],
-        "rl_strict_accuracy": described["strict_accuracy"],
-        "rl_sample_accuracy": metrics.sample_accuracy(pairs),
-        f"vote{config.eval.samples}_accuracy": metrics.vote_accuracy(pairs),
-        "blank_accuracy": metrics.accuracy(blank),
-        "text_only_classifier_accuracy": text_only_accuracy(world["sft"], heldout),
-        "consistent_share": agreed / len(texts),
-        "truth_consistent_share_after": metrics.vote_share(pairs, truly_consistent),
-        "verdict_1_share": described["verdict_1_share"],
-        "format_share": described["format_share"],
-        "mean_response_tokens_after": metrics.mean_vote_tokens(pairs),
-    }
-
-
-def _supported(judge: Judge, texts: Sequence[str]) -> list[float | None]:
-    """Return the judge's probability for each text; None where there is no verdict to judge."""
-    pairs: list[tuple[str, Verdict]] = [
-        (parse_analysis(text), v) for text in texts if (v := parse_verdict(text)) is not None
-    ]
-    answers = iter(judge.score(pairs))
-    return [None if parse_verdict(text) is None else next(answers) for text in texts]
 
 
 def _controls(
@@ -367,34 +265,11 @@ def _controls(
     longer = _cold_start(settings, setup.starting_from(cold), annotated["sft"], log, "longer")
     heldout = world["heldout"]
     return {
-        "blind_accuracy": _best_accuracy(_judged(config, engine, blind, heldout, 1)),
-        "cold_start_longer_accuracy": _best_accuracy(_judged(config, engine, longer, heldout, 1)),
+        "blind_accuracy": best_accuracy(judged_pairs(config, engine, blind, heldout, 1)),
+        "cold_start_longer_accuracy": best_accuracy(
+            judged_pairs(config, engine, longer, heldout, 1)
+        ),
     }
-
-
-def _write_judgements(
-    config: ConfigDict,
-    judge: Judge,
-    records: Sequence[PreferenceRecord],
-    pairs: Sequence[PairJudgement],
-) -> None:
-    """Write judgements.jsonl, the greedy texts with their rewards. Skipped prompts have no text,
-    and so no rewards."""
-    judged = metrics.judgements_of(pairs)
-    written = [i for i, j in enumerate(judged) if j.completions]
-    texts = [judged[i].completions[0] for i in written]
-    answers = _supported(judge, [c.text for c in texts])
-    labels: list[Verdict | None] = [judged[i].label for i in written]
-    asked = {k: p for k, p in enumerate(answers) if p is not None}
-    rewards, _ = score_completions(texts, labels, asked, reward_config(config))
-    rows = [
-        judgement_row(records[i // 2], j, i) | {"rewards": [], "judge": []}
-        for i, j in enumerate(judged)
-    ]
-    for i, reward, answer in zip(written, rewards, answers, strict=True):
-        rows[i] |= {"rewards": [asdict(reward)], "judge": [answer]}
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    write_whole(f"{config.workdir}/judgements.jsonl", text)
 
 
 def _show(summary: dict[str, Any], workdir: str) -> None:
