@@ -308,7 +308,7 @@ def test_long_prompts_are_counted_and_skipped(verb, desk, capsys):
     name = "sft" if verb == "sft" else "rl"
     record = longer(desk, name, 3, "word " * 200)
     assert main(arguments(desk, verb, "sft.steps=1", "rl.iterations=1")) == 0
-    assert "1 of 16 records do not fit and are skipped" in capsys.readouterr().out
+    assert "1 of 16 records do not fit and are skipped" in capsys.readouterr().err
     (row,) = skipped(desk, verb)
     assert row["place"] == 3 and row["name"] == f"record {record}"
     assert "the largest of buckets.tokens is 128" in row["reason"]

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from r1reward_jax import __version__, console
@@ -101,8 +102,10 @@ def _verb(given: list[str]) -> tuple[str, list[str]]:
     place = given.index(name)
     verb, rest = canonical(name), given[:place] + given[place + 1 :]
     if verb not in VERBS:
+        # a slip of the pen in an older name is answered with the verb's name of today
+        (guess,) = get_close_matches(name, [*VERBS, *OLDER], n=1, cutoff=0.0)
         raise InputError(
-            f"there is no verb {name!r}; {near(name, [*VERBS, *OLDER])} The verbs are "
+            f"there is no verb {name!r}; did you mean {canonical(guess)!r}? The verbs are "
             f"{', '.join(VERBS)}"
         )
     if name == "compare" and _two_evaluations(rest):

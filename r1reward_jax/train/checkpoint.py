@@ -20,7 +20,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from r1reward_jax.console import say
+from r1reward_jax.console import say, warn
 from r1reward_jax.types import InputError, Params, TrainState
 
 DELETED = "deleted"
@@ -134,7 +134,7 @@ class Checkpoints:
 def _rename_damaged(path: epath.Path, problem: str) -> None:
     """Keep a damaged checkpoint under a name that is not a step's."""
     place = path.with_name(f"damaged_{path.name}")
-    say(f"checkpoint {path} is damaged ({problem}); now {place.name}")
+    warn(f"checkpoint {path} is damaged ({problem}); now {place.name}")
     if jax.process_index() == 0:
         if place.exists():
             place.rmtree()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import jax
 from etils import epath
 
-from r1reward_jax.console import progress, say
+from r1reward_jax.console import progress, warn
 from r1reward_jax.files import write_whole
 from r1reward_jax.prompts import Template, evaluator_prompt
 from r1reward_jax.types import InputError, PreferenceRecord, Processor
@@ -57,8 +57,10 @@ def drop_overlong(
     if skipped:
         kinds = Counter(row["reason"].split(" ", 1)[-1] for row in skipped).most_common(3)
         shown = "; ".join(f"{count} x {kind}" for kind, count in kinds)
-        say(f"{phase}: {len(skipped)} of {len(items)} records do not fit and are skipped ({shown})")
-        say(f"{phase}: they are listed in {path}")
+        warn(
+            f"{phase}: {len(skipped)} of {len(items)} records do not fit and are skipped ({shown})"
+        )
+        warn(f"{phase}: they are listed in {path}")
     places = {row["place"] for row in skipped}
     return [item for place, item in enumerate(items) if place not in places]
 

@@ -8,7 +8,7 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
-from r1reward_jax.console import say
+from r1reward_jax.console import warn
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.types import (
@@ -52,7 +52,7 @@ class Guard:
         """
         self._in_a_row = self._in_a_row + 1 if skipped else 0
         if skipped:
-            say(f"update {step} skipped: its gradient is not finite ({self._in_a_row} in a row)")
+            warn(f"update {step} skipped: its gradient is not finite ({self._in_a_row} in a row)")
         if self._in_a_row < self._limit:
             return
         path = self._folder / f"skipped_batch_{step}.npz"

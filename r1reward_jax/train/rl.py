@@ -12,7 +12,7 @@ import grain
 import jax
 import numpy as np
 
-from r1reward_jax.console import progress, say
+from r1reward_jax.console import progress, warn
 from r1reward_jax.errors import about
 from r1reward_jax.judge.pending import PendingJudgements
 from r1reward_jax.prompts import Template, evaluator_prompt
@@ -287,7 +287,7 @@ def _swapped(config: RLConfig) -> list[int] | None:
 
 def _warn_of_gap(iteration: int, gap: float, limit: float) -> None:
     if not gap <= limit:  # so written, NaN warns
-        say(
+        warn(
             f"iteration {iteration}: sampler and trainer differ by {gap:.3g} nats, more than "
             f"rl.max_gap {limit:g}; consider rl.importance_cap"
         )

@@ -135,8 +135,8 @@ def test_a_damaged_checkpoint_is_passed_over_and_set_aside(damage, tmp_path, cap
     found = restore(tmp_path)
     assert int(found.step) == 2 and (found.params["a"] == jnp.float32(2 / 7)).all()
     said = capfd.readouterr()
-    assert "3 is damaged" in said.out and "Traceback" not in said.err
-    assert damage == "score" or "going on from checkpoint 2" in said.out
+    assert "3 is damaged" in said.err and "Traceback" not in said.err
+    assert damage == "score" or "resuming from checkpoint 2" in said.out
     assert steps(tmp_path) == [2] and (tmp_path / "damaged_3").exists()
     save(tmp_path, [0.1] * 3)  # the number is free again
     assert int(restore(tmp_path).step) == 3

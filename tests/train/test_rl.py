@@ -360,8 +360,8 @@ def test_an_alarm_sounds_where_sampler_and_trainer_part(
     train(config, loaded, world)
     gaps = [row["loss/sampler_gap_max"] for row in metrics(config)]
     assert gaps[0] < 1e-3 and gaps[1] == pytest.approx(1.0, abs=1e-2)
-    warned = [x for x in capsys.readouterr().out.splitlines() if "sampler and trainer differ" in x]
-    assert len(warned) == 1 and warned[0].startswith("iteration 2")
+    warned = [x for x in capsys.readouterr().err.splitlines() if "sampler and trainer differ" in x]
+    assert len(warned) == 1 and warned[0].startswith("warning: iteration 2")
 
 
 def test_a_run_that_diverges_stops_and_keeps_what_is_good(loaded, world, tmp_path, monkeypatch):
