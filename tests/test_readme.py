@@ -165,6 +165,11 @@ def test_from_a_cold_start_to_a_report(trained):
     assert settings["template"] == "brief"
 
 
+def test_a_dry_run(trained, capsys):
+    assert main([*command("rl", page="training", nth=1), *MORE]) == 0
+    assert "no folder was claimed" in capsys.readouterr().out
+
+
 def test_two_evaluations_compared(trained, capsys):
     desk, quickstart = trained, trained / "runs" / "quickstart"
     shutil.copytree(desk / "runs/sft/checkpoints/sft", quickstart / "checkpoints" / "cold_start")
