@@ -3,7 +3,7 @@
 Command:  r1reward quickstart
 Chips:    two CPU cores
 Time:     about 10 minutes (581 s, seed 7); with --controls not timed since 2,500 steps
-Score:    rl_accuracy 0.98 to 0.99 after cold_start_accuracy 0.76 to 0.80; docs/measurements.md has the rest
+Score:    rl_accuracy 0.98 to 0.99 after cold_start_accuracy 0.76 to 0.80; see docs/measurements.md
 """
 
 from ml_collections import ConfigDict
