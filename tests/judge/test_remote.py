@@ -173,7 +173,8 @@ def test_many_at_a_time_are_ten_times_as_fast(server):
     assert None not in judge_of(server, concurrency=1).score(pairs(8)) and server.most == 1
     server.latency = 0.5
     started = time.perf_counter()
-    assert None not in judge_of(server, concurrency=64).score(pairs(64))
+    judge = judge_of(server, concurrency=64, timeout_s=30.0)
+    assert None not in judge.score(pairs(64))
     assert time.perf_counter() - started < 64 * server.latency / 10 and server.most > 32
 
 
