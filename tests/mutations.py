@@ -45,8 +45,8 @@ MUTATIONS = (
     Mutation(
         "the filter looks at the raw scale",
         "rl/advantages.py",
-        "kept = filter_outliers(z, sigmas=c.sigmas)",
-        "kept = jnp.where(jnp.abs(x) > c.sigmas, 0.0, z)",
+        "filter_outliers(z, sigmas=sigmas),",
+        "jnp.where(jnp.abs(x) > sigmas, 0.0, z),",
         f"{UPDATES}test_advantages_are_filtered_on_the_standardised_scale",
     ),
     Mutation(

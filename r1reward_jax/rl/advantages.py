@@ -1,15 +1,20 @@
 """From rewards to advantages: returns, standardisation over the global batch, the 3-sigma filter.
 
-Reinforce++ (arXiv 2501.03262) gives every action token the advantage of its return, standardised
-over all action tokens of the batch. The paper (section 3.2) drops the outliers of that
-distribution: with 255 rewards of 1 and one of 0 the single failure would weigh z = -15.969.
+Reinforce++ (arXiv 2501.03262) uses each completion token's return, standardised over all completion
+tokens of the rollout batch, as its advantage. The paper (section 3.2) sets the outliers of that
+distribution to 0: with 255 completions of reward 1, one of reward 0 and equal lengths, the single
+failure has z = -15.969 and would dominate the update. The price: of two rewards the rarer one is
+dropped wherever it has less than a tenth of the tokens, sqrt(p / (1 - p)) > 3, so that a policy
+that is right more than 90 % of the time no longer learns from its failures. The paper accepts that
+for stability; nothing is centred again behind the filter.
 
 Estimators other than the plain return subtract a baseline from the rewards first.
 
-All arrays are float32. Rewards come one per completion, in groups of M samples of a prompt where a
-baseline compares them; tokens in rows of C places, a prefix of which the mask marks. Padding gives
-0 and never matters. Standardised, a batch of equal returns gives 0 everywhere, and so does one with
-a single token or none. What is not a number stays so: the guard of the updates must see it.
+All arrays are float32. Rewards come one per completion, those of a prompt's M samples side by side.
+Token arrays are [B, C]; the mask is true on a prefix of each row. Padding gives 0 and never
+matters. A batch of equal returns gives 0 everywhere once standardised, and so does one with a
+single token or none. NaNs are passed on, so that the step (`train.step`) skips the update and
+`train.nan_guard` counts it.
 """
 
 from collections.abc import Callable
@@ -42,7 +47,7 @@ def leave_one_out(rewards: Float[Array, "B M"], *, eps: float) -> Float[Array, "
     """RLOO (arXiv 2402.14740, equation 8): r minus the mean of the prompt's other samples.
 
     Args:
-      rewards: of M samples of each prompt; M of 1 leaves no others, and the rewards as they are.
+      rewards: of M samples of each prompt; with M = 1 they are returned unchanged.
       eps: not used.
     """
     del eps
@@ -157,10 +162,10 @@ def filter_outliers(z: Float[Array, "B C"], *, sigmas: float) -> Float[Array, "B
 def filter_released(
     z: Float[Array, "B C"], x: Float[Array, "B C"], mask: Bool[Array, "B C"], *, sigmas: float
 ) -> Float[Array, "B C"]:
-    """Apply the filter of the authors' release, for comparison: it looks at the wrong scale.
+    """Apply the filter of the authors' release, for comparison: it compares with the raw scale.
 
     Keeps z where it lies within `sigmas` of the mean of the *raw* returns x, and |z| <= 10. With
-    rewards 2.0 and 0.5 it drops every failure above about 69 % batch accuracy.
+    rewards 2.0 and 0.5 it drops every failure above about 68 % batch accuracy.
 
     Args:
       z: standardised advantages.
@@ -172,6 +177,12 @@ def filter_released(
     return jnp.where(far | (jnp.abs(z) > 10.0), 0.0, z)
 
 
+FILTERS: dict[str, Callable] = {
+    "paper": lambda z, x, mask, sigmas: filter_outliers(z, sigmas=sigmas),
+    "released": lambda z, x, mask, sigmas: filter_released(z, x, mask, sigmas=sigmas),
+    "none": lambda z, x, mask, sigmas: z,
+}
+"""(standardised advantages, returns, mask, sigmas) -> advantages with outliers set to 0."""
 KL = {"k1": kl_k1, "k3": kl_k3}
 """(log-probs, log-probs of the reference) -> KL per token."""
 
@@ -181,13 +192,21 @@ class AdvantageConfig:
     """Hold the static settings of the advantages; names as in configs/default.py."""
 
     samples: int
+    """M, completions of a prompt."""
     baseline: str
+    """A name in BASELINES."""
     standardize: bool
+    """Whether the advantages are z; if not, returns whose z the filter kept."""
     filter: str
+    """A name in FILTERS."""
     sigmas: float
+    """Of the filter."""
     eps: float
+    """Added to standard deviations."""
     kl: str
+    """A name in KL."""
     kl_coef: float
+    """Reward per nat of KL from the reference; 0 needs no reference."""
 
 
 def compute_advantages(
@@ -198,18 +217,27 @@ def compute_advantages(
     mask: Bool[Array, "B C"],
 ) -> tuple[Float[Array, "B C"], dict[str, Array]]:
     """Turn rewards into filtered advantages, over the whole rollout batch: baseline, KL, returns,
-    standardisation, filter (paper, section 3.2)."""
+    standardisation, filter (paper, section 3.2).
+
+    With the baseline "group" z standardises once more over the batch: plain GRPO needs
+    `standardize` off.
+
+    Args:
+      config: names and numbers.
+      rewards: totals, those of a prompt's samples side by side.
+      logp: of the completion tokens under the old policy, the one that sampled them.
+      ref_logp: under the reference policy; `logp` itself where there is none, and the KL is 0.
+      mask: true on completion tokens.
+
+    Returns:
+      Advantages, 0 on padding, and metrics of returns and advantages.
+    """
     c = config
     kl = KL[c.kl](logp, ref_logp)
     centred = BASELINES[c.baseline](rewards.reshape(-1, c.samples), eps=c.eps).reshape(-1)
     x = returns(token_rewards(centred, kl, mask, kl_coef=c.kl_coef), mask)
     z = standardize(x, mask, eps=c.eps)
-    if c.filter == "paper":
-        kept = filter_outliers(z, sigmas=c.sigmas)
-    elif c.filter == "released":
-        kept = filter_released(z, x, mask, sigmas=c.sigmas)
-    else:
-        kept = z
+    kept = FILTERS[c.filter](z, x, mask, c.sigmas)
     dropped = (kept == 0) & (z != 0)
     kept = kept if c.standardize else jnp.where(dropped, 0.0, x)
     mean, kept_mean = masked_mean(x, mask), masked_mean(kept, mask)

@@ -1,7 +1,7 @@
 """Log-probabilities of completion tokens without a [B, T, V] array, and masked averages.
 
 Positions are sliced before the output head, and the head runs over chunks of positions that the
-backward pass recomputes: at most `chunk` x V logits live at any time.
+backward pass recomputes: a chunk holds max(chunk, B) x V logits.
 """
 
 import jax
@@ -44,7 +44,8 @@ def token_logprobs(
       hidden: hidden states at the predicting positions.
       head: output projection.
       targets: token ids.
-      chunk: positions (rows times columns) per step of the scan; at least one of every row.
+      chunk: positions (rows times columns) per step of the scan, rounded down to whole columns but
+        never below one.
       temperature: of the distribution; above 0.
 
     Returns:
@@ -60,7 +61,8 @@ def token_logprobs(
     @jax.checkpoint
     def one(carry, part):
         states, ids = part
-        # float32 from here on: the sum over the vocabulary loses digits in bf16
+        # the product comes in the compute dtype, as in the reference implementation; float32 from
+        # here on, because the sum over the vocabulary loses digits in bf16
         logits = (states @ head).astype(jnp.float32) / temperature
         total = jax.nn.logsumexp(logits, axis=-1)
         picked = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]

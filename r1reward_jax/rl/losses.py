@@ -1,4 +1,4 @@
-"""The StableReinforce loss (paper, section 3.2, equations 5 to 8) and the PPO loss it mends.
+"""The StableReinforce loss (paper, section 3.2, equations 5 to 8) and the PPO loss that it fixes.
 
     rho_t = exp(clip(logp_t - old_logp_t, log delta_min, log delta_max))        (Pre-CLIP)
     L     = -mean_t min(rho_t * A_t, clip(rho_t, 1 - eps, 1 + eps) * A_t)
@@ -8,7 +8,8 @@ ratios, and exp overflows. Pre-CLIP bounds the ratio before it is exponentiated.
 
 Log-probs are in nats, per sampled token, in rows of C places of which the mask marks those of the
 completion. They may come in bfloat16; the maths is in float32. Padding, also with junk in it, never
-matters; a batch without tokens has loss 0. Old log-probs, advantages and weights are constants.
+matters; a batch without tokens has loss 0. No gradient flows into old log-probs; callers pass
+advantages and importance weights as constants, which are already filtered and capped.
 """
 
 from typing import Any
@@ -41,7 +42,8 @@ def pre_clip(
 def clipped_surrogate(
     ratio: Float[Array, "B C"], advantages: Float[Array, "B C"], *, clip_eps: float
 ) -> Float[Array, "B C"]:
-    """-min(ratio * A, clip(ratio, 1 - eps, 1 + eps) * A), per token (PPO, arXiv 1707.06347, 7)."""
+    """-min(ratio * A, clip(ratio, 1 - eps, 1 + eps) * A), per token (PPO, arXiv 1707.06347,
+    equation 7)."""
     clipped = jnp.clip(ratio, 1.0 - clip_eps, 1.0 + clip_eps)
     return -jnp.minimum(ratio * advantages, clipped * advantages)
 
@@ -95,7 +97,7 @@ def stable_reinforce_loss(
     min_ratio: float,
     max_ratio: float,
 ) -> tuple[Float[Array, "B C"], dict[str, Any]]:
-    """Return the clipped surrogate of the Pre-CLIPped ratio; advantages come filtered.
+    """Return the clipped surrogate of the Pre-CLIPped ratio; advantages are already filtered.
 
     Args:
       logp: of the sampled tokens under the policy being trained.
@@ -142,14 +144,17 @@ def ppo_clip_loss(
 reinforce_pp_loss = ppo_clip_loss
 """The baseline Reinforce++ (arXiv 2501.03262, section 3) is PPO's clipped surrogate without a
 critic. What is its own lies in `rl.advantages`: KL in the token rewards, returns, and
-standardisation over the global batch, here without a filter (`rl.filter=none`)."""
+standardisation over the global batch. The filter is a knob of its own: set `rl.filter=none`, as
+configs/ablations/reinforce_pp.py does."""
 
 
 def truncated_importance_weights(
     old_logp: Float[Array, "B C"], sampler_logp: Float[Array, "B C"], *, cap: float
 ) -> Float[Array, "B C"]:
     """min(pi_old(y_t) / pi_sampler(y_t), cap): corrects for a sampler that computes differently
-    from the trainer (truncated importance sampling, Ionides 2008). A constant.
+    from the trainer (truncated importance sampling, Ionides 2008). A constant that
+    `train.objectives` multiplies the token losses with where `rl.importance_cap` is set (off by
+    default).
 
     Args:
       old_logp: of the sampled tokens by the trainer's forward pass.
@@ -162,7 +167,8 @@ def truncated_importance_weights(
 
 def bradley_terry_loss(better: Float[Array, " B"], worse: Float[Array, " B"]) -> Float[Array, " B"]:
     """-log sigmoid(r(x, y_w) - r(x, y_l)), per pair: how scalar reward models learn (arXiv
-    2203.02155, equation 1), the paper's baseline.
+    2203.02155, equation 1), the paper's baseline. `train.bradley_terry` trains with it; it is no RL
+    loss, so it is not in LOSSES.
 
     Args:
       better: scores of the preferred responses.
@@ -184,7 +190,7 @@ def ratio_metrics(
     Args:
       change: log-ratios, 0 on padding.
       advantages: that the surrogate weighs.
-      mask: true on completion tokens; without any, the extremes are infinite.
+      mask: true on completion tokens; without any, the extremes are infinite (-inf, inf).
       clip_eps: of the surrogate.
     """
     ratio, near = jnp.exp(change), jnp.clip(change, -20.0, 20.0)

@@ -6,9 +6,9 @@ Consistency multiplies the result, so a wrong but consistent completion gains no
 Three more terms, which are not the paper's and weigh 0 unless asked for: swap-consistency,
 repetition and length.
 
-Differs from the release: a completion that cannot be parsed scores 0 for its result (there an
-exception scores 1), and the verdict is compared as a label (there by a maths checker that takes
-"1 or 2" for 1).
+Differs from the authors' released code: a completion that cannot be parsed scores 0 for its result
+(there an exception of the parser scores 1), and the verdict is compared as a label (there by a
+maths checker that takes "1 or 2" for 1).
 """
 
 import re
@@ -77,7 +77,7 @@ def swap_consistency(verdict: Verdict | None, swapped: Verdict | None) -> float:
 
 
 def repetition(text: str, *, n: int) -> float:
-    """Return the fraction of word n-grams that stand in the text before, in [0, 1); 0 for short
+    """Return the fraction of word n-grams that already occurred, in [0, 1); 0 for short
     texts."""
     words = text.split()
     grams = Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
@@ -86,8 +86,8 @@ def repetition(text: str, *, n: int) -> float:
 
 
 def overlong(tokens: int, *, start: int, limit: int) -> float:
-    """Return 0 up to `start` tokens, then linearly more, 1 from `limit` on (DAPO, arXiv 2503.14476,
-    equation 13, with the opposite sign).
+    """Return 0 up to `start` tokens, then a cost that rises linearly to 1 at `limit` (DAPO, arXiv
+    2503.14476, equation 13, with the opposite sign).
 
     Args:
       tokens: length of the completion.
@@ -98,7 +98,8 @@ def overlong(tokens: int, *, start: int, limit: int) -> float:
 
 
 def self_corrects(analysis: str) -> bool:
-    """Say whether an analysis revises an earlier statement of its own, by its wording (English).
+    """Say whether an analysis revises an earlier statement of its own, by its wording (English); a
+    metric only.
 
     The paper reports such turns as emerging behaviour; this marks them, it does not judge them.
     """
@@ -160,8 +161,9 @@ def score_completions(
 
     Args:
       completions: one per row.
-      preferred: the label of each row.
-      judge_probs: P(supports) of the judge, by row; None where it gave no verdict.
+      preferred: the label of each row; a row without label has no result.
+      judge_probs: P(supports) of the judge, by row; None where it gave no verdict. Rows that are
+        not there were not judged: their verdict is wrong, and consistency is multiplied by 0.
       settings: weights and limits.
       swapped: for each row, the row of the same record in the other order; None where the rows
         are not such pairs, and then nothing is earned for swap-consistency.
@@ -172,7 +174,7 @@ def score_completions(
         combine(
             s.weights,
             format=format_reward(completion.text),
-            result=float(verdicts[i] is not None and verdicts[i] == preferred[i]),
+            result=result_reward(completion.text, label) if label else 0.0,
             consistency=consistency_reward(judge_probs[i], s.consistency_mode)
             if i in judge_probs
             else 0.0,
@@ -182,7 +184,7 @@ def score_completions(
                 len(completion.token_ids), start=s.length_start, limit=s.length_limit
             ),
         )
-        for i, completion in enumerate(completions)
+        for i, (completion, label) in enumerate(zip(completions, preferred, strict=True))
     ]
     silent = sum(p is None for p in judge_probs.values())
     agreed = sum(p is not None and p >= 0.5 for p in judge_probs.values())

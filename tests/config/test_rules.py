@@ -20,7 +20,7 @@ def test_choices_are_the_tables_of_the_code():
     from r1reward_jax.data.synthetic import SKILLS
     from r1reward_jax.evals.voting import RULES
     from r1reward_jax.prompts import TEMPLATES
-    from r1reward_jax.rl.advantages import BASELINES, KL
+    from r1reward_jax.rl.advantages import BASELINES, FILTERS, KL
     from r1reward_jax.rl.losses import AGGREGATES, LOSSES
     from r1reward_jax.train.parity import LIMITS
 
@@ -33,6 +33,7 @@ def test_choices_are_the_tables_of_the_code():
         "rl.baseline": BASELINES,
         "rl.kl": KL,
         "eval.stop": ("none", *RULES),
+        "rl.filter": FILTERS,
     }
     for path, table in tables.items():
         assert set(configs.CHOICES[path]) == set(table), path
@@ -48,7 +49,6 @@ def test_choices_without_a_table_are_the_words_that_the_code_compares():
 
     package = Path(r1reward_jax.__file__).parent
     places = {
-        "rl.filter": "rl/advantages.py",
         "rl.consistency_mode": "rl/rewards.py",
         "model.video_rule": "models/qwen2_5_vl/rope.py",
     }
