@@ -11,6 +11,14 @@ from r1reward_jax import console
 from r1reward_jax.console import counter, detail, note, progress, result, say, warn
 
 
+@pytest.fixture(autouse=True)
+def normal_level():
+    """Whatever level a test, or a command before it, has set."""
+    console.set_level(console.NORMAL)
+    yield
+    console.set_level(console.NORMAL)
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

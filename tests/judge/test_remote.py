@@ -410,7 +410,7 @@ def test_answers_do_not_depend_on_who_waits_first():
         rng.shuffle(started)
         for lot, wait in started:
             assert wait() == [None if a == "mute" else 0.03 for a, _ in lot]
-        assert not cached._open
+        assert not cached._batches
 
 
 def test_last_lines():
