@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     c.model = ConfigDict()
     c.model.path = ""  # Hugging Face folder of the policy to start from
     c.model.max_pixels = 640 * 28 * 28  # larger images are shrunk; 640 visual tokens
-    c.model.video_rule = "max"  # where text goes on behind a video (see rope.mrope_positions)
+    c.model.video_rule = "max"  # where text continues behind a video (see rope.mrope_positions)
     c.model.freeze_vision = False  # train the decoder only
     c.model.param_dtype = "float32"  # master weights
     c.model.compute_dtype = "bfloat16"  # forward and backward pass

@@ -97,7 +97,7 @@ def _guarded(
     """The findings of a check, up to where it raises."""
     try:
         yield from check()
-    except Exception as error:  # whatever is broken: this is where it is to be told
+    except Exception as error:  # whatever is broken is reported here
         found = " ".join(f"{type(error).__name__}: {error}".split())
         yield Finding("FAILED", name, found, "the check itself stopped here", required)
 
@@ -199,7 +199,7 @@ def _memory() -> Iterator[Finding]:
     """What processes may still take: of the machine, or of the container if that is less."""
     info = Path("/proc/meminfo")
     if not info.exists():
-        yield Finding("ok", "memory", "not told by this system", required=False)
+        yield Finding("ok", "memory", "not known on this system", required=False)
         return
     lines = info.read_text().splitlines()
     kib = {name: int(rest.split()[0]) for name, _, rest in (x.partition(":") for x in lines)}

@@ -39,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    # mistakes are told before a large model is loaded
+    # mistakes are reported before a large model is loaded
     question, a, b = (_text(given) for given in (args.question, args.a, args.b))
     use_jax()
     from r1reward_jax.reward_model import RewardModel, read_images

@@ -150,8 +150,8 @@ class PairJudgement:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `RewardModel` tells a user of a comparison."""
-        told = {name: getattr(self, name) for name in ("preferred", "probability", "agree")}
-        return told | {"orders": [o.to_json() for o in self.orders], "scores": self.scores}
+        found = {name: getattr(self, name) for name in ("preferred", "probability", "agree")}
+        return found | {"orders": [o.to_json() for o in self.orders], "scores": self.scores}
 
     def __str__(self) -> str:
         if self.probability is None:

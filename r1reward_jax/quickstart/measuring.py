@@ -7,9 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from r1reward_jax.build import (
-    reward_config,
-)
+from r1reward_jax.build import reward_config
 from r1reward_jax.console import say
 from r1reward_jax.data import synthetic
 from r1reward_jax.data.preferences import Annotation

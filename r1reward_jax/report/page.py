@@ -172,8 +172,8 @@ def _cards(runs: Sequence[Run], chosen: Sequence[Entry], problems: list[str]) ->
 
 
 def _read(chosen: Sequence[Entry]) -> list[tuple[Source, Sample]]:
-    """Return the chosen samples with their words. Of a run that goes on, lines may have vanished
-    since they were counted: those are left out."""
+    """Return the chosen samples with their words. Lines of a run that continues may have
+    vanished since they were counted: those are left out."""
     files: dict[Source, list[Entry]] = {}
     for entry in chosen:
         files.setdefault(entry.source, []).append(entry)

@@ -35,7 +35,7 @@ class Checkpoints:
         """
         Args:
           folder: made if needed; what an interrupted save left there is removed.
-          every: steps between saves; 0 saves only when told to.
+          every: steps between saves; 0 saves only on request.
           keep: newest saves that are kept; the best one by score stays beside them.
         """
         self._folder, self._every = epath.Path(folder).absolute(), every
