@@ -81,8 +81,8 @@ def show_header(other: str) -> None:
 
 
 def peak_bytes(compiled: Any) -> int | None:
-    """Return the bytes of a compiled program's arguments, results and temporaries; None where they are
-    not known."""
+    """Return the bytes of a compiled program's arguments, results and temporaries; None where they
+    are not known."""
     m = compiled.memory_analysis()
     if m is None:
         return None
