@@ -9,21 +9,25 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from r1reward_jax import config as configs
 from r1reward_jax.config.renamed import RENAMED
 
-SERVER = (
-    *("judge.url", "judge.api_key_env", "judge.concurrency", "judge.timeout_s", "judge.retries"),
+_REQUESTS = (
+    *("judge.api_key_env", "judge.concurrency", "judge.timeout_s", "judge.retries"),
     *("judge.backoff_s", "judge.budget_s", "judge.pause_share", "judge.pause_s"),
 )
+SERVER = ("judge.url", *_REQUESTS)
 SAMPLER = (
     *("rollout.slots", "rollout.prefill_batch", "rollout.compact", "rollout.parallel_samples"),
 )
 MEMORY = ("step.chunk", "step.micro_tokens", "step.remat", "rollout.unroll", "judge.batch")
+GUARDS = ("rl.max_gap", "optimizer.max_skipped")
+NOTHING = "no number of the run depends on it"
+DEVICES = ("mesh.*", "rollout.mesh.*", "judge.mesh.*", "judge.devices")
+ROUNDING = "sums over devices are taken in another order; what follows may differ in rounding"
 MAY_CHANGE = (
-    (
-        ("data.threads", "wandb", "profile_step", "checkpoint.*"),
-        "no number of the run depends on it",
-    ),
+    (("data.threads", "wandb", "profile_step", "checkpoint.keep"), NOTHING),
+    (GUARDS, f"{NOTHING}: it only says when to stop or to warn"),
     (("data.train",), "the numbers are the same: the file must have the same hash"),
     (
         SERVER,
@@ -31,19 +35,22 @@ MAY_CHANGE = (
         "gets no answer earns no consistency reward",
     ),
     (
-        ("eval.records", "data.heldout"),
-        "training is the same; eval/* of earlier and later saves are of different records, and so "
-        "is the comparison that keeps the best checkpoint",
-    ),
-    (
-        ("mesh.*", "rollout.mesh.*", "judge.mesh.*", "judge.devices"),
-        "sums over devices are taken in another order; what follows may differ in rounding",
+        ("eval.records", "data.heldout", "checkpoint.updates", "checkpoint.iterations"),
+        "training is the same; which checkpoints are measured, or on which records, and so which "
+        "is best, changes",
     ),
     (SAMPLER, "samples do not depend on it, but may differ in rounding"),
     (MEMORY, "sums are taken in another order; what follows may differ in rounding"),
 )
 """Patterns of knobs that may change in every run, and what that means for exactness."""
 VOTES = "votes that eval.stop ends early may be more or fewer; others may differ in rounding"
+OF_VERB = {
+    "evaluate": (SAMPLER, VOTES),
+    # their trainings of these updates measure no checkpoint
+    "scalar-rm": (("checkpoint.updates",), NOTHING),
+    "quickstart": (("checkpoint.updates",), NOTHING),
+}
+"""Patterns of knobs whose change means something else in one verb."""
 
 LENGTHS = {
     "sft": "sft.steps",
@@ -58,12 +65,29 @@ LONGER = (
 )
 
 _MADE = ("world.*", "teacher.*", "tiny.*", "tiny_judge.*")
+_BENCHMARK = (
+    *("eval.benchmark", "eval.data", "eval.stop", "eval.prompt_from", "eval.response_format"),
+)
+_VOTES = ("eval.samples", "eval.temperature")
 UNREAD = {
-    "sft": ("rl.*", "judge.*", "scalar.*", *_MADE),
-    "rl": ("sft.*", "scalar.*", *_MADE),
-    "scalar-rm": ("sft.*", "rl.*", "judge.*", "rollout.*", "eval.*", *_MADE),
-    "evaluate": ("sft.*", "rl.*", "judge.*", "optimizer.*", "step.*", *_MADE),
-    "quickstart": ("scalar.*",),
+    "sft": (
+        *("rl.*", "judge.*", "scalar.*", "checkpoint.iterations"),
+        *(*_BENCHMARK, *_VOTES, *_MADE),
+    ),
+    "rl": ("sft.*", "scalar.*", "checkpoint.updates", *_BENCHMARK, *_VOTES, *_MADE),
+    "scalar-rm": (
+        *("sft.*", "rl.*", "judge.*", "rollout.*", "eval.*", "checkpoint.iterations"),
+        *("data.heldout", *_MADE),
+    ),
+    "evaluate": (
+        *("sft.*", "rl.*", "judge.*", "optimizer.*", "step.*", "checkpoint.*", "eval.records"),
+        *("scalar.steps", "scalar.batch", "scalar.lr", "model.freeze_vision"),
+        *("data.train", "data.heldout", "wandb", "profile_step", *_MADE),
+    ),
+    "quickstart": (
+        *("scalar.*", "model.path", "judge.path", "judge.model", *_REQUESTS),
+        *("data.train", "data.heldout", "data.video_fps", "data.video_frames", *_BENCHMARK),
+    ),
 }
 """Patterns of knobs that a verb does not read."""
 
@@ -85,21 +109,30 @@ def matches(knob: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(knob, pattern) for pattern in patterns)
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
+def differences(
+    old: dict[str, Any], new: dict[str, Any], defaults: dict[str, Any] | None = None
+) -> list[Change]:
     """Return what differs between two configs, in the order of names; knobs of earlier versions
     count under their names of today.
 
     Args:
       old: as `run.json` has it.
       new: as given now.
+      defaults: what a knob that `old` lacks had, as the version of then had no such knob.
     """
     before, after = flat(old), flat(new)
     before = {RENAMED.get(k, k) if RENAMED.get(k, k) in after else k: v for k, v in before.items()}
+    before = {k: v for k, v in flat(defaults or {}).items() if k in after} | before
     return [
         Change(name, before.get(name), after.get(name))
         for name in sorted(before | after)
         if before.get(name) != after.get(name)
     ]
+
+
+def defaults_of(verb: str) -> dict[str, Any]:
+    """Return the values of all knobs of a verb where its config does not set them."""
+    return configs.load("quickstart" if verb == "quickstart" else "default").to_dict()
 
 
 def exactness(change: Change, verb: str) -> str | None:
@@ -110,13 +143,15 @@ def exactness(change: Change, verb: str) -> str | None:
       change: of a knob.
       verb: of the run, by its name of today.
     """
-    if verb == "evaluate" and matches(change.knob, SAMPLER):
-        return VOTES
-    for patterns, means in MAY_CHANGE:
-        if matches(change.knob, patterns):
-            return means
+    if matches(change.knob, DEVICES):  # every verb lays out the meshes of all
+        return ROUNDING
     if matches(change.knob, UNREAD.get(verb, ())):
         return f"`{verb}` does not read it"
+    if change.knob == "judge.url" and bool(change.old) != bool(change.new):
+        return None  # a judge appears or disappears, and the consistency reward with it
+    for patterns, means in (OF_VERB.get(verb, ((), "")), *MAY_CHANGE):
+        if matches(change.knob, patterns):
+            return means
     if change.knob == LENGTHS.get(verb) and _is_more(change):
         return LONGER
     return None

@@ -15,7 +15,7 @@ from r1reward_jax.errors import InputError
 from r1reward_jax.files import is_remote, write_whole
 from r1reward_jax.runs import stages as run_stages
 from r1reward_jax.runs.provenance import about
-from r1reward_jax.runs.resume import Change, differences, exactness
+from r1reward_jax.runs.resume import Change, defaults_of, differences, exactness
 from r1reward_jax.runs.stages import Stage
 from r1reward_jax.runs.verbs import canonical
 from r1reward_jax.runs.writers import wants_wandb
@@ -98,7 +98,8 @@ def _resumed(
     stored = _from_here(old["config"], old["config"].get("workdir", ""))
     given = _from_here(json.loads(json.dumps(config)), config["workdir"])
     accepted, corrected = {}, []
-    for change in differences(stored, given):
+    defaults = json.loads(json.dumps(defaults_of(verb)))  # lists, as what `run.json` has
+    for change in differences(stored, given, defaults):
         if means := exactness(change, verb):
             accepted[change] = means
         else:

@@ -9,9 +9,12 @@ from r1reward_jax.config.renamed import RENAMED
 from r1reward_jax.quickstart import STAGES
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.runs.resume import (
+    DEVICES,
     LENGTHS,
     MAY_CHANGE,
+    OF_VERB,
     UNREAD,
+    Change,
     exactness,
     flat,
     matches,
@@ -37,15 +40,19 @@ def claim(folder, overrides=(), *, verb="rl", stages=(), data_hash="a", phase="r
 @pytest.mark.parametrize(
     ("override", "means"),
     [
-        ("judge.url='http://other:8000/v1'", "the same where the same judge model"),
         ("judge.timeout_s=90.0", "the same where the same judge model"),
         ("data.threads=4", "no number of the run depends on it"),
         ("wandb='mine'", "no number of the run depends on it"),
         ("profile_step=3", "no number of the run depends on it"),
         ("checkpoint.keep=9", "no number of the run depends on it"),
-        ("checkpoint.iterations=9", "no number of the run depends on it"),
+        ("checkpoint.iterations=9", "which checkpoints are measured"),
+        ("checkpoint.updates=9", "`rl` does not read it"),
+        ("rl.max_gap=0.5", "no number of the run depends on it: it only says"),
+        ("optimizer.max_skipped=9", "no number of the run depends on it: it only says"),
+        ("eval.samples=9", "`rl` does not read it"),
+        ("eval.benchmark='vlrewardbench'", "`rl` does not read it"),
         ("data.train='moved.jsonl'", "must have the same hash"),
-        ("eval.records=9", "of different records"),
+        ("eval.records=9", "on which records, and so which is best, changes"),
         ("mesh.fsdp=2", "may differ in rounding"),
         ("rollout.mesh.data=2", "may differ in rounding"),
         ("judge.devices=1", "may differ in rounding"),
@@ -69,6 +76,37 @@ def test_what_leaves_the_numbers_as_they_are_may_change(override, means, tmp_pat
     assert flat(configs.load(str(tmp_path / "config.json")).to_dict())[knob] == change["new"]
 
 
+def test_a_judge_may_move_and_neither_come_nor_go(tmp_path):
+    """A run whose judge had vanished once resumed without its consistency reward."""
+    served = lambda url: [f"judge.url={url}", "judge.model=a"]  # noqa: E731
+    claim(tmp_path / "with", served("http://one:8000/v1"))
+    (entry,) = claim(tmp_path / "with", served("http://two:8000/v1"))["resumed"]
+    assert "the same where the same judge model" in entry["changed"][0]["exactness"]
+    with pytest.raises(InputError, match=r"another run \(judge\.url: http://two:8000/v1 -> \)"):
+        claim(tmp_path / "with", served(""))
+    claim(tmp_path / "without", served(""))
+    with pytest.raises(InputError, match=r"another run \(judge\.url:  -> http://one"):
+        claim(tmp_path / "without", served("http://one:8000/v1"))
+
+
+@pytest.mark.parametrize("verb", ["rl", "quickstart"])
+def test_a_knob_that_an_older_run_lacks_had_its_default(verb, tmp_path):
+    """Each new knob once made all older folders those of other runs."""
+    claim(tmp_path, verb=verb)
+    path = tmp_path / "run.json"
+    body = json.loads(path.read_text())
+    del body["config"]["rollout"]["top_k"], body["config"]["model"]["video_rule"]
+    del body["config"]["buckets"]["tokens"]
+    body["config"]["rollout"]["rows"] = body["config"]["rollout"].pop("slots") - 1  # older name
+    if verb == "rl":  # whose default is another one
+        body["config"]["buckets"]["tokens"] = [52, 64]
+    path.write_text(json.dumps(body))
+    with pytest.raises(InputError, match=r"another run \(rollout\.top_k: 0 -> 5\)"):
+        claim(tmp_path, ["rollout.top_k=5"], verb=verb)
+    (entry,) = claim(tmp_path, verb=verb)["resumed"]
+    assert [c["knob"] for c in entry["changed"]] == ["rollout.slots"]
+
+
 @pytest.mark.parametrize(
     "override",
     ["seed=7", "rl.lr=0.5", "judge.model='other'", "rl.iterations=39", "buckets.tokens=(52,)"],
@@ -89,7 +127,8 @@ def test_names_of_earlier_versions_resume(tmp_path):
 
 def test_every_pattern_names_a_knob():
     knobs = flat(configs.load("quickstart").to_dict())
-    patterns = [p for several, _ in MAY_CHANGE for p in several]
+    patterns = [*DEVICES, *(p for several, _ in MAY_CHANGE for p in several)]
+    patterns += [p for several, _ in OF_VERB.values() for p in several]
     patterns += [p for several in UNREAD.values() for p in several]
     patterns += [*LENGTHS.values(), *(p for stage in STAGES for p in stage.knobs)]
     for pattern in patterns:
@@ -99,13 +138,52 @@ def test_every_pattern_names_a_knob():
     assert not OLDER.keys() & UNREAD.keys() and LENGTHS.keys() <= UNREAD.keys()
 
 
+_MODEL = ("seed", "template", "buckets.*", "model.m*", "model.v*", "model.*_dtype")
+_TRAINED = (*_MODEL, "model.freeze_vision", "optimizer.[!m]*")
+_SAMPLED = (
+    *("rollout.max_new_tokens", "rollout.top_k", "rollout.top_p", "rollout.repetition_penalty"),
+)
+_VIDEO = ("data.video_fps", "data.video_frames")
+_JUDGE = ("judge.lines", "judge.max_tokens", "judge.url")
+REFUSED = {
+    "sft": (*_TRAINED, "model.path", *_VIDEO, *_SAMPLED, "sft.[!s]*"),
+    "rl": (
+        *(*_TRAINED, "model.path", *_VIDEO, *_SAMPLED, *_JUDGE, "judge.path", "judge.model"),
+        *("rl.[!im]*", "rl.importance_cap", "rl.min_ratio", "rl.max_ratio"),
+    ),
+    "scalar-rm": (*_TRAINED, "model.path", *_VIDEO, "scalar.[!s]*"),
+    "evaluate": (
+        *(*_MODEL, "model.path", *_VIDEO, *_SAMPLED, "scalar.max_response_tokens"),
+        *("eval.benchmark", "eval.data", "eval.samples", "eval.temperature", "eval.stop"),
+        *("eval.prompt_from", "eval.response_format"),
+    ),
+    "quickstart": (
+        *(*_TRAINED, *_SAMPLED, *_JUDGE, "sft.*", "eval.samples", "eval.temperature"),
+        *("rl.[!im]*", "rl.importance_cap", "rl.min_ratio", "rl.max_ratio"),
+        *("world.*", "teacher.*", "tiny.*", "tiny_judge.*"),
+    ),
+}
+"""Patterns of the knobs whose change each verb refuses; a quickstart may repeat stages instead."""
+
+
+@pytest.mark.parametrize("verb", UNREAD)
+def test_every_knob_is_accepted_or_refused_on_purpose(verb):
+    """A new knob belongs to a table of `runs.resume`, or to REFUSED."""
+    knobs = flat(configs.load("quickstart" if verb == "quickstart" else "default").to_dict())
+    del knobs["workdir"]  # which places are compared from
+    for knob, value in knobs.items():
+        more = value + 1 if type(value) is int else f"{value}, another"
+        accepted = exactness(Change(knob, value, more), verb) is not None
+        assert accepted != matches(knob, REFUSED[verb]), f"{verb}: {knob}"
+    for pattern in REFUSED[verb]:
+        assert any(matches(knob, [pattern]) for knob in knobs), pattern
+
+
 def test_every_knob_of_a_quickstart_belongs_somewhere():
-    """A knob that no table names is refused; here none is but these, which it does not read."""
-    unused = {"workdir", "data.video_fps", "data.video_frames"}
+    """What a quickstart refuses is what its stages read, and so may repeat."""
     for knob, value in flat(configs.load("quickstart").to_dict()).items():
-        change = type("Change", (), {"knob": knob, "old": value, "new": None})
-        known = exactness(change, "quickstart") or any(matches(knob, s.knobs) for s in STAGES)
-        assert known or knob in unused, knob
+        known = exactness(Change(knob, value, None), "quickstart")
+        assert known or knob == "workdir" or any(matches(knob, s.knobs) for s in STAGES), knob
     names = [stage.name for stage in STAGES]
     for i, stage in enumerate(STAGES):
         assert set(stage.needs) <= set(names[:i])
