@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-def test_wheel_holds_the_configs(tmp_path):
+def test_wheel_holds_all_modules_and_the_configs(tmp_path):
     command = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation"]
     # built from a copy: setuptools leaves folders behind
     copy = tmp_path / "source"
@@ -32,6 +32,8 @@ def test_wheel_holds_the_configs(tmp_path):
         "r1reward_jax/report/page.js",
         "r1reward_jax/report/templates/page.html",
     } <= names
+    modules = {n for n in tracked.stdout.split() if n.startswith("r1reward_jax/")}
+    assert modules <= names  # also of a folder that was forgotten to be made a package
     assert not any(n.startswith(("tests/", "configs/")) for n in names)
     commit = zipfile.ZipFile(wheel).read("r1reward_jax/COMMIT").decode()
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=copy, capture_output=True, text=True)

@@ -1,0 +1,1 @@
+"""What the Python API is made of: loading, settings, pairs in both orders, ranking."""
