@@ -56,7 +56,6 @@ setup(
         "etils[epath]",
         "flax>=0.12",
         "grain>=0.2.10",
-        "huggingface_hub",
         "httpx2",
         "huggingface-hub>=1.0",
         "jax>=0.10",

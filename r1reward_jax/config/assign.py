@@ -3,6 +3,7 @@
 import ast
 import copy
 import functools
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -152,7 +153,10 @@ def _converted(value: Any, old: Any) -> Any:
             names_of = isinstance(old, tuple) and old and isinstance(old[0], str)
             value = tuple(re.findall(r"[\w-]+", text)) if names_of else text
     if isinstance(old, float) and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # refused with all that is not finite
+            return math.inf
     if isinstance(old, tuple) and isinstance(value, list):
         return tuple(value)
     return value

@@ -1,6 +1,6 @@
 """Configs as they lie on disk: shipped by name, a `.py`, `.yaml` or `.json` file, a run's folder.
 
-What a config may hold is the business of `config.py`; this file only reads.
+What a config may hold is said by `values` and `rules`; this file only reads.
 """
 
 import ast
@@ -107,7 +107,7 @@ def _mapping(name: str) -> Source:
         own = set(body) & set(_own_sections())
         base = body.pop(BASE, "quickstart" if own else "default")
         changes = dict(_flat(body))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:  # an alias may hold itself
         raise InputError(
             f"config {name}: not a config, sections with fields as in a run's config.json ({error})"
         ) from None

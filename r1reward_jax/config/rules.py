@@ -25,6 +25,17 @@ PATHS = {
     "evaluate": ("eval.data",),
 }
 """Files and folders of data that a verb reads."""
+MADE_BY_QUICKSTART = {
+    "judge.url": "trains a judge of its own",
+    "judge.path": "trains a judge of its own",
+    "model.path": "makes a model of its own (tiny.*)",
+    "data.train": "makes data of its own (world.*)",
+    "data.heldout": "makes data of its own (world.*)",
+    "eval.benchmark": "evaluates on records of its own (world.*)",
+}
+"""What a quickstart makes itself, and how."""
+LEAST_HEAD = 6
+"""Smallest attention head: of its pairs, time, height and width each get at least one."""
 WITH_RL = ("rl", "quickstart")
 """Verbs that sample and train on the samples."""
 
@@ -147,8 +158,7 @@ def _quickstart_problems(config: ConfigDict, bad: set[str]) -> Iterator[str]:
         return
     if not config.eval.samples:
         yield "eval.samples=0: a quickstart reports votes; expected 1 or more"
-    if config.judge.url:
-        yield "judge.url: a quickstart trains a judge of its own; leave it empty"
+    yield from _idle_in_quickstart(config)
     things = {*config.world.things, *config.world.heldout_things}
     if not bad & {"world.things", "world.heldout_things"}:
         most = max(things)
@@ -160,6 +170,32 @@ def _quickstart_problems(config: ConfigDict, bad: set[str]) -> Iterator[str]:
             names_of = {f"{section}.{whole}", f"{section}.{part}"}
             if not bad & names_of and sizes[whole] % sizes[part]:
                 yield f"{section}.{whole}={sizes[whole]}: not a multiple of {section}.{part}"
+        size, rest = divmod(sizes.hidden_size, max(1, sizes.heads))
+        if not bad & {f"{section}.hidden_size", f"{section}.heads"} and not rest:
+            if size % 2 or size < LEAST_HEAD:
+                yield (
+                    f"{section}.hidden_size={sizes.hidden_size}: gives {section}.heads="
+                    f"{sizes.heads} heads of {size}; expected an even size of at least {LEAST_HEAD}"
+                )
+    width, heads = config.tiny.vision_hidden_size, config.tiny.vision_heads
+    if not bad & {"tiny.vision_hidden_size", "tiny.vision_heads"} and width % (4 * heads):
+        yield (
+            f"tiny.vision_hidden_size={width}: expected a multiple of {4 * heads}, 4 times "
+            "tiny.vision_heads"
+        )
+
+
+def _idle_in_quickstart(config: ConfigDict) -> Iterator[str]:
+    """Knobs that a quickstart would ignore, since it makes what they name."""
+    flat = dict(items(config))
+    for path, why in MADE_BY_QUICKSTART.items():
+        value = flat[path]
+        # the config of an earlier quickstart names the judge of that run
+        own = path == "judge.path" and (
+            value == f"{config.workdir}/judge" or (Path(value).parent / "stages.json").is_file()
+        )
+        if value and not own:
+            yield f"{path}={value}: a quickstart {why}; leave it empty"
 
 
 def _path_problems(config: ConfigDict, verb: str) -> Iterator[str]:

@@ -54,8 +54,9 @@ RANGES = {
     "optimizer.clip_norm": POSITIVE,
     "optimizer.warmup_share": SHARE,
     "optimizer.final_share": SHARE,
-    "rl.temperature": POSITIVE,
+    "rl.temperature": Range(least=1e-3),  # logits are divided by it
     "rl.sigmas": POSITIVE,
+    "rl.eps": POSITIVE,  # rewards that are all the same have no standard deviation
     "rl.clip_eps": Range(above=0, below=1),
     "rl.min_ratio": Range(above=0, below=1),
     "rl.max_ratio": Range(above=1),
@@ -66,8 +67,11 @@ RANGES = {
     "judge.budget_s": POSITIVE,
     "judge.pause_share": SHARE,
     "teacher.slip": SHARE,
+    "tiny.vocab_size": Range(least=270),  # all bytes and the special tokens
 }
 """Of numbers for which "at least 0" (with a fraction) or "at least 1" (without) is not right."""
+INTEGERS = 2**63
+"""Where whole numbers end."""
 MAY_BE_ZERO = (
     *("seed", "profile_step", "data.threads", "checkpoint.updates", "step.micro_tokens"),
     *("rollout.mesh.data", "rollout.mesh.fsdp", "rollout.mesh.tensor"),
@@ -102,6 +106,8 @@ def value_problems(config: ConfigDict, prefix: str = "") -> list[str]:
 
 
 def _number_problems(path: str, value: float) -> list[str]:
+    if isinstance(value, int) and abs(value) >= INTEGERS:
+        return [f"{path}: expected a number of less than 64 bits"]
     if not math.isfinite(value):
         return [f"{path}={value}: expected a finite number"]
     allowed = RANGES.get(path) or Range(

@@ -51,7 +51,7 @@ def files(world):
         (["sft", "--config", "a.b"], "known:"),
         (["sft", "sft.batch=0"], "sft.batch=0: expected at least 1"),
         (["rl", "rl.temperature=-1.0", "mesh.data=0"], "mesh.data=0"),
-        (["rl", "rl.temperature=-1.0"], "rl.temperature=-1.0: expected above 0"),
+        (["rl", "rl.temperature=-1.0"], "rl.temperature=-1.0: expected at least 0.001"),
         (["sft", "template=foo", "model.compute_dtype=int8"], "full, brief"),
         (["quickstart", "world.skills=()"], "world.skills is empty"),
         (["quickstart", "workdir="], "workdir="),

@@ -67,7 +67,7 @@ def test_choices_without_a_table_are_the_words_that_the_code_compares():
         (["rl.kl=k2"], "rl.kl=k2: expected one of k1, k3"),
         (["rl.loss=ppo"], "ppo_clip"),
         (["rl.min_ratio=2.0", "rl.sigmas=0.0"], r"rl\.min_ratio=2\.0: .*; rl\.sigmas=0\.0: exp"),
-        (["rl.temperature=0.0"], "rl.temperature=0.0: expected above 0"),
+        (["rl.temperature=0.0"], "rl.temperature=0.0: expected at least 0.001"),
         (["rl.importance_cap=0.01", "rl.old_logp=trainer"], "at least 1"),
     ],
 )
@@ -153,3 +153,51 @@ def test_the_samplers_older_names_are_understood(capsys):
     assert config.judge.batch == 16
     said = "".join(capsys.readouterr())
     assert said.count("is called") == 5 and "rollout.refill is called rollout.prefill_batch" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("rl.lr=1" + 400 * "0", "rl.lr=inf: expected a finite number"),
+        ("seed=1" + 400 * "0", "seed: expected a number of less than 64 bits"),
+        ("tiny.vocab_size=1", "tiny.vocab_size=1: expected at least 270"),
+        ("tiny.hidden_size=12", "gives tiny.heads=4 heads of 3; expected an even size of at least"),
+        ("tiny.hidden_size=16", "gives tiny.heads=4 heads of 4; expected an even size of at least"),
+        ("tiny_judge.hidden_size=36", "tiny_judge.heads=4 heads of 9; expected an even size"),
+        ("tiny.vision_hidden_size=66", "tiny.vision_hidden_size=66: expected a multiple of 8"),
+        ("rl.eps=0", "rl.eps=0.0: expected above 0"),
+        ("rl.temperature=1e-5", "rl.temperature=1e-05: expected at least 0.001"),
+        ("judge.path=j", "judge.path=j: a quickstart trains a judge of its own; leave it empty"),
+        ("judge.url=http://h/v1", "a quickstart trains a judge of its own"),
+        ("model.path=m", "model.path=m: a quickstart makes a model of its own"),
+        ("data.train=d.jsonl", "data.train=d.jsonl: a quickstart makes data of its own"),
+        ("data.heldout=d.jsonl", "data.heldout=d.jsonl: a quickstart makes data of its own"),
+        ("eval.benchmark=vl_rewardbench", "a quickstart evaluates on records of its own"),
+    ],
+)
+def test_what_a_quickstart_cannot_use(change, message):
+    (found,) = configs.problems(overridden(change), "quickstart")
+    assert message in found
+
+
+def test_the_config_of_an_earlier_quickstart_may_be_taken_again(tmp_path):
+    """It names the judge which that run has trained."""
+    (tmp_path / "stages.json").write_text("{}")
+    change = f"judge.path={tmp_path}/judge"
+    assert configs.problems(overridden(change, "workdir=other"), "quickstart") == []
+
+
+@pytest.mark.parametrize("text", ["a: &x {b: *x}\n", "rl: {lr: &x [*x]}\n"])
+def test_an_alias_that_holds_itself(text, tmp_path):
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(InputError, match="own.yaml"):
+        configs.load(str(tmp_path / "own.yaml"))
+
+
+def test_packages_are_named_once():
+    from pathlib import Path
+
+    text = (Path(__file__).parents[2] / "setup.py").read_text()
+    lines = text.partition("install_requires=[")[2].partition("]")[0].split("\n")
+    names = [name for x in lines if (name := x.strip(' ",').replace("_", "-").partition(">")[0])]
+    assert names and len(names) == len(set(names))
