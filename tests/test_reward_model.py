@@ -548,7 +548,7 @@ def verb(model, monkeypatch):
     monkeypatch.setattr(RewardModel, "from_pretrained", load)
 
     def run(*more):
-        return main(["compare", "--model", "m", "--question", QUESTION, *more])
+        return main(["compare", "--model", "org/m", "--question", QUESTION, *more])
 
     return run, asked
 

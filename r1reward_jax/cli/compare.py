@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 
 from r1reward_jax.cli.options import MODEL
 from r1reward_jax.cli.start import use_jax
-from r1reward_jax.config import CHOICES
+from r1reward_jax.config import CHOICES, require_model
 from r1reward_jax.console import result
 from r1reward_jax.errors import InputError
 
@@ -41,6 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     # mistakes are reported before a large model is loaded
     question, a, b = (_text(given) for given in (args.question, args.a, args.b))
+    require_model("--model", args.model)
     use_jax()
     from r1reward_jax.reward_model import RewardModel, read_images
 

@@ -93,6 +93,8 @@ def require_devices(config: ConfigDict, verb: str) -> None:
         config.model.path = hub.pinned(config.model.path)
         if verb == "rl":  # the only one of these that has a judge
             config.judge.path = hub.pinned(config.judge.path)
+            if judge := config.judge.path and hub.local(config.judge.path):
+                port_of(judge).Config.load(judge)  # a broken one ends here, before all is loaded
         path = hub.local(config.model.path)
         port = port_of(path)
         heads = port.Model(port.Config.load(path)).heads

@@ -6,6 +6,7 @@ that they stand for.
 
 - `values`: what each knob may be by itself
 - `rules`: what knobs may be together, and what each verb needs
+- `paths`: files and folders that are there, or not
 - `devices`: what must fit the devices that there are
 - `assign`: `load` and `override` make a config
 - `files`: configs on disk, and their comments
@@ -26,7 +27,9 @@ from r1reward_jax.config.rules import check as check
 from r1reward_jax.config.rules import check_rl as check_rl
 from r1reward_jax.config.rules import problems as problems
 from r1reward_jax.config.rules import require as require
+from r1reward_jax.config.rules import require_model as require_model
 from r1reward_jax.config.values import BENCHMARKS as BENCHMARKS
 from r1reward_jax.config.values import CHOICES as CHOICES
 from r1reward_jax.config.values import DTYPES as DTYPES
+from r1reward_jax.config.values import RESPONSE_FORMATS as RESPONSE_FORMATS
 from r1reward_jax.config.values import SKILLS as SKILLS

@@ -1,12 +1,14 @@
 """What the knobs of a config may be together, and what a verb needs of them."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from r1reward_jax.config.files import items
-from r1reward_jax.config.values import value_problems
+from r1reward_jax.config.files import items, near
+from r1reward_jax.config.paths import model_problems, path_problems, there
+from r1reward_jax.config.values import BENCHMARKS, RESPONSE_FORMATS, value_problems
 from r1reward_jax.errors import InputError
 
 REQUIRED = {
@@ -18,13 +20,6 @@ REQUIRED = {
     "quickstart": ("workdir",),
 }
 """What a verb needs and has no default for."""
-PATHS = {
-    "sft": ("data.train", "data.heldout"),
-    "rl": ("data.train", "data.heldout"),
-    "scalar-rm": ("data.train",),
-    "evaluate": ("eval.data",),
-}
-"""Files and folders of data that a verb reads."""
 MADE_BY_QUICKSTART = {
     "judge.url": "trains a judge of its own",
     "judge.path": "trains a judge of its own",
@@ -72,9 +67,15 @@ def problems(config: ConfigDict, verb: str) -> list[str]:
         )
     if verb == "quickstart":
         wrong += _quickstart_problems(config, bad)
-    if verb == "evaluate" and config.eval.stop != "none" and not config.eval.samples:
-        wrong.append(f"eval.stop={config.eval.stop}: there are no votes to stop (eval.samples=0)")
-    return wrong + _missing(config, REQUIRED[verb]) + list(_path_problems(config, verb))
+    if verb == "evaluate":
+        wrong += _evaluate_problems(config)
+    wrong += _missing(config, REQUIRED[verb])
+    return wrong + path_problems(config, verb)
+
+
+def require_model(name: str, path: str) -> None:
+    """Raise InputError for a path that cannot be a model's."""
+    _refuse(model_problems(name, path))
 
 
 def _refuse(wrong: Sequence[str]) -> None:
@@ -151,6 +152,35 @@ def _judge_problems(config: ConfigDict) -> Iterator[str]:
         yield "judge.model: name the model that the server of judge.url serves"
 
 
+def _evaluate_problems(config: ConfigDict) -> Iterator[str]:
+    """Choices of an evaluation that are names or files."""
+    c = config.eval
+    if c.stop != "none" and not c.samples:
+        yield f"eval.stop={c.stop}: there are no votes to stop (eval.samples=0)"
+    if c.benchmark and c.benchmark not in BENCHMARKS and not there(c.benchmark):
+        some, guess = ", ".join(BENCHMARKS), near(c.benchmark, BENCHMARKS)
+        yield (
+            f"eval.benchmark={c.benchmark}: not found; expected a file of records or one of "
+            f"{some}; {guess}"
+        )
+    # FILE.jsonl:ROW names a row
+    path, _, row = c.prompt_from.rpartition(":")
+    path = path if path.endswith(".jsonl") and row.isdigit() else c.prompt_from
+    if path and not there(path):
+        yield (
+            f"eval.prompt_from={c.prompt_from}: not found; expected a text file, or FILE.jsonl:ROW"
+        )
+    if c.response_format not in RESPONSE_FORMATS:
+        from r1reward_jax.prompts import response_format  # imports numpy: only where it is needed
+
+        try:
+            response_format(c.response_format)
+        except InputError as error:
+            word = re.fullmatch(r"[\w-]*", c.response_format)
+            guess = f"; {near(c.response_format, RESPONSE_FORMATS)}" if word else ""
+            yield f"eval.response_format={c.response_format}: {error}{guess}"
+
+
 def _quickstart_problems(config: ConfigDict, bad: set[str]) -> Iterator[str]:
     """What the embedded world, its teacher and the tiny models need."""
     if not hasattr(config, "world"):
@@ -171,12 +201,12 @@ def _quickstart_problems(config: ConfigDict, bad: set[str]) -> Iterator[str]:
             if not bad & names_of and sizes[whole] % sizes[part]:
                 yield f"{section}.{whole}={sizes[whole]}: not a multiple of {section}.{part}"
         size, rest = divmod(sizes.hidden_size, max(1, sizes.heads))
-        if not bad & {f"{section}.hidden_size", f"{section}.heads"} and not rest:
-            if size % 2 or size < LEAST_HEAD:
-                yield (
-                    f"{section}.hidden_size={sizes.hidden_size}: gives {section}.heads="
-                    f"{sizes.heads} heads of {size}; expected an even size of at least {LEAST_HEAD}"
-                )
+        sound = not bad & {f"{section}.hidden_size", f"{section}.heads"} and not rest
+        if sound and (size % 2 or size < LEAST_HEAD):
+            yield (
+                f"{section}.hidden_size={sizes.hidden_size}: gives {section}.heads={sizes.heads} "
+                f"heads of {size}; expected an even size of at least {LEAST_HEAD}"
+            )
     width, heads = config.tiny.vision_hidden_size, config.tiny.vision_heads
     if not bad & {"tiny.vision_hidden_size", "tiny.vision_heads"} and width % (4 * heads):
         yield (
@@ -196,11 +226,3 @@ def _idle_in_quickstart(config: ConfigDict) -> Iterator[str]:
         )
         if value and not own:
             yield f"{path}={value}: a quickstart {why}; leave it empty"
-
-
-def _path_problems(config: ConfigDict, verb: str) -> Iterator[str]:
-    """Local files that are not there; what lies elsewhere is looked at when it is read."""
-    flat = dict(items(config))
-    for path in PATHS.get(verb, ()):
-        if flat[path] and "://" not in flat[path] and not Path(flat[path]).expanduser().exists():
-            yield f"{path}={flat[path]}: not found"

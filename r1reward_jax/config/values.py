@@ -10,6 +10,8 @@ from r1reward_jax.config.files import items, near
 DTYPES = ("float32", "bfloat16", "float16")
 BENCHMARKS = ("vl_rewardbench", "multimodal_rewardbench", "mm_rlhf_rewardbench")
 """Names that `eval.benchmark` may have, beside files."""
+RESPONSE_FORMATS = ("answer", "boxed", "brackets", "judgment")
+"""Names that `eval.response_format` may have, beside regular expressions."""
 SKILLS = ("color", "count", "shape", "position")
 """What the embedded world can ask about."""
 CHOICES = {
