@@ -31,7 +31,7 @@ from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.rollout.sampler import SamplerConfig
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.runs.run_dir import began_at
-from r1reward_jax.runs.writers import make_boards
+from r1reward_jax.runs.writers import make_writers
 from r1reward_jax.sharding import (
     BATCH,
     make_mesh,
@@ -358,8 +358,8 @@ def make_checkpoints(config: ConfigDict, phase: str) -> Checkpoints:
 def make_log(config: ConfigDict) -> MetricsLog:
     """Return the log that the metrics of the config's run go to."""
     began = began_at(config.workdir)
-    boards = make_boards(config.workdir, config.wandb, config.to_dict(), began)
-    return MetricsLog(f"{config.workdir}/metrics.jsonl", boards)
+    writers = make_writers(config.workdir, config.wandb, config.to_dict(), began)
+    return MetricsLog(f"{config.workdir}/metrics.jsonl", writers)
 
 
 def make_evaluation(

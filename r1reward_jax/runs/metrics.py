@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 from etils import epath
 
-from r1reward_jax.console import say
+from r1reward_jax.console import say, warn
 from r1reward_jax.files import GrowingFile, write_whole
-from r1reward_jax.runs.writers import Board
+from r1reward_jax.runs.writers import Writer
 
 
 class Metric(NamedTuple):
@@ -23,7 +23,7 @@ class Metric(NamedTuple):
 
     meaning: str
     unit: str = "frac"
-    """`frac` is a share between 0 and 1; `score` has no unit."""
+    """`frac` is a fraction between 0 and 1; `score` has no unit."""
     reduction: Literal["mean", "max", "min", "sum", "last"] = "mean"
 
 
@@ -41,11 +41,13 @@ METRICS = {
     "loss/kl_reference": Metric(
         "KL (k1 or k3) of that policy from the reference", "nats per token"
     ),
-    "loss/clip_frac": Metric("share of tokens whose surrogate is clipped"),
-    "loss/pre_clip_frac": Metric("share of tokens whose log-ratio is outside the Pre-CLIP bounds"),
+    "loss/clip_frac": Metric("fraction of tokens whose surrogate is clipped"),
+    "loss/pre_clip_frac": Metric(
+        "fraction of tokens whose log-ratio is outside the Pre-CLIP bounds"
+    ),
     "loss/log_ratio_max": Metric("largest log-ratio of a completion token", "nats", "max"),
     "loss/log_ratio_min": Metric("smallest log-ratio of a completion token", "nats", "min"),
-    "advantage/filtered_frac": Metric("share of tokens whose advantage the filter dropped"),
+    "advantage/filtered_frac": Metric("fraction of tokens whose advantage the filter dropped"),
     "advantage/mean": Metric("mean return of the completion tokens", "score"),
     "advantage/std": Metric("population deviation of the returns", "score"),
     "advantage/abs_max": Metric(
@@ -56,42 +58,44 @@ METRICS = {
         "population deviation of the advantages that are trained on", "score"
     ),
     "advantage/kept_abs_max": Metric("largest |advantage| that is trained on", "score", "max"),
-    "scalar/accuracy": Metric("share of pairs whose preferred response has the higher score"),
+    "scalar/accuracy": Metric("fraction of pairs whose preferred response has the higher score"),
     "scalar/margin": Metric(
         "mean score of the preferred response minus that of the other", "score"
     ),
     "reward/total": Metric("mean combined reward", "score"),
-    "reward/format": Metric("share of well-formed completions"),
-    "reward/result": Metric("share of right verdicts"),
+    "reward/format": Metric("fraction of well-formed completions"),
+    "reward/result": Metric("fraction of right verdicts"),
     "reward/consistency": Metric("mean consistency of completions with a right verdict", "score"),
-    "reward/swap": Metric("share of completions whose verdict follows the swapped responses"),
-    "reward/repetition": Metric("mean share of repeated word n-grams"),
+    "reward/swap": Metric("fraction of completions whose verdict follows the swapped responses"),
+    "reward/repetition": Metric("mean fraction of repeated word n-grams"),
     "reward/overlong": Metric("mean cost of length, 0 to 1"),
     "rollout/tokens_mean": Metric("mean completion length", "tokens"),
-    "rollout/verdict_1_frac": Metric("share of completions that say 1"),
-    "rollout/unparsable_frac": Metric("share of completions without a verdict"),
-    "rollout/truncated_frac": Metric("share of completions truncated at the length limit"),
+    "rollout/verdict_1_frac": Metric("fraction of completions that say 1"),
+    "rollout/unparsable_frac": Metric("fraction of completions without a verdict"),
+    "rollout/truncated_frac": Metric("fraction of completions truncated at the length limit"),
     "rollout/self_corrected_frac": Metric(
-        "share of analyses that revise an earlier statement, by their words"
+        "fraction of analyses that revise an earlier statement, by their words"
     ),
-    "rollout/padding_frac": Metric("share of completion positions behind the end of a completion"),
+    "rollout/padding_frac": Metric(
+        "fraction of completion positions behind the end of a completion"
+    ),
     "eval/accuracy": Metric(
-        "share of right greedy verdicts on eval.records held-out records, both orders",
+        "fraction of right greedy verdicts on eval.records held-out records, both orders",
         reduction="last",
     ),
     "eval/strict_accuracy": Metric(
-        "share of those records that are judged right in both orders", reduction="last"
+        "fraction of those records that are judged right in both orders", reduction="last"
     ),
     "eval/flip_frac": Metric(
-        "share of those records in which both orders name the same position", reduction="last"
+        "fraction of those records in which both orders name the same position", reduction="last"
     ),
     "eval/verdict_1_frac": Metric(
-        "share of those verdicts that name the first response", reduction="last"
+        "fraction of those verdicts that name the first response", reduction="last"
     ),
     "eval/unparsable_frac": Metric(
-        "share of those completions without a verdict", reduction="last"
+        "fraction of those completions without a verdict", reduction="last"
     ),
-    "judge/agreement_frac": Metric("share of the judge's answers that say: supports"),
+    "judge/agreement_frac": Metric("fraction of the judge's answers that say: supports"),
     "judge/calls_count": Metric("pairs given to the judge", "count", "sum"),
     "judge/no_verdict_count": Metric(
         "pairs to which the judge gave no answer; their consistency is 0", "count", "sum"
@@ -158,19 +162,19 @@ def reduce_metric(name: str, values: Any, weights: Any = None) -> Any:
 
 
 class MetricsLog:
-    """Append to `metrics.jsonl` and to boards, and print one row per report."""
+    """Append to `metrics.jsonl` and to writers, and print one row per report."""
 
-    def __init__(self, path: str, boards: Sequence[Board] = ()):
+    def __init__(self, path: str, writers: Sequence[Writer] = ()):
         """
         Args:
           path: of `metrics.jsonl`.
-          boards: get every metric, too.
+          writers: get every metric, too.
         """
         self.path = epath.Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._metrics = GrowingFile(self.path)
         self._timeline = GrowingFile(self.path.with_name("timeline.jsonl"))
-        self.boards = boards if _writes() else ()
+        self.writers = writers if _writes() else ()
         self._unknown: set[str] = set()
         self._columns: tuple[str, ...] = ()
         self._began, self._first = time.perf_counter(), 0
@@ -181,8 +185,8 @@ class MetricsLog:
         for file in (self._metrics, self._timeline) if _writes() else ():
             file.close()
             _rewind(file.path, phase, step)
-        for board in self.boards:
-            board.begin(phase, step)
+        for writer in self.writers:
+            writer.begin(phase, step)
         self._began, self._first = time.perf_counter(), step
 
     def write(self, phase: str, step: int, values: Mapping[str, Any]) -> None:
@@ -191,12 +195,12 @@ class MetricsLog:
         for name in numbers.keys() - METRICS.keys() - self._unknown:
             self._unknown.add(name)
             if _writes():
-                say(f"metric {name} is not in the table: add a line to METRICS in runs/metrics.py")
+                warn(f"metric {name} is not in the table: add a line to METRICS in runs/metrics.py")
         # json has no word for what is not finite
         row = {name: x if math.isfinite(x) else str(x) for name, x in numbers.items()}
         _append(self._metrics, phase, step, row)
-        for board in self.boards:
-            board.write(phase, step, numbers)
+        for writer in self.writers:
+            writer.write(phase, step, numbers)
 
     def write_timeline(self, phase: str, step: int, spans: Sequence[Sequence[Any]]) -> None:
         """Write one line of `timeline.jsonl`.
@@ -224,11 +228,11 @@ class MetricsLog:
         say(f"{phase:>12}{f'{step}/{of}':>12}{cells}{_clock(left):>9}")
 
     def close(self) -> None:
-        """Write what is not written yet, and close the boards."""
+        """Write what is not written yet, and close the writers."""
         for file in (self._metrics, self._timeline):
             file.close()
-        for board in self.boards:
-            board.close()
+        for writer in self.writers:
+            writer.close()
 
     def __enter__(self) -> "MetricsLog":
         return self

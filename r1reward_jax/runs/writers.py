@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 from etils import epath
 
-from r1reward_jax.console import say
+from r1reward_jax.console import note, warn
 from r1reward_jax.errors import InputError
 from r1reward_jax.files import GrowingFile, is_remote
 
 
-class Board(Protocol):
+class Writer(Protocol):
     """Where metrics go beside `metrics.jsonl`."""
 
     def begin(self, phase: str, step: int) -> None:
@@ -117,7 +117,7 @@ class WeightsAndBiases:
         mode: Any = None
         if not (_has_key() or os.environ.get("WANDB_MODE")):
             mode = "offline"  # else `init` would ask for a key, and wait
-            say(f"wandb: no key; curves go to {folder}/wandb (`wandb sync` sends them)")
+            note(f"wandb: no key; curves go to {folder}/wandb (`wandb sync` sends them)")
         place = workdir if is_remote(workdir) else os.path.abspath(workdir)
         name = hashlib.sha256(f"{began} {place}".encode()).hexdigest()[:16]
         self._run: Any = wandb.init(
@@ -137,27 +137,27 @@ class WeightsAndBiases:
 
 
 class Careful:
-    """A board that no run depends on: at its first error it is dropped, with a message."""
+    """A writer that no run depends on: at its first error it is dropped, with a message."""
 
-    def __init__(self, name: str, make: Callable[[], Board]):
-        self._name, self._board = name, None
-        self._try(lambda: setattr(self, "_board", make()))
+    def __init__(self, name: str, make: Callable[[], Writer]):
+        self._name, self._writer = name, None
+        self._try(lambda: setattr(self, "_writer", make()))
 
     def begin(self, phase: str, step: int) -> None:
-        self._try(lambda: self._board and self._board.begin(phase, step))
+        self._try(lambda: self._writer and self._writer.begin(phase, step))
 
     def write(self, phase: str, step: int, values: Mapping[str, float]) -> None:
-        self._try(lambda: self._board and self._board.write(phase, step, values))
+        self._try(lambda: self._writer and self._writer.write(phase, step, values))
 
     def close(self) -> None:
-        self._try(lambda: self._board and self._board.close())
+        self._try(lambda: self._writer and self._writer.close())
 
     def _try(self, call: Callable[[], Any]) -> None:
         try:
             call()
         except Exception as error:
-            self._board = None
-            say(f"{self._name}: {error or type(error).__name__}; the run continues without it")
+            self._writer = None
+            warn(f"{self._name}: {error or type(error).__name__}; the run continues without it")
 
 
 def _has_key() -> bool:
@@ -188,8 +188,8 @@ def wants_wandb(project: str) -> bool:
     return True
 
 
-def make_boards(workdir: str, project: str, config: Mapping[str, Any], began: str) -> list[Board]:
-    """Return the boards of a run: TensorBoard always, Weights & Biases where a project is given.
+def make_writers(workdir: str, project: str, config: Mapping[str, Any], began: str) -> list[Writer]:
+    """Return the writers of a run: TensorBoard always, Weights & Biases where a project is given.
 
     Args:
       workdir: of the run.
@@ -200,8 +200,8 @@ def make_boards(workdir: str, project: str, config: Mapping[str, Any], began: st
     Raises:
       InputError: Weights & Biases is asked for and not installed.
     """
-    boards: list[Board] = [Careful("tensorboard", lambda: TensorBoard(f"{workdir}/tensorboard"))]
+    writers: list[Writer] = [Careful("tensorboard", lambda: TensorBoard(f"{workdir}/tensorboard"))]
     if wants_wandb(project):
         make = lambda: WeightsAndBiases(project, workdir, config, began)  # noqa: E731
-        boards.append(Careful("wandb", make))
-    return boards
+        writers.append(Careful("wandb", make))
+    return writers

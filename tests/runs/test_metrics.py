@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from r1reward_jax import console
 from r1reward_jax.runs.metrics import (
     METRICS,
     OLD_NAMES,
@@ -63,11 +64,15 @@ def test_names_say_what_they_are():
     assert meaning("mine") == "" and "minimised" in meaning("loss/total")
 
 
-def test_a_metric_that_is_not_in_the_table_is_logged_with_one_warning(tmp_path, capsys):
+def test_a_metric_that_is_not_in_the_table_is_logged_with_one_warning(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(console, "_level", console.QUIET)  # which hides no warning
     log = MetricsLog(str(tmp_path / "metrics.jsonl"))
     for step in (1, 2):
         log.write("rl", step, {"loss/my_metric": 0.5 * step, "loss/total": 1.0})
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
+    assert said.startswith("warning: metric loss/my_metric is not in the table")
     assert (
         said.count("add a line to METRICS in runs/metrics.py") == said.count("loss/my_metric") == 1
     )

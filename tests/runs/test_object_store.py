@@ -14,7 +14,7 @@ from r1reward_jax.files import GrowingFile, write_whole
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.runs.run_dir import run_folder
 from r1reward_jax.runs.stages import Stages
-from r1reward_jax.runs.writers import make_boards
+from r1reward_jax.runs.writers import make_writers
 
 
 class Bucket(MemoryFileSystem):
@@ -61,7 +61,7 @@ def bucket(monkeypatch):
 def test_curves_in_an_object_store(bucket, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    with MetricsLog(f"{bucket}/metrics.jsonl", make_boards(bucket, "", {}, "now")) as log:
+    with MetricsLog(f"{bucket}/metrics.jsonl", make_writers(bucket, "", {}, "now")) as log:
         log.begin("rl", 0)
         for step in (1, 2, 3):
             log.write("rl", step, {"loss/total": step})

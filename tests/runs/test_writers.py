@@ -6,14 +6,15 @@ import types
 import pytest
 
 from r1reward_jax import config as configs
+from r1reward_jax import console
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.runs.run_dir import run_folder
-from r1reward_jax.runs.writers import make_boards
+from r1reward_jax.runs.writers import make_writers
 from r1reward_jax.types import InputError
 
 
 def log_of(folder):
-    return MetricsLog(f"{folder}/metrics.jsonl", make_boards(str(folder), "", {}, "now"))
+    return MetricsLog(f"{folder}/metrics.jsonl", make_writers(str(folder), "", {}, "now"))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -66,17 +67,17 @@ def wandb(monkeypatch, tmp_path):
     return told
 
 
-def boards(tmp_path, project="mine", began="now"):
-    return make_boards(str(tmp_path / "run"), project, {"seed": 1}, began)
+def writers(tmp_path, project="mine", began="now"):
+    return make_writers(str(tmp_path / "run"), project, {"seed": 1}, began)
 
 
 def test_weights_and_biases_gets_the_metrics(wandb, tmp_path, capsys):
-    with MetricsLog(str(tmp_path / "run" / "metrics.jsonl"), boards(tmp_path)) as log:
+    with MetricsLog(str(tmp_path / "run" / "metrics.jsonl"), writers(tmp_path)) as log:
         log.begin("rl", 0)
         log.write("rl", 3, {"reward/total": 0.5})
     (_, arguments), *told = wandb
     assert arguments["project"] == "mine" and arguments["config"] == {"seed": 1}
-    assert arguments["mode"] == "offline" and "no key" in capsys.readouterr().out
+    assert arguments["mode"] == "offline" and "note: wandb: no key" in capsys.readouterr().err
     assert ("log", {"rl/reward/total": 0.5, "rl/step": 3}) in told and told[-1] == ("finish",)
     assert ("define", "rl/*", {"step_metric": "rl/step"}) in told
 
@@ -84,22 +85,22 @@ def test_weights_and_biases_gets_the_metrics(wandb, tmp_path, capsys):
 def test_a_start_continues_its_own_run_only(wandb, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "secret")
     for began in ("now", "now", "later"):
-        boards(tmp_path, began=began)
+        writers(tmp_path, began=began)
     first, second, other = (arguments for _, arguments in wandb)
     assert first["id"] == second["id"] != other["id"]
     assert first["resume"] == "allow" and first["mode"] is None
 
 
 def test_weights_and_biases_can_be_turned_off(wandb, tmp_path, monkeypatch):
-    assert len(boards(tmp_path, project="")) == 1
+    assert len(writers(tmp_path, project="")) == 1
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert len(boards(tmp_path)) == 1 and wandb == []
+    assert len(writers(tmp_path)) == 1 and wandb == []
 
 
 def test_weights_and_biases_is_only_used_where_it_is_asked_for(wandb, tmp_path):
     """An installed library once sent every run's metrics away."""
     assert configs.load("default").wandb == ""
-    assert len(boards(tmp_path, project="")) == 1 and wandb == []
+    assert len(writers(tmp_path, project="")) == 1 and wandb == []
 
 
 def test_what_is_asked_for_and_not_installed_ends_the_run_before_it_starts(tmp_path, monkeypatch):
@@ -107,7 +108,7 @@ def test_what_is_asked_for_and_not_installed_ends_the_run_before_it_starts(tmp_p
     monkeypatch.setitem(sys.modules, "wandb", None)
     config = {"wandb": "mine", "seed": 0, "workdir": str(tmp_path / "run")}
     with pytest.raises(InputError, match="wandb=mine: .* not installed; `pip install wandb`"):
-        boards(tmp_path)
+        writers(tmp_path)
     with (
         pytest.raises(InputError, match="not installed"),
         run_folder(config["workdir"], config, verb="rl"),
@@ -118,23 +119,26 @@ def test_what_is_asked_for_and_not_installed_ends_the_run_before_it_starts(tmp_p
         pass
 
 
-def test_a_run_continues_without_a_board_that_fails(wandb, tmp_path, monkeypatch, capsys):
+def test_a_run_continues_without_a_writer_that_fails(wandb, tmp_path, monkeypatch, capsys):
     """No network, a wrong key, another version, a full disk."""
+    monkeypatch.setattr(console, "_level", console.QUIET)  # which hides no warning
 
     def refuse(*_, **__):
         raise OSError(28, "No space left on device")
 
-    with MetricsLog(str(tmp_path / "run" / "metrics.jsonl"), boards(tmp_path)) as log:
+    with MetricsLog(str(tmp_path / "run" / "metrics.jsonl"), writers(tmp_path)) as log:
         log.begin("rl", 0)
-        writer = log.boards[0]._board._writer
+        writer = log.writers[0]._writer._writer
         monkeypatch.setattr(writer, "write_event", refuse)
-        monkeypatch.setattr(log.boards[1]._board._run, "log", refuse, raising=False)
+        monkeypatch.setattr(log.writers[1]._writer._run, "log", refuse, raising=False)
         for step in (1, 2):
             log.write("rl", step, {"reward/total": 0.5})
     writer.close()
-    said = capsys.readouterr().out
-    assert said.count("tensorboard: [Errno 28]") == said.count("wandb: [Errno 28]") == 1
+    said = capsys.readouterr().err
+    for name in ("tensorboard", "wandb"):
+        assert said.count(f"warning: {name}: [Errno 28]") == 1
     assert len(log.path.read_text().splitlines()) == 2
     monkeypatch.setattr(sys.modules["wandb"], "init", refuse)
-    boards(tmp_path)
-    assert "wandb: [Errno 28] No space left on device; the run continues" in capsys.readouterr().out
+    writers(tmp_path)
+    said = capsys.readouterr().err
+    assert "warning: wandb: [Errno 28] No space left on device; the run continues" in said
