@@ -35,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     for path, (option, metavar, text) in KNOBS.items():
         options.add_knob(parser, path, metavar, text, option=option)
     parser.add_argument("--limit", type=int, metavar="N", help="judge the first N records only")
-    options.add_config(parser, default="eval")
+    options.add_config(parser, default="eval", logs=False)
     parser.epilog = f"{PRECEDENCE}\n\n{parser.epilog}"
 
 

@@ -63,8 +63,8 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code. Mistakes of the user end in one line and code 2."""
     given = list(sys.argv[1:] if argv is None else argv)
-    common = {name[2:]: not set(names).isdisjoint(given) for names in COMMON for name in names[-1:]}
-    given = [a for a in given if all(a not in names for names in COMMON)]
+    given, flags = _without_common(given)
+    common = {names[-1][2:]: not flags.isdisjoint(names) for names in COMMON}
     level = console.VERBOSE * common["verbose"] + console.QUIET * common["quiet"]
     console.set_level(level)
     # torch is not needed here; transformers would say that it misses it
@@ -89,6 +89,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         more = RESUME if verb in RESUMED else ""
         print(f"r1reward {verb}: interrupted{more}", file=sys.stderr)
         return 130
+
+
+def _without_common(given: Sequence[str]) -> tuple[list[str], set[str]]:
+    """Return the arguments without the options that may stand anywhere, and those options. One that
+    is the value of another option (`--a -v`) stays, joined to it (`--a=-v`)."""
+    flags = {name for names in COMMON for name in names}
+    valued = _valued_options(given) if flags & set(given) else set[str]()
+    rest, found = list[str](), set[str]()
+    for argument in given:
+        if argument not in flags:
+            rest.append(argument)
+        elif rest and rest[-1] in valued:
+            rest[-1] += f"={argument}"
+        else:
+            found.add(argument)
+    return rest, found
+
+
+def _valued_options(given: Sequence[str]) -> set[str]:
+    """The options of the verb that take exactly one value."""
+    verb = canonical(next((a for a in given if not a.startswith("-")), ""))
+    if verb not in VERBS:
+        return set()
+    parser = Parser(prog=f"r1reward {verb}")
+    fill(parser, verb)
+    actions = parser._option_string_actions
+    return {name for name, action in actions.items() if action.nargs is None}
 
 
 def _verb(given: list[str]) -> tuple[str, list[str]]:
@@ -116,9 +143,8 @@ def _verb(given: list[str]) -> tuple[str, list[str]]:
 
 def _two_evaluations(arguments: Sequence[str]) -> bool:
     """Whether `compare` is meant as it was before: with the folders of two evaluations."""
-    return not any(a.partition("=")[0] in ("--model", "-h", "--help") for a in arguments) and any(
-        not a.startswith("-") for a in arguments
-    )
+    names = {a.partition("=")[0] for a in arguments if a.startswith("-")}
+    return names <= {"--json", "--out"} and any(not a.startswith("-") for a in arguments)
 
 
 def parsed(verb: str, arguments: Sequence[str]) -> argparse.Namespace:

@@ -22,8 +22,17 @@ PROJECT = "r1reward"
 """Project in Weights & Biases where --wandb names none."""
 
 
-def add_config(parser: ArgumentParser, default: str, *, dry_run: bool = True) -> None:
-    """Add the arguments of every verb that has a config."""
+def add_config(
+    parser: ArgumentParser, default: str, *, dry_run: bool = True, logs: bool = True
+) -> None:
+    """Add the arguments of every verb that has a config.
+
+    Args:
+      parser: of the verb.
+      default: name of the config that it takes by default.
+      dry_run: it can stop after its checks.
+      logs: it writes metrics, which can be sent elsewhere, too.
+    """
     parser.add_argument(
         "--config",
         default=default,
@@ -33,8 +42,9 @@ def add_config(parser: ArgumentParser, default: str, *, dry_run: bool = True) ->
     )
     add_knob(parser, "seed", "N", "of weights, order of data and samples")
     add_knob(parser, "workdir", "DIR", "run directory")
-    about = f"send the metrics to Weights & Biases, too (default: {PROJECT})"
-    add_knob(parser, "wandb", "PROJECT", about, bare=True)
+    if logs:
+        about = f"send the metrics to Weights & Biases, too (default: {PROJECT})"
+        add_knob(parser, "wandb", "PROJECT", about, bare=True)
     parser.add_argument("--help-all", action=HelpAll, help="show every knob, too, and exit")
     if dry_run:
         parser.add_argument(
@@ -99,6 +109,8 @@ def as_overrides(parser: ArgumentParser, arguments: Sequence[str]) -> list[str]:
             continue
         path = short.get(name, name[2:])
         path = configs.RENAMED.get(path, path)
+        if path == "wandb" and name not in short:
+            raise InputError("there is no option --wandb here: this verb logs no metrics")
         if path not in known and "." not in path:
             every = [*own, *short, *(f"--{knob}" for knob in known)]
             raise InputError(f"there is no option {name}; {configs.near(name, every)}")
@@ -118,8 +130,10 @@ def _value(left: list[str], path: str, old: Any) -> str:
     follows = left[0] if left else ""
     if path == "wandb" and (follows[:1] in ("", "-") or "=" in follows):
         return PROJECT
-    if isinstance(old, bool) and follows.lower() not in ("true", "false"):
+    if isinstance(old, bool) and (follows[:1] in ("", "-") or "=" in follows):
         return "true"
+    if isinstance(old, bool) and follows.lower() not in ("true", "false"):
+        raise InputError(f"--{path} {follows}: expected true or false")
     if not left or follows.startswith("--"):
         like = "" if old is None else f", like {old!r}"
         raise InputError(f"--{path}: expected a value{like}")

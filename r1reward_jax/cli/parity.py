@@ -14,7 +14,7 @@ UNCHECKED = {
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    options.add_config(parser, default="default", dry_run=False)
+    options.add_config(parser, default="default", dry_run=False, logs=False)
     options.add_knob(parser, "model.path", "MODEL", options.MODEL, option="--model")
     parser.add_argument(
         "--threshold", type=float, help="nats; by default 1e-3 in float32 and more in the others"

@@ -8,7 +8,7 @@ import pytest
 from r1reward_jax import config as configs
 from r1reward_jax import console
 from r1reward_jax.cli import options
-from r1reward_jax.cli.main import VERBS, Parser, fill, main, parsed
+from r1reward_jax.cli.main import VERBS, Parser, _without_common, fill, main, parsed
 from r1reward_jax.config import knobs
 from r1reward_jax.errors import InputError
 
@@ -108,6 +108,38 @@ def test_compare_of_two_folders_is_compare_evals(tmp_path, capsys):
     note, error = capsys.readouterr().err.splitlines()
     assert note == "note: two evaluations are compared by `r1reward compare-evals`"
     assert error.startswith("r1reward compare-evals: ")
+
+
+def test_compare_without_a_model_is_not_compare_evals(capsys):
+    assert main(["compare", "--question", "foo", "--a", "x", "--b", "y"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("r1reward compare: ") and "required: --model" in error
+
+
+def test_a_common_option_that_is_a_value_stays(capsys):
+    asked = ["--question", "q", "--a", "-v", "--b", "-q", "--debug"]
+    rest, found = _without_common(["compare", *asked, "-v"])
+    assert rest == ["compare", "--question", "q", "--a=-v", "--b=-q"]
+    assert found == {"--debug", "-v"}
+    assert parsed("compare", ["--model=m", *rest[1:]]).a == "-v"
+    assert _without_common(["rl", "--workdir", "-v"])[0] == ["rl", "--workdir=-v"]
+    assert _without_common(["rl", "--wandb", "-v"]) == (["rl", "--wandb"], {"-v"})
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "parity"])
+def test_verbs_without_metrics_have_no_wandb(verb, capsys):
+    with pytest.raises(InputError, match="no option --wandb here: this verb logs no metrics"):
+        overrides("--wandb", "mine", verb=verb)
+    assert main(["help", verb]) == 0
+    assert "--wandb" not in capsys.readouterr().out
+
+
+def test_a_switch_takes_true_or_false():
+    for word in ("0", "no", "yes"):
+        with pytest.raises(InputError, match=f"--rl.standardize {word}: expected true or false"):
+            overrides("--rl.standardize", word)
+    assert overrides("--rl.standardize", "False") == ["rl.standardize=False"]
+    assert overrides("--step.remat", "rl.lr=1") == ["step.remat=true", "rl.lr=1"]
 
 
 def test_debug_quiet_and_verbose_anywhere(capsys):
