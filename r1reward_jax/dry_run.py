@@ -1,6 +1,8 @@
 """What a run would do, without doing it: data, parameters, devices and an estimate of memory.
 
-Nothing is claimed and no weights are loaded; shapes come from the model's config.json.
+Nothing is claimed and no weights are loaded; shapes come from the model's config.json. Not looked
+at are the completions of a cold start (only their prompts are measured), what the workdir holds,
+Weights & Biases, and the memory of a quickstart's judge.
 """
 
 import math
@@ -15,11 +17,12 @@ from ml_collections import ConfigDict
 
 from r1reward_jax import hub
 from r1reward_jax.build import FROZEN, make_meshes
+from r1reward_jax.inference.scalar import pair_misfit
 from r1reward_jax.models import port_of
 from r1reward_jax.models.qwen2_5_vl.tiny import SPECIAL_TOKENS, tiny_config
 from r1reward_jax.prompts import TEMPLATES
 from r1reward_jax.sharding import param_shardings, row_ways
-from r1reward_jax.train.length_filter import drop_overlong_records
+from r1reward_jax.train.length_filter import drop_overlong, drop_overlong_records
 from r1reward_jax.types import PreferenceRecord
 
 LOGITS = 2
@@ -45,11 +48,17 @@ def lines(
         )
     else:
         yield f"data: {_counts(records)}"
-        yield from _misfits(config, records)
+        yield from _misfits(config, verb, records)
     if heldout:
         yield f"held-out data: {_counts(heldout)}"
     yield from _machine(config, verb)
-    yield "dry run: all is well; no folder was claimed and no weights were loaded"
+    unseen = {
+        "sft": ["the lengths of completions"],
+        "quickstart": ["the judge that it trains"],
+    }.get(verb, [])
+    unseen += ["what the workdir holds"] + ["Weights & Biases"] * bool(config.wandb)
+    yield f"dry run: no mistake found; not looked at: {', '.join(unseen)}"
+    yield "dry run: no folder was claimed and no weights were loaded"
 
 
 def _counts(records: Sequence[Any]) -> str:
@@ -62,8 +71,9 @@ def _counts(records: Sequence[Any]) -> str:
     return f"{len(records):,} records, {images:,} with images, {videos:,} with videos; {shown}"
 
 
-def _misfits(config: ConfigDict, records: Sequence[Any]) -> Iterator[str]:
-    """How many prompts are too long, by the look that a run takes before its first update."""
+def _misfits(config: ConfigDict, verb: str, records: Sequence[Any]) -> Iterator[str]:
+    """How many prompts are too long, by the look that a run takes before its first update; of a
+    scalar model prompts and responses."""
     pairs = [r for r in records if isinstance(r, PreferenceRecord)]
     if not pairs:
         return
@@ -72,15 +82,16 @@ def _misfits(config: ConfigDict, records: Sequence[Any]) -> Iterator[str]:
     sizes = port.Buckets(tuple(b.tokens), tuple(b.images), tuple(b.patches))
     processor = port.Processor(path, sizes, max_pixels=m.max_pixels, video_rule=m.video_rule)
     with tempfile.TemporaryDirectory() as folder:
-        kept = drop_overlong_records(
-            pairs,
-            TEMPLATES[config.template],
-            processor,
-            phase="dry run",
-            workdir=folder,
-            threads=config.data.threads,
-        )
-    yield f"data: {len(pairs) - len(kept):,} of {len(pairs):,} prompts are too long for buckets"
+        look: dict[str, Any] = {"workdir": folder, "threads": config.data.threads}
+        look["phase"] = "dry run"
+        if verb == "scalar-rm":
+            most, what = config.scalar.max_response_tokens, "records are too long for a batch"
+            name = "record {0.id}".format
+            kept = drop_overlong(pairs, lambda r: pair_misfit(r, processor, most), name, **look)
+        else:
+            what = "prompts are too long for buckets"
+            kept = drop_overlong_records(pairs, TEMPLATES[config.template], processor, **look)
+    yield f"data: {len(pairs) - len(kept):,} of {len(pairs):,} {what}"
 
 
 def _machine(config: ConfigDict, verb: str) -> Iterator[str]:
@@ -137,8 +148,9 @@ def _memory(
     if verb in ("rl", "quickstart", "evaluate"):
         samples = config.eval.samples + 1 if verb == "evaluate" else config.rl.samples
         # of each slot: one prompt, and the completions that are written at a time
-        lanes = rollout.parallel_samples or samples
-        places = max(config.buckets.tokens) + min(lanes, samples) * rollout.max_new_tokens
+        parallel_samples = rollout.parallel_samples or samples
+        decoded = min(parallel_samples, samples) * rollout.max_new_tokens
+        places = max(config.buckets.tokens) + decoded
         width = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim
         parts["KV caches of the sampler's slots"] = (
             rollout.slots * places * width * compute / row_ways(meshes.rollout)

@@ -43,7 +43,7 @@ from r1reward_jax.runs.provenance import folder_hash
 from r1reward_jax.runs.run_dir import claim_data, run_folder
 from r1reward_jax.types import InputError, PreferenceRecord, Record, RelevanceRecord
 
-LANES = 3
+PARALLEL_SAMPLES = 3
 """Samples of a prompt that are written at a time where votes may end early, by default."""
 
 
@@ -137,7 +137,7 @@ def suggested(config: ConfigDict) -> dict[str, Any]:
             "rollout.max_new_tokens": settings.max_new_tokens,
         }
     if config.eval.stop != "none":  # all at once saves nothing
-        found["rollout.parallel_samples"] = LANES
+        found["rollout.parallel_samples"] = PARALLEL_SAMPLES
     return found
 
 
