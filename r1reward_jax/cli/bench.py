@@ -7,7 +7,7 @@ from typing import Any
 from r1reward_jax import hub
 from r1reward_jax.cli import options
 from r1reward_jax.cli.start import use_jax
-from r1reward_jax.config import DTYPES
+from r1reward_jax.config import DTYPES, require_model
 from r1reward_jax.console import result
 
 SIZES = {
@@ -80,6 +80,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    require_model("--model", getattr(args, "model", ""))
     use_jax()
     from r1reward_jax.bench import judge, model, rank, rollout, timing, train
 

@@ -66,6 +66,7 @@ TYPOS = {
         ["--model", "modell", "--question", "q", "--a", "a", "--b", "b"],
         "--model=modell: no such folder",
     ),
+    "bench": ("bench", ["rank", "--model", "modell"], "--model=modell: no such folder"),
     "sampler": ("quickstart", ["rollout.top_p=0.5"], "rollout.top_p=0.5: expected 1.0 in RL"),
 }
 
@@ -80,7 +81,7 @@ def desk(checkpoint, tmp_path, monkeypatch):
 
 
 def call(verb, more):
-    if verb == "compare":
+    if verb in ("compare", "bench"):
         return [verb, *more]
     place = ["--workdir", "run"] + ["wandb="] * (verb != "quikstart")
     data = ["model.path=model", "data.train=data.jsonl"] if verb in ("sft", "rl") else []

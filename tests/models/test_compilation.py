@@ -176,7 +176,8 @@ def test_the_cli_keeps_compiled_programs(checkpoint, tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     try:
-        assert main(["parity", f"model.path={tmp_path}"]) == 2  # stops at a folder without a model
+        (tmp_path / "config.json").write_text("{}")
+        assert main(["parity", f"model.path={tmp_path}"]) == 2  # stops at a model of no known type
         assert jax.config.jax_compilation_cache_dir == str(tmp_path / "r1reward" / "jax")
     finally:
         jax.config.update("jax_compilation_cache_dir", kept)
