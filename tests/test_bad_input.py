@@ -228,7 +228,7 @@ MODELS = {
     "no tokenizer": (lambda m: (m / "tokenizer.json").unlink(), "tokenizer.json: not found"),
     "tokenizer": (lambda m: (m / "tokenizer.json").write_text("{"), "tokenizer cannot be read"),
     "images": (lambda m: (m / "preprocessor_config.json").write_text("{"), "not JSON"),
-    "no config": (lambda m: (m / "config.json").unlink(), "config.json: not found"),
+    "no config": (lambda m: (m / "config.json").unlink(), "model: holds no config.json"),
 }
 
 
