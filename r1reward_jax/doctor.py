@@ -78,12 +78,12 @@ def examine(workdir: str = ".") -> list[Finding]:
 
 
 def works(findings: list[Finding]) -> bool:
-    """Whether all that is required works."""
+    """Say whether all that is required works."""
     return not any(f.required and f.status != "ok" for f in findings)
 
 
 def report(findings: list[Finding], *, as_json: bool) -> str:
-    """For the reader, or one JSON object."""
+    """Return the findings as lines for a reader, or as one JSON object."""
     if as_json:
         return json.dumps({"ok": works(findings), "findings": [asdict(f) for f in findings]})
     failed = [f.name for f in findings if f.status == "FAILED"]
@@ -117,7 +117,7 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    """What the package requires, without its extras, and the library below JAX."""
+    """Yield what the package requires, without its extras, and the library below JAX."""
     from packaging.requirements import Requirement
 
     yield Finding("ok", OWN, metadata.version(OWN))
@@ -196,7 +196,8 @@ def _cores() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    """What processes may still take: of the machine, or of the container if that is less."""
+    """Return the memory that processes may still take: of the machine, or of the container if that
+    is less."""
     info = Path("/proc/meminfo")
     if not info.exists():
         yield Finding("ok", "memory", "not known on this system", required=False)
@@ -219,7 +220,7 @@ def _size(count: int) -> str:
 
 
 def _cache() -> Iterator[Finding]:
-    """Where compiled programs are kept between runs."""
+    """Report where compiled programs are kept between runs."""
     yield from _writable("compilation cache", cache_folder())
 
 

@@ -62,7 +62,7 @@ def lines(
 
 
 def _counts(records: Sequence[Any]) -> str:
-    """How many there are of which kind."""
+    """Count records by kind."""
     images = sum(bool(getattr(r, "images", ())) for r in records)
     videos = sum(getattr(r, "video", None) is not None for r in records)
     labels = Counter(getattr(r, "preferred", None) for r in records)
@@ -72,8 +72,8 @@ def _counts(records: Sequence[Any]) -> str:
 
 
 def _misfits(config: ConfigDict, verb: str, records: Sequence[Any]) -> Iterator[str]:
-    """How many prompts are too long, by the look that a run takes before its first update; of a
-    scalar model prompts and responses."""
+    """Count the prompts that are too long, by the look that a run takes before its first update; of
+    a scalar model prompts and responses."""
     pairs = [r for r in records if isinstance(r, PreferenceRecord)]
     if not pairs:
         return

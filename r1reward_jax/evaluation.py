@@ -93,7 +93,7 @@ def _read(
 
 
 def _template(config: ConfigDict) -> Template:
-    """How the model is asked, and where its verdict stands."""
+    """Return how the model is asked, and where its verdict stands."""
     form = response_format(config.eval.response_format)
     template = replace(TEMPLATES[config.template], response=form)
     if not config.eval.prompt_from:
@@ -212,7 +212,7 @@ def _judge_rest(
 
 
 def _sum_up(config: ConfigDict, benchmark: Benchmark, notes: Sequence[str]) -> None:
-    """From judgements.jsonl to evaluation.json and the table."""
+    """Sum up judgements.jsonl in evaluation.json and in the table."""
     summary = summarize(
         read_judged(f"{config.workdir}/judgements.jsonl"),
         convention=benchmark.convention,

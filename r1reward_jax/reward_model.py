@@ -175,8 +175,8 @@ class RewardModel:
         *,
         video: VideoPart | None = None,
     ) -> Ranking:
-        """As `rank`, by the mean probability of being better than each of the others: all
-        N (N - 1) judgements."""
+        """Rank by the mean probability of being better than each of the others: all N (N - 1)
+        judgements."""
         return self._ranked(question, images, responses, video, tournament.round_robin)
 
     def _ranked(

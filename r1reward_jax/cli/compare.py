@@ -14,7 +14,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     text = "; @FILE reads a file, @@… is a text that begins with @"
     parser.add_argument("--model", required=True, metavar="MODEL", help=MODEL)
     parser.add_argument("--question", required=True, metavar="TEXT", help=f"the question{text}")
-    parser.add_argument("--a", required=True, metavar="TEXT", help="a response, read alike")
+    parser.add_argument(
+        "--a", required=True, metavar="TEXT", help="a response, given in the same way"
+    )
     parser.add_argument("--b", required=True, metavar="TEXT", help="the other one")
     parser.add_argument(
         "--image",

@@ -51,8 +51,8 @@ def run(args: Namespace) -> None:
 
 
 def _settings(checkpoints: str, like: str) -> Any:
-    """Those of the run that the checkpoints (RUN/checkpoints/PHASE) are of; where they lie
-    elsewhere, those of the model that it started from."""
+    """Return the settings of the run that the checkpoints (RUN/checkpoints/PHASE) are of; where
+    they lie elsewhere, those of the model that it started from."""
     from etils import epath
 
     from r1reward_jax.inference.settings import ModelSettings

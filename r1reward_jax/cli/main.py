@@ -142,7 +142,7 @@ def _verb(given: list[str]) -> tuple[str, list[str]]:
 
 
 def _two_evaluations(arguments: Sequence[str]) -> bool:
-    """Whether `compare` is meant as it was before: with the folders of two evaluations."""
+    """Say whether `compare` is meant as it was before: with the folders of two evaluations."""
     names = {a.partition("=")[0] for a in arguments if a.startswith("-")}
     return names <= {"--json", "--out"} and any(not a.startswith("-") for a in arguments)
 
@@ -218,14 +218,14 @@ def _explained(
 
 
 def _workdir(args: argparse.Namespace) -> str:
-    """As far as the command line tells."""
+    """Return the workdir as far as the command line gives it."""
     given = getattr(args, "overrides", [])
     return [*(o.partition("=")[2] for o in given if o.startswith("workdir=")), "workdir"][0]
 
 
 def _unraisable(problem: Any) -> None:
-    """As Python's own hook, but for the writers of a checkpoint that has failed already: each of
-    them reports that nobody waits for it any more."""
+    """Do as Python's own hook, but stay silent for the writers of a checkpoint that has failed
+    already: each of them would report the same failure again."""
     if str(problem.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(problem)
 

@@ -1,4 +1,4 @@
-"""How the verbs that compute begin: mistakes are told first, a folder is claimed next, models are
+"""Begin the verbs that compute: mistakes are reported first, a folder is claimed next, models are
 loaded last."""
 
 import contextlib

@@ -40,7 +40,7 @@ def load(name: str) -> ConfigDict:
 
 
 def _say_what_is_taken(name: str, source: config_files.Source, config: ConfigDict) -> None:
-    """Of a file that does not hold a whole config: what it sets, or what it lacks."""
+    """Say what a file that does not hold a whole config sets, or what it lacks."""
     given = {RENAMED.get(path, path) for path in source.changes}
     lacks = [path for path, _ in items(config) if path not in given]
     if not lacks:

@@ -64,7 +64,8 @@ def _rows(config: ConfigDict, verb: str) -> dict[str, int]:
 def _split_problems(
     name: str, mesh: dict[str, int], devices: int, rows: dict[str, int]
 ) -> list[str]:
-    """What is wrong with a mesh over so many devices, and with batches that are split over it."""
+    """Return what is wrong with a mesh over so many devices, and with batches that are split over
+    it."""
     sizes = {axis: size for axis, size in mesh.items() if size != -1}
     known = math.prod(sizes.values())
     rest = max(1, devices // known) if len(sizes) < len(mesh) else 1

@@ -95,7 +95,7 @@ def _missing(config: ConfigDict, paths: Sequence[str]) -> list[str]:
 
 
 def _mesh_problems(config: ConfigDict) -> Iterator[str]:
-    """What is wrong with the sizes of a mesh whatever the devices are."""
+    """Return what is wrong with the sizes of a mesh whatever the devices are."""
     for name, mesh in meshes(config).items():
         sizes = list(mesh.values())
         if sizes.count(-1) > 1:
@@ -182,7 +182,7 @@ def _evaluate_problems(config: ConfigDict) -> Iterator[str]:
 
 
 def _quickstart_problems(config: ConfigDict, bad: set[str]) -> Iterator[str]:
-    """What the embedded world, its teacher and the tiny models need."""
+    """Return what the embedded world, its teacher and the tiny models lack."""
     if not hasattr(config, "world"):
         yield "the config has no world to learn from; start from --config quickstart"
         return

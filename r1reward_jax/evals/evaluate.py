@@ -99,7 +99,7 @@ def judge_each(
     done: int = 0,
     rule: Rule | None = None,
 ) -> None:
-    """As `judge`, each judgement as soon as it and those before it are there.
+    """Judge as `judge` does, and emit each judgement as soon as it and those before it are there.
 
     Work is always cut into the same batches, and one of which something is missing is done again as
     a whole: an evaluation that was interrupted ends like one that was not, bit for bit.

@@ -88,7 +88,7 @@ class Judgement:
 
     @property
     def finish_reason(self) -> Literal["eos", "length", "stopped"]:
-        """Whether the model ended its text, or ran into the limit."""
+        """Say whether the model ended its text, or ran into the limit."""
         return self.completions[0].finish_reason if self.completions else "eos"
 
     def to_json(self) -> dict[str, Any]:
@@ -142,7 +142,8 @@ class PairJudgement:
 
     @property
     def agree(self) -> bool:
-        """Whether both orders name the same response; of a scalar model, whether it names one."""
+        """Say whether both orders name the same response; of a scalar model, whether it names
+        one."""
         if self.scores is not None:
             return self.preferred is not None
         named = {o.verdict for o in self.orders}

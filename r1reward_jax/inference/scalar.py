@@ -117,7 +117,7 @@ class ScalarModel:
     def compare_batch(
         self, records: Sequence[PreferenceRecord], names: Sequence[str]
     ) -> list[PairJudgement]:
-        """As `Reasoner.compare_batch`; there are no orders.
+        """Compare as `Reasoner.compare_batch` does; there are no orders.
 
         Raises:
           InputError: as `score`, or a score is not a finite number.
@@ -128,7 +128,7 @@ class ScalarModel:
     def once(
         self, records: Sequence[PreferenceRecord], orders: Sequence[Order], names: Sequence[str]
     ) -> list[tuple[Verdict | None, float | None]]:
-        """As `Reasoner.once`; the orders do not count."""
+        """Compare as `Reasoner.once` does; the orders do not count."""
         return [(pair.preferred, pair.probability) for pair in self.compare_batch(records, names)]
 
     def _score(
@@ -182,7 +182,8 @@ def judge_each(
     emit: Callable[[Judgement], Any],
     done: int = 0,
 ) -> None:
-    """As `judge`, each judgement as soon as it is there; records that are too long are skipped.
+    """Judge as `judge` does, and emit each judgement as soon as it is there; records that are too
+    long are skipped.
 
     Args:
       scorer, records: as in `judge`.

@@ -103,7 +103,7 @@ class Chart:
 
     @property
     def spoken(self) -> str:
-        """What a screen reader says."""
+        """Return what a screen reader says."""
         parts = []
         for row in self.rows:
             there = [value for value in row.values if value is not None]

@@ -30,7 +30,7 @@ from r1reward_jax.types import (
 )
 
 LIMITS = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}
-"""Nats that the paths of a policy may differ by, by compute dtype, where nobody says otherwise."""
+"""Nats that the paths of a policy may differ by, by compute dtype, unless rl.max_gap is set."""
 Logprobs = Callable[[TrainBatch], Array | np.ndarray]
 """Batch to the trainer's log-probs [B, C]."""
 

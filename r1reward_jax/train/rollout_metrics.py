@@ -85,7 +85,7 @@ def write_rollouts(
       chosen: the record of each completion.
       rollout: what was sampled.
       rewards: of each completion.
-      answers: the judge's P(supports), by row; null in the file where it said nothing or was not
+      answers: the judge's P(supports), by row; null in the file where it gave none or was not
         asked (the result is 0).
     """
     if jax.process_index():
