@@ -43,7 +43,16 @@ TEXTS = [
     "No",
 ] * 9
 """What the tests' tokenizer is trained on; the golden file depends on it."""
+LONGEST = ("test_quickstart", "resume/", "train/test_rl", "test_package", "models/test_compilation")
+"""Files that take longest: they go first, so that one of two processes does not end alone."""
 BUCKETS = qwen2_5_vl.Buckets((128, 256), (1, 2), (36, 400))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        return next((i for i, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST))
+
+    items.sort(key=place)  # stable: the other files, and the tests of each, keep their order
 
 
 def random_params(abstract, seed: int):
