@@ -155,10 +155,12 @@ def test_sixteen_bits_are_scaled():
 
 @pytest.mark.parametrize("values", [np.full((2, 2), 0.5, np.float32), np.full((2, 2), 70_000)])
 def test_depths_without_a_meaning_are_errors(values, tmp_path):
-    path = tmp_path / "depth.tiff"
-    Image.fromarray(values.astype(np.float32 if values.dtype.kind == "f" else np.int32)).save(path)
-    with pytest.raises(InputError, match="depth.tiff.*expected 8 or 16 bits"):
-        open_image(path)
+    image = Image.fromarray(values.astype(np.float32 if values.dtype.kind == "f" else np.int32))
+    with pytest.raises(InputError, match="expected 8 or 16 bits"):
+        open_image(image)
+    image.save(tmp_path / "depth.tiff")  # the only format that holds them
+    with pytest.raises(InputError, match="depth.tiff: not an image; expected a readable PNG"):
+        open_image(str(tmp_path / "depth.tiff"))
 
 
 def test_decompression_bombs_are_errors(tmp_path, monkeypatch):
