@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from r1reward_jax import hub
 from r1reward_jax.evals import evaluate
-from r1reward_jax.evals.metrics import describe
+from r1reward_jax.evals.metrics import decide, describe
 from r1reward_jax.inference.scalar import ScalarModel
 from r1reward_jax.inference.settings import ModelSettings
 from r1reward_jax.judge.local import LocalJudge, load_local_judge
@@ -375,6 +375,11 @@ def make_evaluation(
         settings = {"seed": config.seed, "threads": config.data.threads}
         pairs = evaluate.judge(engine, params, chosen, template, temperatures=(0.0,), **settings)
         found = describe(pairs)
-        return {metric: found[name] for name, metric in EVALUATED.items()}
+        interval = decide(pairs, 0, "wrong").release
+        return {metric: found[name] for name, metric in EVALUATED.items()} | {
+            "eval/accuracy_low": interval.low or 0.0,
+            "eval/accuracy_high": interval.high or 0.0,
+            "eval/judgements_count": float(interval.of),
+        }
 
     return measure

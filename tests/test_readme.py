@@ -139,10 +139,12 @@ def test_from_a_cold_start_to_a_report(trained):
     assert "</html>" in (desk / "compared.html").read_text()
     exported, converted = (qwen2_5_vl.load(p)[1] for p in ("runs/rl/exported", "exported"))
     rows = [json.loads(x) for x in (desk / "runs/rl/metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [1, 2]
-    assert all(row["loss/sampler_gap_max"] < 1e-3 for row in rows)  # they are one policy
-    (scored,) = [row["eval/accuracy"] for row in rows if "eval/accuracy" in row]
-    assert 0 <= scored <= 1  # of the only checkpoint, which is the best one
+    assert [row["step"] for row in rows] == [0, 1, 2]
+    assert all(row["loss/sampler_gap_max"] < 1e-3 for row in rows[1:])  # they are one policy
+    start, scored = [row for row in rows if "eval/accuracy" in row]
+    for row in (start, scored):  # before the first update; the only checkpoint, the best one
+        low, accuracy, high = (row[f"eval/accuracy{end}"] for end in ("_low", "", "_high"))
+        assert 0 <= low <= accuracy <= high <= 1 and row["eval/judgements_count"] == 8
     pairs = zip(jax.tree.leaves(exported), jax.tree.leaves(converted), strict=True)
     assert all((a == b).all() for a, b in pairs)
     run = json.loads((desk / "runs/rl/run.json").read_text())

@@ -11,10 +11,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from etils import epath
 
-from r1reward_jax.console import say, warn
+from r1reward_jax.console import warn
 from r1reward_jax.files import GrowingFile, write_whole
+from r1reward_jax.runs.table import RunningTable
 from r1reward_jax.runs.writers import Writer
 
 
@@ -83,6 +85,15 @@ METRICS = {
         "fraction of right greedy verdicts on eval.records held-out records, both orders",
         reduction="last",
     ),
+    "eval/accuracy_low": Metric(
+        "lower end of the 95 % Wilson interval of eval/accuracy, at its number of independent "
+        "records",
+        reduction="last",
+    ),
+    "eval/accuracy_high": Metric("upper end of that interval", reduction="last"),
+    "eval/judgements_count": Metric(
+        "verdicts that eval/accuracy is a fraction of: two of each record", "count", "last"
+    ),
     "eval/strict_accuracy": Metric(
         "fraction of those records that are judged right in both orders", reduction="last"
     ),
@@ -107,9 +118,28 @@ METRICS = {
     "time/judge_s": Metric("time of waiting for the judge behind the sampling", "s"),
     "time/logprobs_s": Metric("time of batches, log-probs and advantages", "s"),
     "time/update_s": Metric("time of updates", "s"),
-    "time/step_s": Metric("time of a step", "s"),
+    "time/step_s": Metric(
+        "time of a step, compilation included; of supervised training the mean since the last line",
+        "s",
+    ),
+    "time/compile_s": Metric("time of compilation since the last line", "s", "sum"),
     "time/rollout_tokens_per_s": Metric("completion tokens over the time of sampling", "tokens/s"),
     "time/tokens_per_s": Metric("completion tokens over the time of an iteration", "tokens/s"),
+    "time/trained_tokens_per_s": Metric(
+        "tokens of prompts and completions, without padding, over the time of the steps",
+        "tokens/s",
+    ),
+    "optimizer/lr": Metric("learning rate of the last update that was applied", "score", "last"),
+    "memory/device_gib": Metric(
+        "memory in use at the end of a step, of the fullest device here; not on CPU",
+        *("GiB", "last"),
+    ),
+    "memory/device_peak_gib": Metric(
+        "most memory in use so far, of the fullest device here; not on CPU", "GiB", "last"
+    ),
+    "memory/host_gib": Metric(
+        "resident memory of the process at the end of a step; Linux only", "GiB", "last"
+    ),
 }
 """Every metric that a run writes. A new metric wants a line here; one without a line is logged,
 averaged where it has several values, and warned of once."""
@@ -170,14 +200,15 @@ class MetricsLog:
           path: of `metrics.jsonl`.
           writers: get every metric, too.
         """
+        from r1reward_jax.runs.profiling import compile_seconds
+
         self.path = epath.Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._metrics = GrowingFile(self.path)
         self._timeline = GrowingFile(self.path.with_name("timeline.jsonl"))
         self.writers = writers if _writes() else ()
         self._unknown: set[str] = set()
-        self._columns: tuple[str, ...] = ()
-        self._began, self._first = time.perf_counter(), 0
+        self._table = RunningTable(compile_seconds)
 
     def begin(self, phase: str, step: int) -> None:
         """Begin a phase, or resume it behind `step`: what was written about later steps is dropped,
@@ -187,7 +218,20 @@ class MetricsLog:
             _rewind(file.path, phase, step)
         for writer in self.writers:
             writer.begin(phase, step)
-        self._began, self._first = time.perf_counter(), step
+        self._table.begin(step)
+
+    def has(self, phase: str, step: int) -> bool:
+        """Say whether an earlier start wrote a line about a step that `begin` has kept; the same in
+        all processes."""
+        import jax
+
+        lines = self.path.read_text().splitlines() if _writes() and self.path.exists() else []
+        found = any(_is_about(line, phase, step) for line in lines)
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            found = bool(multihost_utils.broadcast_one_to_all(np.asarray(found)))
+        return found
 
     def write(self, phase: str, step: int, values: Mapping[str, Any]) -> None:
         """Write one line. A name that is not in METRICS is written as well, with one warning."""
@@ -215,17 +259,8 @@ class MetricsLog:
     def show(
         self, phase: str, step: int, of: int, values: Mapping[str, Any], columns: Iterable[str]
     ) -> None:
-        """Print one row of the running table, with the time that is left of the phase, and a header
-        whenever the columns change."""
-        columns = tuple(columns)
-        if columns != self._columns:
-            self._columns = columns
-            names = "".join(f"{c.split('/')[1]:>14}" for c in columns)
-            say(f"{'phase':>12}{'step':>12}{names}{'left':>9}")
-        cells = "".join(f"{float(values[c]):14.4f}" for c in columns)
-        done = max(1, step - self._first)
-        left = (time.perf_counter() - self._began) / done * (of - step)
-        say(f"{phase:>12}{f'{step}/{of}':>12}{cells}{_clock(left):>9}")
+        """Print one row of the running table (`runs.table`)."""
+        self._table.row(phase, step, of, values, columns)
 
     def close(self) -> None:
         """Write what is not written yet, and close the writers."""
@@ -248,13 +283,6 @@ def _writes() -> bool:
     return jax.process_index() == 0
 
 
-def _clock(seconds: float) -> str:
-    """Return 12.3 hours as 12:18:00, a minute as 1:00."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
 def _rewind(path: epath.Path, phase: str, step: int) -> None:
     """Drop a phase's lines behind `step`, and half a line at the end."""
     rows = path.read_text().splitlines(keepends=True) if path.exists() else []
@@ -267,6 +295,14 @@ def _append(file: GrowingFile, phase: str, step: int, values: Mapping[str, Any])
     if _writes():
         row = {"phase": phase, "step": step, "at": round(time.time(), 3), **values}
         file.append(json.dumps(row) + "\n")
+
+
+def _is_about(line: str, phase: str, step: int) -> bool:
+    try:
+        row = json.loads(line)
+        return (row["phase"], row["step"]) == (phase, step)
+    except (ValueError, LookupError, TypeError):
+        return False
 
 
 def _is_later(line: str, phase: str, step: int) -> bool:

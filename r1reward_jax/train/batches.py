@@ -10,7 +10,15 @@ from r1reward_jax.data.preferences import Annotation
 from r1reward_jax.errors import about
 from r1reward_jax.prompts import Template, evaluator_prompt
 from r1reward_jax.rollout.engine import Rollout
-from r1reward_jax.types import Completion, EncodedPrompt, InputError, Processor, Prompt, TrainBatch
+from r1reward_jax.types import (
+    Completion,
+    EncodedPrompt,
+    InputError,
+    PairBatch,
+    Processor,
+    Prompt,
+    TrainBatch,
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,12 @@ def make_train_batch(
         np.zeros(rows, bool),
         zeros if advantages is None else advantages,
     )
+
+
+def tokens_in(batch: TrainBatch | PairBatch) -> int:
+    """Return the tokens of a batch's prompts and completions, without padding."""
+    inputs = (batch.inputs,) if isinstance(batch, TrainBatch) else batch
+    return sum(int(np.sum(part.lengths)) for part in inputs)
 
 
 T = TypeVar("T")

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -29,13 +30,16 @@ class OptimizerConfig:
     frozen: tuple[str, ...] = ()
     """Top-level names of parameters that are not trained."""
 
-    def make(self, lr: float, steps: int) -> optax.GradientTransformation:
-        """Return the optimizer of a phase with `steps` updates and a peak learning rate `lr`."""
-        schedule = make_schedule(
+    def schedule(self, lr: float, steps: int) -> optax.Schedule:
+        """Return the learning rate of a phase by the number of updates before."""
+        return make_schedule(
             lr, steps, warmup_share=self.warmup_share, final_share=self.final_share
         )
+
+    def make(self, lr: float, steps: int) -> optax.GradientTransformation:
+        """Return the optimizer of a phase with `steps` updates and a peak learning rate `lr`."""
         return make_optimizer(
-            schedule,
+            self.schedule(lr, steps),
             b1=self.b1,
             b2=self.b2,
             weight_decay=self.weight_decay,
@@ -113,6 +117,18 @@ def init_state(
     params = jax.jit(lambda p: jax.tree.map(jnp.copy, p), out_shardings=shardings)(params)
     opt_state = jax.jit(optimizer.init, out_shardings=moments)(params)
     return TrainState(jax.device_put(jnp.zeros((), jnp.int32), whole), params, opt_state)
+
+
+def learning_rate(schedule: optax.Schedule, state: TrainState) -> float:
+    """Return the learning rate of the last update that was applied; before the first, its own.
+
+    Args:
+      schedule: of the phase's optimizer.
+      state: of the phase; its optimizer counts the updates that were not skipped.
+    """
+    counts = optax.tree.get_all_with_path(state.opt_state, "count")
+    applied = max((int(count) for _, count in counts), default=0)
+    return float(np.asarray(schedule(max(0, applied - 1))))
 
 
 def _names(path: tuple) -> tuple[str, ...]:

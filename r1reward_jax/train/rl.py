@@ -19,16 +19,17 @@ from r1reward_jax.prompts import Template, evaluator_prompt
 from r1reward_jax.rl.rewards import RewardConfig, score_completions
 from r1reward_jax.rollout.engine import Engine, Rollout
 from r1reward_jax.runs.metrics import MetricsLog
-from r1reward_jax.runs.profiling import Timeline, profiled
+from r1reward_jax.runs.profiling import Timeline, memory, profiled
 from r1reward_jax.sharding import put_batch, require_rows
 from r1reward_jax.train.batches import flat, repeat, rollout_batch
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.length_filter import drop_overlong_records
 from r1reward_jax.train.nan_guard import Guard
-from r1reward_jax.train.optimizer import init_state
+from r1reward_jax.train.optimizer import init_state, learning_rate
 from r1reward_jax.train.parity import require_parity, sampler_gaps
 from r1reward_jax.train.rollout_metrics import rollout_metrics, times, write_rollouts
 from r1reward_jax.train.setup import Setup
+from r1reward_jax.train.start_point import Evaluate, measure_start
 from r1reward_jax.train.updates import (
     Compiled,
     UpdateConfig,
@@ -58,6 +59,8 @@ COLUMNS = (
     "advantage/filtered_frac",
     "time/step_s",
 )
+HELDOUT = (*COLUMNS[:4], "eval/accuracy", *COLUMNS[4:])
+"""Columns where held-out records are measured."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def run_rl(
     *,
     log: MetricsLog,
     checkpoints: Checkpoints | None = None,
-    evaluate: Callable[[Params], dict[str, float]] | None = None,
+    evaluate: Evaluate | None = None,
 ) -> Params:
     """Train by StableReinforce; resumes from the newest checkpoint, if there is one, to the same
     end bit for bit: an iteration depends on its state, its number and the seed only. (The guard
@@ -106,8 +109,8 @@ def run_rl(
       judge: scores consistency; None leaves it at 0.
       log: where metrics and rollouts are written.
       checkpoints: where to save and resume; None for neither.
-      evaluate: metrics of parameters, measured with every save; the save with the best
-        eval/accuracy is kept.
+      evaluate: metrics of parameters, measured before the first update and with every save; the
+        save with the best eval/accuracy is kept.
 
     Returns:
       The trained parameters.
@@ -133,6 +136,11 @@ def run_rl(
     guard = Guard(setup.optimizer.max_skipped, log, checkpoints)
     reference = policy.params if u.advantages.kl_coef else None
 
+    columns = HELDOUT if evaluate else COLUMNS
+    if not first:
+        start = {"log": log, "phase": "rl", "steps": config.iterations, "columns": columns}
+        measure_start(evaluate, state.params, **start)
+    schedule = setup.optimizer.schedule(config.lr, config.iterations * updates)
     prompts = _prompts(setup, config, records, first)
     for iteration in progress(range(first, config.iterations), "rl", config.iterations, first):
         line, number = Timeline(), iteration + 1
@@ -158,13 +166,14 @@ def run_rl(
         gap = np.maximum(updated["loss/sampler_gap_max"], prepared["loss/sampler_gap_max"])
         values = updated | prepared | judged | rollout_metrics(rollout, rewards)
         values["loss/sampler_gap_max"] = float(gap)
-        values |= times(line, int(batch.mask.sum()))
+        values |= times(line, int(batch.mask.sum())) | memory()
+        values["optimizer/lr"] = learning_rate(schedule, state)
         due = checkpoints and (checkpoints.due(number) or number == config.iterations)
         if due and evaluate:
             with line.phase("evaluate"):
                 values |= evaluate(state.params)
         log.write("rl", number, values)
-        log.show("rl", number, config.iterations, values, COLUMNS)
+        log.show("rl", number, config.iterations, values, columns)
         _warn_of_gap(number, values["loss/sampler_gap_max"], config.max_gap)
         write_rollouts(log, number, repeat(chosen, config.samples), rollout, rewards, judge_probs)
         for nth, (k, bad) in enumerate(zip(order, skipped, strict=True), 1):

@@ -16,7 +16,7 @@ from r1reward_jax.prompts import parse_analysis, parse_verdict
 from r1reward_jax.rl.rewards import self_corrects
 from r1reward_jax.rollout.engine import Rollout
 from r1reward_jax.runs.metrics import MetricsLog, reduce_metric
-from r1reward_jax.runs.profiling import Timeline
+from r1reward_jax.runs.profiling import Timeline, compile_seconds
 from r1reward_jax.train.batches import flat
 from r1reward_jax.types import (
     PreferenceRecord,
@@ -58,14 +58,15 @@ def rollout_metrics(rollout: Rollout, rewards: list[RewardBreakdown]) -> dict[st
 
 
 def times(line: Timeline, tokens: int) -> dict[str, float]:
-    """Return the seconds of each phase of a step that ends now, and completion tokens per
-    second."""
+    """Return the seconds of each phase of a step that ends now, those of compilation in it, and
+    completion tokens per second."""
     phases = ("rollout", "host", "judge", "logprobs", "update")
     step = time.perf_counter() - line.began
     return {f"time/{name}_s": line.seconds(name) for name in phases} | {
         "time/rollout_tokens_per_s": tokens / line.seconds("rollout"),
         "time/tokens_per_s": tokens / step,
         "time/step_s": step,
+        "time/compile_s": compile_seconds() - line.compiled,
     }
 
 

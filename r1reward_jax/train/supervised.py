@@ -5,7 +5,6 @@ The same loop trains the tiny judge of the quickstart, whose completions are one
 Bradley-Terry baseline.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from r1reward_jax.console import progress
 from r1reward_jax.data.pipeline import batches
 from r1reward_jax.data.preferences import Annotation
 from r1reward_jax.runs.metrics import MetricsLog
-from r1reward_jax.runs.profiling import profiled
+from r1reward_jax.runs.profiling import StepClock, memory, profiled
 from r1reward_jax.sharding import put_batch, require_rows
 from r1reward_jax.train.batches import (
     Example,
@@ -24,19 +23,21 @@ from r1reward_jax.train.batches import (
     encode_example,
     example_misfit,
     make_train_batch,
+    tokens_in,
 )
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.length_filter import drop_overlong
 from r1reward_jax.train.nan_guard import Guard
 from r1reward_jax.train.objectives import NLL, Objective
-from r1reward_jax.train.optimizer import init_state
+from r1reward_jax.train.optimizer import init_state, learning_rate
 from r1reward_jax.train.setup import Setup
+from r1reward_jax.train.start_point import Evaluate, measure_start
 from r1reward_jax.train.step import jit_step
 from r1reward_jax.types import InputError, Params, TrainBatch
 
 COLUMNS = ("loss/total", "loss/entropy", "loss/grad_norm", "time/step_s")
-Evaluate = Callable[[Params], dict[str, float]]
-"""From parameters to their metrics on held-out records."""
+HELDOUT = "eval/accuracy"
+"""Column of the running table where held-out records are measured."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def fit(
       columns: metrics of the running table.
       log: where metrics are written.
       checkpoints: where to save and resume; None for neither.
-      evaluate: measured with every save; the save with the best eval/accuracy is kept.
+      evaluate: measured before the first update and with every save; the save with the best
+        eval/accuracy is kept.
 
     Returns:
       The trained parameters.
@@ -85,6 +87,7 @@ def fit(
       DivergedError: the gradients stay non-finite.
     """
     policy, steps = setup.policy, config.steps
+    columns = (*columns[:-1], HELDOUT, columns[-1]) if evaluate else columns
     optimizer = setup.optimizer.make(config.lr, steps)
     state = init_state(policy.params, optimizer, policy.rules, setup.mesh)
     state = (checkpoints and checkpoints.restore(state)) or state
@@ -92,9 +95,14 @@ def fit(
     first = int(state.step)
     log.begin(phase, first)
     guard, last, batches = Guard(setup.optimizer.max_skipped, log, checkpoints), None, data(first)
-    reported, at = first, time.perf_counter()
+    if not first:
+        start = {"log": log, "phase": phase, "steps": steps, "columns": columns}
+        measure_start(evaluate, state.params, **start)
+    schedule = setup.optimizer.schedule(config.lr, steps)
+    reported, clock = first, StepClock()
     for number in progress(range(first + 1, steps + 1), phase, steps, first):
         rows = next(batches)
+        clock.tokens += tokens_in(rows)
         with profiled(setup.profile_step, number, setup.workdir):
             state, metrics = step(state, put_batch(rows, setup.mesh))
             if number == setup.profile_step:
@@ -105,16 +113,20 @@ def fit(
             guard.watch(number - 1, float(last[0]), last[1], state)
         last = metrics["loss/skipped"], rows
         due = checkpoints and (checkpoints.due(number) or number == steps)
-        measured = evaluate(state.params) if due and evaluate else {}
-        if measured or number % max(1, steps // 10) == 0 or number in (1, steps):
-            metrics = jax.device_get(metrics) | measured
-            now = time.perf_counter()  # steps are dispatched ahead: only the mean since is true
-            metrics["time/step_s"] = (now - at) / (number - reported)
-            log.write(phase, number, metrics)
-            log.show(phase, number, steps, metrics, columns)
-            reported, at = number, time.perf_counter()
+        measure = evaluate if due else None
+        shown = measure or number % max(1, steps // 10) == 0 or number in (1, steps)
+        measured = {}
+        if shown:
+            metrics = jax.device_get(metrics)  # waits for the devices: the clock reads after it
+            metrics |= clock.metrics(number - reported) | memory()
+            metrics["optimizer/lr"] = learning_rate(schedule, state)
+            measured = measure(state.params) if measure else {}
+            log.write(phase, number, metrics | measured)
+            log.show(phase, number, steps, metrics | measured, columns)
         if checkpoints and due:
-            checkpoints.save(state, measured.get("eval/accuracy"))
+            checkpoints.save(state, measured.get(HELDOUT))
+        if shown:
+            reported, clock = number, StepClock()
     if last:
         guard.watch(steps, float(last[0]), last[1], state)
     return state.params

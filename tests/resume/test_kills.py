@@ -76,7 +76,7 @@ def readable(folder: Path) -> int:
 
 
 def kept(folder: Path) -> dict:
-    """Everything that a run leaves behind, without times."""
+    """Everything that a run leaves behind, without times and memory."""
     run = folder / "run"
     files = [*run.glob("rollouts/*"), *run.glob("data/*.jsonl"), *run.glob("*/*.safetensors")]
     files += [run / "judgements.jsonl", run / "config.json"]
@@ -84,7 +84,7 @@ def kept(folder: Path) -> dict:
     for path in run.glob("checkpoints/*/*/digest/metadata"):
         found[str(path.relative_to(run))] = path.read_text()
     rows = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
-    timed = lambda name: name == "at" or name.startswith("time/")  # noqa: E731
+    timed = lambda name: name == "at" or name.startswith(("time/", "memory/"))  # noqa: E731
     found["metrics"] = [{k: v for k, v in row.items() if not timed(k)} for row in rows]
     found["summary"] = json.loads((run / "summary.json").read_text()) | {"seconds": 0}
     return found
@@ -101,7 +101,7 @@ def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     finished(folder)
     found = kept(folder)
-    assert len(found["metrics"]) == 12 + 6 + 4 and "exported/model.safetensors" in found
+    assert len(found["metrics"]) == 12 + 6 + 5 and "exported/model.safetensors" in found
     assert {f"checkpoints/rl/{step}/digest/metadata" for step in (6, 8)} <= found.keys()
     return found
 

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from r1reward_jax import console
+from r1reward_jax.runs import profiling
+from r1reward_jax.runs import table as table_module
 from r1reward_jax.runs.metrics import (
     METRICS,
     OLD_NAMES,
@@ -20,6 +23,8 @@ from r1reward_jax.runs.metrics import (
     meaning,
     reduce_metric,
 )
+from r1reward_jax.runs.table import RunningTable
+from r1reward_jax.train.start_point import measure_start
 
 NAN = float("nan")
 
@@ -83,3 +88,81 @@ def test_a_metric_that_is_not_in_the_table_is_logged_with_one_warning(
 def test_the_table_is_read_without_jax():
     code = "import sys, r1reward_jax.runs.metrics; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_table_leaves_blank_what_was_not_measured(capsys):
+    table, columns = RunningTable(lambda: 0.0), ("loss/total", "eval/accuracy", "time/step_s")
+    table.row("sft", 0, 4, {"eval/accuracy": 0.5}, columns)
+    table.row("sft", 1, 4, {"loss/total": 3.0, "time/step_s": 1.0}, columns)
+    table.row("sft", 4, 4, dict.fromkeys(columns, 0.25), columns)
+    head, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert head == ["phase", "step", "loss", "held-out", "acc", "step_s", "left"]
+    assert rows[0] == ["sft", "0/4", "0.5000"]  # nothing is known of the time that is left
+    assert rows[1][:4] == ["sft", "1/4", "3.0000", "1.0000"] and len(rows[1]) == 5
+    assert rows[2] == ["sft", "4/4", "0.2500", "0.2500", "0.2500", "0:00"]
+
+
+def test_the_time_left_is_without_compilation(monkeypatch, capsys):
+    """Of the 100 seconds of the first step 90 compiled; the held-out records before took 50."""
+    now, compiled = [0.0], [0.0]
+    monkeypatch.setattr(table_module.time, "perf_counter", lambda: now[0])
+    table = RunningTable(lambda: compiled[0])
+    now[0], compiled[0] = 50.0, 40.0
+    table.row("rl", 0, 7, {}, ("reward/total",))
+    now[0], compiled[0] = 150.0, 130.0
+    table.row("rl", 1, 7, {"reward/total": 1.0}, ("reward/total",))
+    table.begin(4)  # resumed
+    now[0] = 160.0
+    table.row("rl", 6, 7, {"reward/total": 1.0}, ("reward/total",))
+    *_, first, resumed = capsys.readouterr().out.splitlines()
+    assert first.split()[-1] == "1:00" and resumed.split()[-1] == "0:05"
+
+
+def test_compilation_counts_once(monkeypatch):
+    """A trace within a trace, and threads that overlap."""
+    now, found = [0.0], profiling._Compilation()
+    monkeypatch.setattr(profiling.time, "perf_counter", lambda: now[0])
+    for end, seconds in ((2.0, 1.0), (4.0, 1.0), (5.0, 4.5), (5.5, 1.0), (9.0, 1.0)):
+        now[0] = end
+        found.add("/jax/core/compile/backend_compile_duration", seconds)
+    found.add("/jax/checkpoint/write/duration", 100.0)
+    assert found.seconds == 5.0 + 1.0
+
+
+def test_what_is_compiled_is_noticed():
+    before = profiling.compile_seconds()
+    jax.jit(lambda x: x * 2.5 + 1)(jnp.ones(3)).block_until_ready()
+    after = profiling.compile_seconds()
+    assert after > before
+
+
+def test_memory_says_what_the_devices_tell(monkeypatch):
+    def device(**stats):
+        return SimpleNamespace(memory_stats=lambda: stats or None)
+
+    devices = [device(bytes_in_use=2**30, peak_bytes_in_use=3 * 2**30)]
+    devices += [device(bytes_in_use=2**31, peak_bytes_in_use=2**31)]
+    monkeypatch.setattr(jax, "local_devices", lambda: devices)
+    found = profiling.memory()
+    assert (found["memory/device_gib"], found["memory/device_peak_gib"]) == (2.0, 3.0)
+    monkeypatch.setattr(jax, "local_devices", lambda: [device()])  # a CPU
+    assert profiling.memory().keys() <= {"memory/host_gib"}
+
+
+def test_the_first_point_is_measured_once(tmp_path):
+    """Also by a start behind one that was killed before its first checkpoint."""
+    measured = []
+
+    def evaluate(params):
+        measured.append(params)
+        return {"eval/accuracy": 0.5}
+
+    for start in range(2):
+        with MetricsLog(str(tmp_path / "metrics.jsonl")) as log:
+            log.begin("rl", 0)
+            settings = {"log": log, "phase": "rl", "steps": 2, "columns": ("eval/accuracy",)}
+            measure_start(evaluate, start, **settings)
+            log.write("rl", 1, {"reward/total": 1.0})
+    assert measured == [0]
+    rows = [json.loads(line) for line in log.path.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1] and rows[0]["eval/accuracy"] == 0.5

@@ -25,6 +25,7 @@ def test_tensorboard_shows_each_step_once(tmp_path):
         log.begin("sft", 0)
         log.write("sft", 1, {"loss/total": 7.0})
         log.begin("rl", 0)
+        log.write("rl", 0, {"eval/accuracy": 0.5})
         for step in (1, 2, 3):
             log.write("rl", step, {"reward/total": step / 4, "loss/total": float("nan")})
     with log_of(tmp_path) as log:  # killed behind step 3, saved behind step 1
@@ -36,6 +37,7 @@ def test_tensorboard_shows_each_step_once(tmp_path):
     shown = lambda run, tag: [(e.step, e.value) for e in runs.Scalars(run, tag)]  # noqa: E731
     assert sorted(runs.Runs()) == ["rl", "sft"]
     assert shown("sft", "loss/total") == [(1, 7.0)]
+    assert shown("rl", "eval/accuracy") == [(0, 0.5)]
     assert shown("rl", "reward/total") == [(1, 0.25), (2, 1.0), (3, 1.5), (4, 2.0)]
 
 

@@ -28,6 +28,7 @@ from r1reward_jax.sharding import param_shardings
 from r1reward_jax.train import rl as loop
 from r1reward_jax.train.checkpoint import load_params
 from r1reward_jax.train.nan_guard import load_batch
+from r1reward_jax.train.optimizer import make_schedule
 from r1reward_jax.train.rollout_metrics import join
 from r1reward_jax.train.setup import Policy
 from r1reward_jax.train.step import loss_and_gradients
@@ -53,7 +54,7 @@ def small_config(folder, **mesh):
     return config
 
 
-def train(config, loaded, world, judge=None):
+def train(config, loaded, world, judge=None, evaluate=None):
     model, params, processor = loaded
     meshes = make_meshes(config)
     params = jax.device_put(params, param_shardings(params, qwen2_5_vl.RULES, meshes.policy))
@@ -68,14 +69,16 @@ def train(config, loaded, world, judge=None):
             judge or CachedJudge(make_judge(loaded)),
             log=MetricsLog(f"{config.workdir}/metrics.jsonl"),
             checkpoints=checkpoints,
+            evaluate=evaluate,
         )
     return jax.tree.map(np.asarray, trained)
 
 
 def metrics(config):
-    """Rows without times."""
+    """Rows without times, and without the memory that was in use."""
     rows = [json.loads(x) for x in Path(f"{config.workdir}/metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in r.items() if not k.startswith(("time/", "at"))} for r in rows]
+    left_out = ("time/", "memory/", "at")
+    return [{k: v for k, v in r.items() if not k.startswith(left_out)} for r in rows]
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +116,18 @@ def test_completions_earn_what_they_deserve(loaded, world, tmp_path, monkeypatch
 
 
 def test_two_iterations_then_resume_equals_four(loaded, world, tmp_path, monkeypatch):
-    """Stopped in the third iteration, behind its metrics and before its checkpoint."""
+    """Stopped in the third iteration, behind its metrics and before its checkpoint. Held-out
+    records are measured before the first update and with every save, each once."""
     one_device(monkeypatch)
     whole, parts = (small_config(tmp_path / name) for name in ("whole", "parts"))
-    expected = train(whole, loaded, world)
+    measured = []
+
+    def evaluate(params):
+        measured.append(float(params["text"]["embed_tokens"].sum()))
+        return {"eval/accuracy": 0.5}
+
+    expected = train(whole, loaded, world, evaluate=evaluate)
+    alone, measured = measured, []
     write = loop.write_rollouts
 
     def stopping(log, iteration, *rest):
@@ -127,11 +138,17 @@ def test_two_iterations_then_resume_equals_four(loaded, world, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(loop, "write_rollouts", stopping)
         with pytest.raises(KeyboardInterrupt):
-            train(parts, loaded, world)
-    assert [row["step"] for row in metrics(parts)] == [1, 2, 3]
-    jax.tree.map(np.testing.assert_array_equal, expected, train(parts, loaded, world))
-    assert [row["step"] for row in metrics(parts)] == [1, 2, 3, 4]
+            train(parts, loaded, world, evaluate=evaluate)
+    assert [row["step"] for row in metrics(parts)] == [0, 1, 2, 3]
+    again = train(parts, loaded, world, evaluate=evaluate)
+    jax.tree.map(np.testing.assert_array_equal, expected, again)
+    assert [row["step"] for row in metrics(parts)] == [0, 1, 2, 3, 4]
     assert metrics(whole) == metrics(parts)
+    assert measured == alone and len(set(alone)) == 3  # before the first update, and two saves
+    assert [row["step"] for row in metrics(whole) if "eval/accuracy" in row] == [0, 2, 4]
+    rates = [row["optimizer/lr"] for row in metrics(whole)[1:]]
+    rate = make_schedule(whole.rl.lr, 8, warmup_share=0.05, final_share=0.1)
+    assert rates == pytest.approx([float(rate(last)) for last in (1, 3, 5, 7)])
     start = loaded[1]["text"]["embed_tokens"]
     assert not np.array_equal(expected["text"]["embed_tokens"], start)
 
