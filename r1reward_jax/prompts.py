@@ -274,23 +274,17 @@ def parse_verdict(text: str, form: ResponseFormat = ANSWER) -> Verdict | None:
 
 def parse_analysis(text: str) -> str:
     """Return the text between the think tags, or that before the answer if there are none."""
-    match = re.search(r"<think>(.*?)</think>", text, re.DOTALL)
-    return match.group(1) if match else text.split("<answer>")[0]
+    # not a regular expression: it would look for the end from each of many beginnings
+    start = text.find("<think>")
+    end = text.find("</think>", start) if start >= 0 else -1
+    return text[start + len("<think>") : end] if end >= 0 else text.split("<answer>")[0]
 
 
 # --------------------------------------------- parsing published prompts
 
-_HEADER = r"\s*(?:\n#+ *)?"
-"""White space before a section's name and, in published prompts, the marks of a markdown header."""
-_SECTIONS = re.compile(
-    r"\[Question\]:(?P<question>.*?)"
-    + _HEADER
-    + r"\[Response 1\]:(?P<first>.*?)"
-    + _HEADER
-    + r"\[Response 2\]:(?P<second>.*?)\s*"
-    + r"(?:\n(?:#+ *)?(?:\*\*|\[)Output [Ff]ormat\b[^\n]*(?:\*\*|\]:)[ \t]*(?:\n.*)?)?\Z",
-    re.DOTALL,
-)
+# Each text is gone through a fixed number of times, by hand: a regular expression for the same,
+# with white space between lazy parts, takes hours for a few kilobytes of blank lines.
+SECTIONS = ("[Question]:", "[Response 1]:", "[Response 2]:")
 
 
 def split_message(text: str) -> tuple[str, str, str] | None:
@@ -306,14 +300,48 @@ def split_message(text: str) -> tuple[str, str, str] | None:
 
 def message_spans(text: str) -> list[tuple[int, int]] | None:
     """Return where the three sections of `split_message` begin and end, without white space."""
-    if any(text.count(f"[{name}]:") != 1 for name in ("Question", "Response 1", "Response 2")):
+    if any(text.count(name) != 1 for name in SECTIONS):
         return None
-    match = _SECTIONS.search(text)
-    if match is None:
+    places = [text.index(name) for name in SECTIONS]
+    if places != sorted(places):
         return None
+    starts = [place + len(name) for place, name in zip(places, SECTIONS, strict=True)]
+    sections = [_before_header(text[starts[i] : places[i + 1]]) for i in range(2)]
+    sections.append(_before_output_format(text[starts[2] :]))
     spans = []
-    for name in ("question", "first", "second"):
-        section = match[name]
-        start = match.start(name) + len(section) - len(section.lstrip())
+    for start, section in zip(starts, sections, strict=True):
+        start += len(section) - len(section.lstrip())
         spans.append((start, start + len(section.strip())))
     return spans
+
+
+def _before_header(section: str) -> str:
+    """Return a section without white space at its end, nor the marks of a markdown header that
+    published prompts write before the next section's name."""
+    line = section.rstrip(" ")
+    before = line.rstrip("#")
+    marked = len(before) < len(line) and before.endswith("\n")
+    return (before if marked else section).rstrip()
+
+
+def _before_output_format(section: str) -> str:
+    """Return the last section up to the line that is the heading of the output format."""
+    end = section.find("\n")
+    for line in section.split("\n")[1:]:
+        if _is_output_format(line):
+            return section[:end].rstrip()
+        end += 1 + len(line)
+    return section.rstrip()
+
+
+def _is_output_format(line: str) -> bool:
+    """Return whether a line is a heading like `[Output format]:` or `### **Output Format …**`."""
+    name = line.lstrip("#")
+    name = name.lstrip(" ") if len(name) < len(line) else name
+    for mark in ("**Output ", "[Output "):
+        rest = name.removeprefix(mark)
+        if len(rest) < len(name) and rest[:6] in ("format", "Format"):
+            rest = rest[6:].rstrip(" \t")
+            # "formatted" is another word
+            return rest.endswith(("**", "]:")) and not (rest[0].isalnum() or rest[0] == "_")
+    return False

@@ -20,14 +20,18 @@ from typing import Literal
 from r1reward_jax.prompts import parse_verdict, well_formed
 from r1reward_jax.types import Completion, RewardBreakdown, Verdict, other
 
+# A line break begins a sentence itself, so white space before a word need not reach over it: a text
+# of many line breaks is gone through once.
 _REVISION = re.compile(
-    r"(?:^|[.!?;\n]\s*|—\s*)(?:but |no, )?(?:wait|hold on|hmm|correction|actually)\s*[,.:!…—-]"
+    r"(?:^|[.!?;\n—][^\S\n]*)(?:but |no, )?(?:wait|hold on|hmm|correction|actually)\s*[,.:!…—-]"
     r"|\b(?:on second thought|on closer inspection|looking again"
     r"|let me (?:re-?(?:check|consider|examine|think|count|evaluate|assess|visit|read)"
-    r"|(?:check|look|count|think)\b[^.]* again|double-check)"
+    r"|double-check)"
     r"|i (?:was (?:wrong|mistaken)|made an? (?:error|mistake)|mis(?:read|counted|saw|took)))\b",
     re.IGNORECASE,
 )
+_LET_ME = re.compile(r"\blet me (?:check|look|count|think)\b", re.IGNORECASE)
+_AGAIN = re.compile(r" again\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,16 @@ def self_corrects(analysis: str) -> bool:
 
     The paper reports such turns as emerging behaviour; this marks them, it does not judge them.
     """
-    return _REVISION.search(analysis) is not None
+    return _REVISION.search(analysis) is not None or _looks_again(analysis)
+
+
+def _looks_again(text: str) -> bool:
+    """Return whether "let me check" is followed by "again" in the same sentence."""
+    for sentence in text.split("."):
+        first = _LET_ME.search(sentence)
+        if first and _AGAIN.search(sentence, first.end()):
+            return True
+    return False
 
 
 def combine(
