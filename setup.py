@@ -61,6 +61,7 @@ setup(
         "jax>=0.10",
         "jaxtyping",
         "jinja2",
+        "markdown-it-py>=3",
         "markupsafe",
         "ml-collections",
         "numpy",

@@ -4,6 +4,7 @@ configs, and the numbers that they ended with."""
 import datetime
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,18 @@ MAIN = (
     ("consistent_share", "Consistent analyses"),
 )
 """Key and title of the cards."""
+LISTED = 200
+"""Records that are listed as left out, of each run."""
+BEFORE_AFTER = (
+    ("Accuracy, greedy", "cold_start_greedy_accuracy", "rl_accuracy"),
+    ("Accuracy of single samples (pass@1)", "cold_start_sample_accuracy", "rl_sample_accuracy"),
+    ("Right in both orders", "cold_start_strict_accuracy", "rl_strict_accuracy"),
+    ("Flip rate", "cold_start_flip_rate", "rl_flip_rate"),
+    ("Analyses that argue for their verdict", "truth_consistent_share_before")
+    + ("truth_consistent_share_after",),
+    ("Tokens of a response", "mean_response_tokens_before", "mean_response_tokens_after"),
+)
+"""What is measured behind the cold start and behind RL, and under which names."""
 
 
 @dataclass(frozen=True)
@@ -59,27 +72,35 @@ class Panel:
     commit: str
     more: Sequence[tuple[str, str]]
     """Details that are folded."""
+    command: str = ""
+    """What to type to repeat the run, quoted for a shell; empty if that is not known."""
 
 
 def panels(runs: Sequence[Run]) -> list[Panel]:
     """Return a panel per run."""
     return [
         Panel(
-            run.name if len(runs) > 1 else "",
+            f"{_letter(index, len(runs))}{run.name}" if len(runs) > 1 else "",
             color_of(index),
             status(run),
             run.finished,
             [(name, value) for name, value in _facts(run) if value],
             str(run.about.get("commit") or ""),
             _more(run),
+            command(run),
         )
         for index, run in enumerate(runs)
     ]
 
 
+def _letter(index: int, of: int) -> str:
+    """Return A or B for one of two runs, which other sections call so."""
+    return f"{'AB'[index]} · " if of == 2 else ""
+
+
 def differences(runs: Sequence[Run]) -> Table:
     """Return the settings that are not the same in all of several runs."""
-    flat = [_flat(run) for run in runs]
+    flat = [flat_config(run) for run in runs]
     rows = []
     for name in dict.fromkeys(name for config in flat for name in config):
         values = [config.get(name, MISSING) for config in flat]
@@ -91,7 +112,7 @@ def differences(runs: Sequence[Run]) -> Table:
 
 def settings(run: Run) -> Table:
     """Return the config of a run; without rows if it has none."""
-    rows = [(name, _value(value)) for name, value in _flat(run).items()]
+    rows = [(name, _value(value)) for name, value in flat_config(run).items()]
     return Table("", rows, look="config", empty="empty")
 
 
@@ -124,8 +145,10 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         "jax": versions.get("jax"),
         "python": about.get("python"),
     }
+    evaluates = evaluation_facts(run) if run.evaluation or about.get("verb") == "evaluate" else []
     return [
         ("verb", str(about.get("verb") or "")),
+        *evaluates,
         ("started", _time(about.get("started"))),
         ("took", _took(run)),
         ("seed", str(about.get("seed", ""))),
@@ -144,7 +167,7 @@ def _time(started: Any) -> str:
 
 def _took(run: Run) -> str:
     """Return the duration that a run's summary states, else the time up to its last metrics."""
-    stated = finite(run.summary.get("seconds"))
+    stated = finite(run.summary.get("seconds", run.evaluation.get("seconds")))
     if stated is not None:
         return duration(stated)
     try:
@@ -174,7 +197,7 @@ def _more(run: Run) -> list[tuple[str, str]]:
     return [*rows, ("folder", str(run.folder))]
 
 
-def _flat(run: Run) -> dict[str, Any]:
+def flat_config(run: Run) -> dict[str, Any]:
     """Return path of a field -> value. The run's own folder is left out of paths: two runs never
     share it."""
     found: dict[str, Any] = {}
@@ -193,6 +216,126 @@ def _flat(run: Run) -> dict[str, Any]:
 
 def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+# --------------------------------------------------------------- evaluations
+
+
+def evaluation_facts(run: Run) -> list[tuple[str, str]]:
+    """Return what was evaluated, and how: model, data, prompt, sampling, images. What the run
+    itself recorded goes before what its config says."""
+    evaluation, pairs = run.evaluation, mapping(run.evaluation.get("overall")).get("pairs")
+    c = {name: mapping(run.config.get(name)) for name in ("model", "eval", "data", "rollout")}
+    data = str(evaluation.get("benchmark") or "") or str(c["eval"].get("benchmark") or "")
+    folder = str(c["eval"].get("data") or c["eval"].get("benchmark") or "")
+    where = f" ({folder})" if folder and folder != data else ""
+    counted = f", {pairs:,} pairs in both orders" if isinstance(pairs, int) else ""
+    own = c["eval"].get("prompt_from")
+    form = str(c["eval"].get("response_format") or "")
+    prompt = f"from {own}" if own else f"template {run.config.get('template') or MISSING}"
+    return [
+        ("model", str(evaluation.get("model") or c["model"].get("path") or "")),
+        ("data", f"{data}{where}{counted}"),
+        ("prompt", prompt + (f", verdict read as {form}" if form else "")),
+        ("sampling", _sampling(c["eval"], c["rollout"])),
+        ("images", _images(c["model"], c["data"])),
+        *_recorded(evaluation),
+    ]
+
+
+def _sampling(evaluated: Mapping[str, Any], rollout: Mapping[str, Any]) -> str:
+    parts = ["one greedy answer"]
+    if votes := evaluated.get("samples"):
+        parts.append(f"{votes} votes at temperature {evaluated.get('temperature', MISSING)}")
+    usual = {"top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0}
+    parts += [
+        f"{name} {rollout[name]}"
+        for name, value in usual.items()
+        if name in rollout and rollout[name] != value
+    ]
+    if limit := rollout.get("max_new_tokens"):
+        parts.append(f"at most {limit} new tokens")
+    stop = evaluated.get("stop")
+    return ", ".join(parts + ([f"votes end early: {stop}"] if stop not in (None, "none") else []))
+
+
+def _images(model: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    parts = []
+    if pixels := finite(model.get("max_pixels")):
+        parts.append(f"at most {pixels:,.0f} pixels")
+    if frames := data.get("video_frames"):
+        parts.append(f"videos {data.get('video_fps', MISSING)} frames/s, at most {frames} frames")
+    return "; ".join(parts)
+
+
+def _recorded(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what an evaluation says of its settings and of what was shown, as it names it."""
+    found = []
+    for section in ("settings", "shown"):
+        for name, value in mapping(evaluation.get(section)).items():
+            if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+                found.append((str(name).replace("_", " "), _number(value)))
+    return found
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+FLAGS = {
+    "model.path": "--model",
+    "eval.benchmark": "--benchmark",
+    "eval.data": "--data",
+    "eval.prompt_from": "--prompt-from",
+    "eval.response_format": "--response-format",
+}
+"""Knobs with an option of their own."""
+REPEATED = (
+    *("eval.", "template", "seed", "data.video_", "data.outside"),
+    *("model.max_pixels", "model.video_rule", "model.param_dtype", "model.compute_dtype"),
+    *("rollout.max_new_tokens", "rollout.repetition_penalty", "rollout.top_"),
+)
+"""Beginnings of the knobs that an evaluation's numbers depend on."""
+
+
+def command(run: Run) -> str:
+    """Return a command that repeats an evaluation in a new folder, or any other run from its
+    config; quoted for a shell. Empty if the run does not say what it was."""
+    given, verb = run.about.get("command"), str(run.about.get("verb") or "")
+    if isinstance(given, list) and given and all(isinstance(word, str) for word in given):
+        return shlex.join(given)
+    if not verb or not run.config:
+        return ""
+    again = ["--workdir", f"{str(run.folder).rstrip('/')}-again"]
+    if verb != "evaluate":
+        return shlex.join(["r1reward", verb, "--config", str(run.folder / "config.json"), *again])
+    flat = {name: value for name, value in flat_config(run).items() if name.startswith(REPEATED)}
+    words = ["r1reward", verb]
+    for name, flag in FLAGS.items():
+        value = flat.pop(name, "")
+        words += [flag, str(value)] if value and value != "answer" else []
+    limits = [re.match(r"the first ([\d,]+) of", str(n)) for n in run.evaluation.get("notes") or ()]
+    words += [w for m in limits if m for w in ("--limit", m[1].replace(",", ""))][:2]
+    words += [
+        f"{name}={value}" if isinstance(value, str) else f"{name}={json.dumps(value)}"
+        for name, value in flat.items()
+        if value != "" and name != "eval.records"
+    ]
+    return shlex.join([*words, *again])
+
+
+# ------------------------------------------------------------------- skipped
+
+
+def skipped(runs: Sequence[Run]) -> Table:
+    """Return the records that runs left out, with the reason; without rows if there are none."""
+    rows = []
+    for run in runs:
+        for phase, name, reason in run.skipped[:LISTED]:
+            rows.append([name, f"{run.name}, {phase}" if len(runs) > 1 else phase, reason])
+        if len(run.skipped) > LISTED:
+            rows.append([f"and {len(run.skipped) - LISTED:,} more", "", ""])
+    return Table("", rows, titles("record", "phase", "reason"), empty="not named")
 
 
 # ------------------------------------------------------------------ results
@@ -227,6 +370,18 @@ def summary(runs: Sequence[Run]) -> Table:
     ]
     heads = titles("number", *(run.name for run in runs), "meaning")
     return Table("Summary", rows, heads, look="numbers")
+
+
+def before_after(run: Run) -> Table:
+    """Return what training changed, in two columns; without rows where it was not measured."""
+    rows = []
+    for title, before, after in BEFORE_AFTER:
+        one, two = finite(run.summary.get(before)), finite(run.summary.get(after))
+        if one is not None and two is not None:
+            change = f"{two - one:+.3f}".replace("-", "−")
+            rows.append([title, written(before, one), written(after, two), change])
+    heads = [("", ""), ("before RL", "behind the cold start"), ("after RL", ""), ("change", "")]
+    return Table("Before and after RL", rows, heads, look="shares")
 
 
 def meaning(name: str) -> str:

@@ -93,72 +93,213 @@ for (const chart of $$(".chart")) {
   });
 }
 
+// ----------------------------------------------------------------- copying
+for (const button of $$(".copy")) {
+  const code = $("code", button.parentElement);
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(code); // not allowed: at least it is selected
+      button.textContent = "Selected: press Ctrl+C";
+    }
+  });
+}
+
 // ----------------------------------------------------------------- samples
 const section = $("#samples");
 
 if (section) {
-  const counts = JSON.parse(section.dataset.counts);
-  const source = $("#source");
-  const run = $("#run");
+  const { groups, runs, elsewhere, short } = Object.fromEntries(
+    Object.entries(section.dataset).map(([name, text]) => [name, JSON.parse(text)]),
+  );
+  const [source, run, group, sort] = ["#source", "#run", "#group", "#sort"].map((id) => $(id));
   const search = $("#search");
   const more = $("#more");
+  const list = $(".samples", section);
   const buttons = $$("button[data-kind]");
-  const cards = $$(".sample").map((element) => ({
+  const numbers = (value) => value.toLocaleString("en");
+
+  // An item has a card in the page, or is listed in short: then its card is made when it is shown.
+  const parsed = (meta) => ({
+    group: meta.g,
+    judged: meta.j.map(([number, key, training, kinds, wrong, sure]) => ({
+      ...{ run: String(number), key, training: training === 1, wrong, sure },
+      kinds: new Set(["all", ...kinds.split(" ")]),
+    })),
+  });
+  const items = $$(".sample").map((element) => ({
+    ...parsed(JSON.parse(element.dataset.meta)),
     element,
-    kinds: new Set(element.dataset.kinds.split(" ")),
-    training: element.dataset.training === "1",
-    key: element.dataset.source,
-    run: element.dataset.run,
+    place: Number(element.dataset.n),
     words: $$("[data-say]", element)
       .map((part) => part.textContent)
       .join("\n")
       .toLowerCase(),
   }));
-  const fresh = () => ({ kind: "all", source: "", run: "", q: "", n: PAGE });
-  let state = fresh();
+  for (const brief of short) {
+    const words = [brief.id, groups[brief.g] ?? "", brief.q, ...brief.r].join("\n").toLowerCase();
+    items.push({ ...parsed(brief), brief, place: brief.n, words });
+  }
+  // what can be read comes first; other orders reach all of them
+  items.sort((a, b) => Boolean(a.brief) - Boolean(b.brief) || a.place - b.place);
 
+  const fresh = () => ({ kind: "all", source: "", run: "", group: "", sort: "", q: "", raw: "", open: "", n: PAGE });
+  let state = fresh();
+  let found = [];
+
+  // ------------------------------------------------------ which, in which order
   const from = (key, training, number) =>
     (state.run === "" || state.run === number) &&
     (state.source === "" ||
       state.source === `=${key}` ||
       (state.source === "training" && training) ||
       (state.source === "evaluation" && !training));
-  const fits = (card) =>
-    (state.kind === "all" || card.kinds.has(state.kind)) &&
-    from(card.key, card.training, card.run) &&
-    state.q.toLowerCase().split(/\s+/).every((word) => card.words.includes(word));
+  const judgedHere = (item) => item.judged.filter((j) => from(j.key, j.training, j.run));
+  const inGroup = (item) => state.group === "" || String(item.group) === state.group;
 
-  function number(kind) {
-    let [part, whole] = [0, 0];
-    for (const [name, table] of Object.entries(counts)) {
-      const [, index, training, key] = name.match(/^(\d+) ([01]) (.*)$/s);
-      if (!table[kind] || !from(key, training === "1", index)) continue;
-      part += table[kind][0];
-      whole += table[kind][1];
+  function fits(item, words) {
+    return (
+      inGroup(item) &&
+      judgedHere(item).some((j) => j.kinds.has(state.kind)) &&
+      words.every((word) => item.words.includes(word))
+    );
+  }
+
+  const highest = (item, name) => Math.max(-1, ...judgedHere(item).map((j) => j[name] ?? -1));
+  const ORDERS = {
+    wrong: (a, b) => highest(b, "wrong") - highest(a, "wrong"),
+    sure: (a, b) => highest(b, "sure") - highest(a, "sure"),
+    unsure: (a, b) => unsure(a) - unsure(b),
+  };
+  const unsure = (item) => {
+    const known = judgedHere(item).map((j) => j.sure).filter((sure) => sure !== null);
+    return known.length ? Math.min(...known) : 2;
+  };
+
+  function count(kind) {
+    const here = items.filter((i) => inGroup(i) && judgedHere(i).some((j) => j.kinds.has(kind))).length;
+    let rest = 0;
+    for (const [name, table] of Object.entries(elsewhere)) {
+      const [, number, key] = name.match(/^(\d+) (.*)$/s);
+      if (state.group === "" && from(key, true, number)) rest += table[kind] ?? 0;
     }
-    return `${part.toLocaleString("en")} of ${whole.toLocaleString("en")}`;
+    return rest ? `${numbers(here)} of ${numbers(here + rest)}` : numbers(here);
+  }
+
+  // ---------------------------------------------------------- records in short
+  const made = (tag, name, text, ...inside) => {
+    const element = document.createElement(tag);
+    if (name) element.className = name;
+    if (text) element.textContent = text; // never HTML: these are words of models and data
+    element.append(...inside);
+    return element;
+  };
+
+  const MARKS = [
+    ["won", "good", "B right where A was wrong"],
+    ["lost", "bad", "B wrong where A was right"],
+    ["wrong", "bad", "wrong"],
+    ["right", "good", "right"],
+    ...["flipped", "inconsistent", "unparsable", "skipped"].map((kind) => [kind, "odd", kind]),
+  ];
+
+  function order([verdict, right, sure], i, both) {
+    const look = right === null ? "odd" : right ? "good" : "bad";
+    const sign = right === null ? "–" : right ? "✓ right" : "✗ wrong";
+    const named = both && i === 1 ? ["b", "a"] : both ? ["a", "b"] : ["1", "2"];
+    const says = verdict ? `says ${verdict}${both ? `, which is ${named[verdict - 1]}` : ""}` : "no verdict";
+    const parts = [made("span", `mark ${look}`, sign), " "];
+    if (both) parts.push(made("span", "first", `${named[0]} shown first`), " ");
+    parts.push(made("span", "says", says), " ");
+    if (sure !== null) parts.push(made("span", "sure", `confidence ${sure.toFixed(3)}`));
+    return made("section", `order ${look}`, "", made("p", "outcome", "", ...parts));
+  }
+
+  function card({ id, g, q, r, p, o, j, row }) {
+    const named = o[0].length === 2 ? ["a", "b"] : ["1", "2"];
+    const marks = made("span", "marks");
+    const kinds = new Set(j.flatMap((one) => one[3].split(" ")));
+    if (kinds.has("wrong")) kinds.delete("right");
+    for (const [kind, look, text] of MARKS) {
+      if (kinds.has(kind)) marks.append(made("span", `mark ${look}`, text));
+    }
+    const where = made("span", "", "");
+    if (groups[g]) where.append(made("span", "group", groups[g]), " ");
+    where.append(made("span", "id", id));
+    const responses = r.map((text, i) =>
+      made(
+        "li",
+        p === i + 1 ? "best" : "",
+        "",
+        made("span", "position", named[i]),
+        made("div", "", "", made("p", "response", text), p === i + 1 ? made("span", "tag best", "preferred") : ""),
+      ),
+    );
+    const place = row === null ? "" : ` of row ${row} (lines ${2 * row + 1} and ${2 * row + 2} of judgements.jsonl)`;
+    const columns = o.map((orders, i) => {
+      const inside = orders.map((one, k) => order(one, k, orders.length === 2));
+      const name = runs.length > 1 ? [made("p", "run-name", runs[j[i][0]])] : [];
+      return made("div", "column", "", ...name, made("div", "orders", "", ...inside));
+    });
+    return made(
+      "article",
+      "sample short",
+      "",
+      made("p", "where", "", marks, where),
+      made("h3", "question", q),
+      made("ol", "responses", "", ...responses),
+      ...columns,
+      made("p", "lost", `In short: texts and images${place} are not on this page.`),
+    );
+  }
+
+  // ------------------------------------------------------------------ drawing
+  function expandable(element) {
+    for (const long of $$(".long", element)) {
+      if (long.nextElementSibling?.classList.contains("expand")) continue;
+      if (long.scrollHeight <= long.clientHeight + 4) continue;
+      const button = made("button", "expand controls", "Show all");
+      button.type = "button";
+      button.setAttribute("aria-expanded", "false");
+      button.addEventListener("click", () => {
+        const whole = long.classList.toggle("whole");
+        button.setAttribute("aria-expanded", String(whole));
+        button.textContent = whole ? "Show less" : "Show all";
+      });
+      long.after(button);
+    }
   }
 
   function draw() {
-    let matching = 0;
-    for (const card of cards) {
-      const fit = fits(card);
-      matching += fit;
-      card.element.hidden = !fit || matching > state.n;
+    const words = state.q.toLowerCase().split(/\s+/);
+    found = items.filter((item) => fits(item, words));
+    if (ORDERS[state.sort]) found.sort(ORDERS[state.sort]);
+    const seen = found.slice(0, state.n);
+    for (const item of items) if (item.element) item.element.hidden = true;
+    for (const item of seen) {
+      item.element ??= card(item.brief);
+      item.element.hidden = false;
+      list.append(item.element); // in order; what is hidden stays in front
     }
+    section.classList.toggle("raw", state.raw === "1");
+    section.classList.toggle("open", state.open === "1");
+    for (const item of seen) expandable(item.element);
     for (const button of buttons) {
       button.setAttribute("aria-pressed", String(button.dataset.kind === state.kind));
-      $(".count", button).textContent = number(button.dataset.kind);
+      $(".count", button).textContent = count(button.dataset.kind);
     }
-    source.value = state.source;
-    if (run) run.value = state.run;
+    for (const [field, name] of [[source, "source"], [run, "run"], [group, "group"], [sort, "sort"]]) {
+      if (field) field.value = state[name];
+    }
+    for (const name of ["raw", "open"]) $(`#${name}`).checked = state[name] === "1";
     if (search.value !== state.q) search.value = state.q;
-    const seen = Math.min(matching, state.n);
-    $("#matching").textContent = matching
-      ? `Showing ${seen} of ${matching} that match on this page.`
+    $("#matching").textContent = found.length
+      ? `Showing ${numbers(seen.length)} of ${numbers(found.length)} that match on this page.`
       : "Nothing on this page matches.";
-    more.hidden = seen === matching;
-    more.textContent = `${Math.min(PAGE, matching - seen)} more`;
+    more.hidden = seen.length === found.length;
+    more.textContent = `${Math.min(PAGE, found.length - seen.length)} more`;
   }
 
   function remember() {
@@ -180,13 +321,17 @@ if (section) {
   function restore() {
     if (!location.hash.includes("=")) return false;
     const given = new URLSearchParams(location.hash.slice(1));
-    const known = (list, value) => (list.includes(value) ? value : list[0]);
-    const values = (list) => (list ? [...list.options].map((option) => option.value) : [""]);
+    const known = (options, value) => (options.includes(value) ? value : options[0]);
+    const values = (field) => (field ? [...field.options].map((option) => option.value) : [""]);
     state = {
       kind: known(["all", ...buttons.map((b) => b.dataset.kind)], given.get("kind")),
       source: known(values(source), given.get("source")),
       run: known(values(run), given.get("run")),
+      group: known(values(group), given.get("group")),
+      sort: known(values(sort), given.get("sort")),
       q: given.get("q") || "",
+      raw: given.get("raw") === "1" ? "1" : "",
+      open: given.get("open") === "1" ? "1" : "",
       n: Math.max(PAGE, Number.parseInt(given.get("n"), 10) || PAGE),
     };
     return true;
@@ -195,17 +340,28 @@ if (section) {
   for (const button of buttons) {
     button.addEventListener("click", () => change({ kind: button.dataset.kind }));
   }
-  source.addEventListener("change", () => change({ source: source.value }));
-  run?.addEventListener("change", () => change({ run: run.value }));
+  for (const button of $$("button[data-view]")) {
+    const view = Object.fromEntries(new URLSearchParams(button.dataset.view));
+    button.addEventListener("click", () => change({ ...fresh(), ...view }));
+  }
+  for (const [field, name] of [[source, "source"], [run, "run"], [group, "group"], [sort, "sort"]]) {
+    field?.addEventListener("change", () => change({ [name]: field.value }));
+  }
+  for (const name of ["raw", "open"]) {
+    const box = $(`#${name}`);
+    box.addEventListener("change", () => change({ [name]: box.checked ? "1" : "", n: state.n }));
+  }
   search.addEventListener("input", () => change({ q: search.value }));
   more.addEventListener("click", () => {
-    const first = cards.filter(fits)[state.n]; // the first of the new cards
+    const first = found[state.n]; // the first of the new cards
     change({ n: state.n + PAGE });
     first.element.tabIndex = -1;
     first.element.focus({ preventScroll: true });
   });
   window.addEventListener("hashchange", () => {
-    if (restore()) draw();
+    if (!restore()) return;
+    draw();
+    section.scrollIntoView();
   });
   const linked = restore();
   draw();

@@ -4,64 +4,47 @@ It loads nothing: style, script and images are inside, and its content security 
 rest, so what a model or a data file says cannot do anything, even if it were not escaped. Charts
 need no script; filters and read-outs do.
 
-A page of a quickstart's run weighs less than a megabyte. It holds at most `SAMPLES` samples; their
-photographs weigh some 60 KB each, and a chart some 20 bytes for each of its numbers.
+A page of a quickstart's run weighs some megabyte. It has at most `listing.CARDS` cards, whose
+pictures weigh at most `cards.PICTURE_BYTES`; other records of evaluations are listed in short, with
+some 500 bytes each. A chart has some 20 bytes for each of its numbers.
 """
 
 import base64
 import contextlib
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib import resources
-from typing import Any
 
 from etils import epath
 from markupsafe import Markup
 
 from r1reward_jax.console import say
+from r1reward_jax.evals.paired import FolderComparison
 from r1reward_jax.files import write_whole
 from r1reward_jax.report import head
-from r1reward_jax.report.cards import Cards, SampleCard
+from r1reward_jax.report.comparison import compared
 from r1reward_jax.report.curves import curves
 from r1reward_jax.report.evaluation import evaluation
-from r1reward_jax.report.pictures import Pictures
+from r1reward_jax.report.listing import CAP, listing, read_all
 from r1reward_jax.report.read import Run, read_runs
-from r1reward_jax.report.samples import (
-    Entry,
-    Sample,
-    Source,
-    choose,
-    count,
-    read_entries,
-    read_samples,
-    sources,
-)
-from r1reward_jax.report.view import template
+from r1reward_jax.report.view import template, visible
 from r1reward_jax.types import InputError
 
-SAMPLES, CAP = 240, 40
-"""Samples of a page, and of each rare kind before the others are chosen."""
-FILTERS = {
-    "all": ("All", "every sample"),
-    "wrong": ("Wrong", "the verdict is not the preferred response, or there is none"),
-    "inconsistent": (
-        "Inconsistent",
-        "the judge says that the analysis does not support the verdict",
-    ),
-    "flipped": ("Flipped", "both orders of a record named the same position"),
-    "unparsable": ("Unparsable", "no verdict could be read"),
-}
+LONGEST = 300
+"""Characters of an error that are said at the end of a run."""
 
 
-def write(runs: Sequence[str], out: str | None = None) -> str:
+def write(
+    runs: Sequence[str], out: str | None = None, tested: FolderComparison | None = None
+) -> str:
     """Write a report.
 
     Args:
       runs: folders of runs, finished or not.
       out: the file; by default report.html in the folder of the only run, or, for several, in the
         current one.
+      tested: as of `page`.
 
     Returns:
       The path of the file.
@@ -73,10 +56,11 @@ def write(runs: Sequence[str], out: str | None = None) -> str:
     path = epath.Path(
         out or (found[0].folder / "report.html" if len(found) == 1 else "report.html")
     )
-    text = page(found)
+    # a lone surrogate that got past everything must not cost the page
+    content = page(found, tested).encode("utf-8", errors="replace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text)
+        write_whole(path, content)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error}); give a file with --out") from None
     return os.fspath(path)
@@ -95,14 +79,21 @@ def reported(workdir: str) -> Iterator[None]:
             try:
                 say(f"report: {write([workdir])}")
             except Exception as error:
-                say(f"no report: {error!r}; `r1reward report {workdir}` tries again")
+                why = visible(f"{type(error).__name__}: {error}")[:LONGEST]
+                say(f"no report: {why}; `r1reward report {workdir}` tries again")
 
 
-def page(runs: Sequence[Run]) -> str:
-    """Return the whole document."""
+def page(runs: Sequence[Run], tested: FolderComparison | None = None) -> str:
+    """Return the whole document.
+
+    Args:
+      runs: what it is about.
+      tested: the difference between two of them with p-values, if it was computed.
+    """
     problems = [
         f"{run.name}, {note}" if len(runs) > 1 else note for run in runs for note in run.notes
     ]
+    found, items = read_all(runs, problems)
     style, script = (
         resources.files("r1reward_jax.report").joinpath(f"page.{kind}").read_text("utf-8")
         for kind in ("css", "js")
@@ -116,69 +107,13 @@ def page(runs: Sequence[Run]) -> str:
         differences=head.differences(runs),
         cards=head.cards(runs),
         summary=head.summary(runs),
+        changes=[head.before_after(run) for run in runs] if len(runs) == 1 else [],
         evaluation=evaluation(runs),
+        comparison=compared(runs, items, tested),
         phases=curves(runs),
-        samples=_samples(runs, problems),
+        cap=CAP,
+        listing=listing(runs, found, items, problems),
+        skipped=head.skipped(runs),
         settings=head.settings(runs[0]),
         problems=problems,  # to which the samples have added what cannot be read of them
     )
-
-
-# ----------------------------------------------------------------- samples
-
-
-def _samples(runs: Sequence[Run], problems: list[str]) -> dict[str, Any]:
-    """Return what `templates/samples.html` shows; empty without samples."""
-    found = sources(runs)
-    entries = read_entries(found, problems)
-    chosen = choose(entries, limit=SAMPLES, cap=CAP)
-    if not chosen:
-        return {}
-    here, everywhere = count(chosen), count(entries)
-    # the script adds up what a filter leaves: samples on the page and in all, of each source
-    counts = {
-        f"{s.run} {int(s.training)} {s.key}": {
-            kind: [here.get(s, Counter())[kind], n] for kind, n in kinds.items()
-        }
-        for s, kinds in everywhere.items()
-    }
-    filters = [
-        (kind, label, meaning, *(sum(c[kind] for c in of.values()) for of in (here, everywhere)))
-        for kind, (label, meaning) in FILTERS.items()
-    ]
-    labels = dict.fromkeys((s.key, s.label, s.training) for s in found if s in here)
-    return {
-        "counts": counts,
-        "chosen": len(chosen),
-        "all": len(entries),
-        "cap": CAP,
-        "filters": filters,
-        "evaluations": [(key, label) for key, label, training in labels if not training],
-        "iterations": sorted((key, label) for key, label, training in labels if training),
-        "cards": _cards(runs, chosen, problems),
-    }
-
-
-def _cards(runs: Sequence[Run], chosen: Sequence[Entry], problems: list[str]) -> list[SampleCard]:
-    shown = _read(chosen)
-    pictures = {
-        i: Pictures(run, [sample for source, sample in shown if source.run == i], problems)
-        for i, run in enumerate(runs)
-    }
-    cards = Cards([run.name for run in runs])
-    return [
-        cards.card(source, sample, *pictures[source.run].of(sample)) for source, sample in shown
-    ]
-
-
-def _read(chosen: Sequence[Entry]) -> list[tuple[Source, Sample]]:
-    """Return the chosen samples with their words. Lines of a run that continues may have
-    vanished since they were counted: those are left out."""
-    files: dict[Source, list[Entry]] = {}
-    for entry in chosen:
-        files.setdefault(entry.source, []).append(entry)
-    shown = []
-    for source, entries in files.items():
-        samples = read_samples(source, [])
-        shown += [(source, samples[e.row]) for e in entries if e.row < len(samples)]
-    return shown

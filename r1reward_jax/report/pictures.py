@@ -81,6 +81,9 @@ class Pictures:
         except InputError as error:  # of a video's frames
             return question, [Picture("", problem=str(error))]
 
+    def note_places(self) -> None:
+        """Note from which folders outside the run's own pictures were taken."""
+
     def _file(self, name: str) -> Picture:
         """Open an image by the path that was recorded, or by where the run has been moved to."""
         if name not in self._known:

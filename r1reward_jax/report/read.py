@@ -51,6 +51,8 @@ class Run:
     finished: bool
     notes: tuple[str, ...]
     """What could not be read."""
+    skipped: tuple[tuple[str, str, str], ...] = ()
+    """(phase, record, reason) of what was left out of training or evaluation."""
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -111,8 +113,22 @@ def _read_run(given: str, name: str) -> Run:
         curves=_curves(steps),
         last=_last(steps),
         finished=any((folder / ending).exists() for ending in endings),
+        skipped=_skipped(folder, notes),
         notes=tuple(notes),
     )
+
+
+def _skipped(folder: epath.Path, notes: list[str]) -> tuple[tuple[str, str, str], ...]:
+    """Return what the run's lists of skipped records say."""
+    found = []
+    for path in sorted(folder.glob("skipped*.jsonl")):
+        phase = path.name[len("skipped") : -len(".jsonl")].strip("_").replace("_", " ")
+        for row in read_rows(path, notes):
+            name = next(
+                (row[k] for k in ("name", "id", "place", "row") if row.get(k) is not None), ""
+            )
+            found.append((phase, str(name), str(row.get("reason") or "")))
+    return tuple(found)
 
 
 def read_rows(path: epath.Path, notes: list[str]) -> list[dict[str, Any]]:

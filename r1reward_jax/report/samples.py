@@ -1,10 +1,6 @@
-"""The samples of a run: its judgements and rollouts, and which of them a page shows.
+"""The samples of a run: what its judgements and rollouts say about a record in one order."""
 
-Files are read twice, the second time only for the samples that were chosen: the completions of a
-long run need not be in memory together.
-"""
-
-from collections import Counter, defaultdict
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,8 +12,9 @@ from r1reward_jax.prompts import parse_verdict
 from r1reward_jax.report.read import Run, finite, mapping, read_rows
 from r1reward_jax.types import Verdict
 
-KINDS = ("flipped", "wrong", "inconsistent", "unparsable")
+KINDS = ("skipped", "flipped", "wrong", "inconsistent", "unparsable")
 """What may be the matter with a sample; the rare ones are chosen first."""
+TOO_LONG = "the prompt is too long for the model, which was not asked"
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,13 @@ class Sample:
     """The text ends at the length limit."""
     flipped: bool = False
     """In the other order, the same position was named."""
+    group: str = ""
+    row: int | None = None
+    """Of the benchmark, from 0."""
+    probability: float | None = None
+    """The model's probability that the first response is better, behind its first text."""
+    skipped: str = ""
+    """Why the model was not asked; empty if it was."""
 
     @property
     def verdict(self) -> Verdict | None:
@@ -62,11 +66,34 @@ class Sample:
         return self.verdicts[0] if len(self.verdicts) == 1 else majority(self.verdicts)
 
     @property
+    def right(self) -> bool | None:
+        """Whether the verdict is the preferred response; None without a label, or where the model
+        was not asked."""
+        return None if self.preferred is None or self.skipped else self.verdict == self.preferred
+
+    @property
+    def confidence(self) -> float | None:
+        """The model's probability of its own verdict: by the verdict's token, else by the scores,
+        else by the share of votes; None without any."""
+        verdict, p = self.verdict, self.probability
+        if verdict is None:
+            return None
+        if p is None and self.scores:
+            p = bradley_terry(*self.scores)
+        if p is None:
+            several = self.votes or self.verdicts
+            given = [vote for vote in several if vote is not None]
+            return given.count(verdict) / len(given) if len(several) > 1 and given else None
+        return p if verdict == 1 else 1 - p
+
+    @property
     def kinds(self) -> frozenset[str]:
-        """What is the matter with the sample, of KINDS."""
+        """What is the matter with the sample, of KINDS; nothing else with one that was skipped."""
+        if self.skipped:
+            return frozenset(["skipped"])
         holds = {
             "flipped": self.flipped,
-            "wrong": self.preferred is not None and self.verdict != self.preferred,
+            "wrong": self.right is False,
             "inconsistent": any(self.is_inconsistent(i) for i in range(len(self.verdicts))),
             "unparsable": None in self.verdicts,
         }
@@ -80,6 +107,12 @@ class Sample:
             return probability < 0.5
         reward = self.rewards[i] if i < len(self.rewards) else {}
         return reward.get("result") == 1 and reward.get("consistency", 1.0) <= 0
+
+
+def bradley_terry(first: float, second: float) -> float:
+    """Return the probability that the first of two scored responses is better. (The function of
+    `evals.types` brings SciPy along.)"""
+    return 0.5 * (1 + math.tanh((first - second) / 2))
 
 
 # ----------------------------------------------------------------- reading
@@ -145,7 +178,8 @@ def _sample(row: Mapping[str, Any]) -> Sample | None:
         verdicts = _verdicts(row["verdicts"])
     else:
         verdicts = _verdicts([parse_verdict(text) for text in texts])
-    if row.get("skipped") is True:  # the prompt was too long, so the model was not asked
+    skipped = str(row.get("reason") or TOO_LONG) if row.get("skipped") is True else ""
+    if skipped:
         verdicts = verdicts or (None,)
     if not verdicts:
         return None
@@ -167,7 +201,16 @@ def _sample(row: Mapping[str, Any]) -> Sample | None:
         scores=(scores[0], scores[1]) if len(scores) == 2 else None,
         votes=_verdicts(_list(row.get("votes"))),
         truncated="length" in (row.get("finish_reason"), *_list(row.get("finish_reasons"))[:1]),
+        group=str(row.get("group") or ""),
+        row=number if isinstance(number := row.get("row"), int) else None,
+        probability=_probability(row),
+        skipped=skipped,
     )
+
+
+def _probability(row: Mapping[str, Any]) -> float | None:
+    p = finite(next(iter(_list(row.get("probabilities"))), None))
+    return p if p is not None and 0 <= p <= 1 else None
 
 
 def _list(value: Any) -> list[Any]:
@@ -182,87 +225,3 @@ def _verdicts(values: Any) -> tuple[Verdict | None, ...]:
 def _numbers(reward: Any) -> dict[str, float]:
     parts = {name: finite(value) for name, value in mapping(reward).items()}
     return {name: value for name, value in parts.items() if value is not None}
-
-
-# ---------------------------------------------------------------- choosing
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A sample that may be chosen."""
-
-    source: Source
-    row: int
-    kinds: frozenset[str]
-    pair: int | None = None
-    """Number of the record within its file, where both orders are there."""
-
-
-def read_entries(found: Sequence[Source], notes: list[str]) -> list[Entry]:
-    """Return every sample of the files, without its words."""
-    entries = []
-    for source in found:
-        samples = read_samples(source, notes)
-        pairs = {k: n for n, i in enumerate(orders_of(samples)) for k in (i, i + 1)}
-        pairs = {} if source.training else pairs
-        entries += [
-            Entry(source, i, sample.kinds, pairs.get(i)) for i, sample in enumerate(samples)
-        ]
-    return entries
-
-
-def count(entries: Sequence[Entry]) -> dict[Source, Counter[str]]:
-    """Return source -> kind -> how many samples; "all" counts every one."""
-    found: dict[Source, Counter[str]] = defaultdict(Counter)
-    for entry in entries:
-        found[entry.source].update(["all", *entry.kinds])
-    return dict(found)
-
-
-def choose(entries: Sequence[Entry], *, limit: int, cap: int) -> list[Entry]:
-    """Return the samples to show, in the order of their sources: up to `cap` of each kind, then an
-    even spread over the rest. Runs, and within them judgements and rollouts, get equal shares as
-    far as they have so many. A flipped judgement comes with its other order."""
-    chosen: set[int] = set()
-    for kind in KINDS:
-        open_ = [i for i, e in enumerate(entries) if kind in e.kinds and i not in chosen]
-        have = sum(kind in entries[i].kinds for i in chosen)
-        room = min(cap - have, limit - len(chosen))
-        units = _orders_together(entries, open_) if kind == "flipped" else [[i] for i in open_]
-        chosen |= {i for unit in _shares(entries, units, room) for i in unit}
-    left = [[i] for i in range(len(entries)) if i not in chosen]
-    chosen |= {i for unit in _shares(entries, left, limit - len(chosen)) for i in unit}
-    return [entries[i] for i in sorted(chosen)]
-
-
-def spread(items: Sequence[Any], count: int) -> list[Any]:
-    """Return so many of the items, evenly, the first and the last among them."""
-    if count >= len(items):
-        return list(items)
-    if count < 2:
-        return list(items[: max(count, 0)])
-    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
-
-
-def _orders_together(entries: Sequence[Entry], indices: Sequence[int]) -> list[list[int]]:
-    units: dict[Any, list[int]] = {}
-    for i in indices:
-        entry = entries[i]
-        units.setdefault((entry.source.run, entry.source.key, entry.pair), []).append(i)
-    return list(units.values())
-
-
-def _shares(entries: Sequence[Entry], units: list[list[int]], room: int) -> list[list[int]]:
-    """Return units with at most `room` members, from each run's judgements and rollouts alike."""
-    groups: dict[tuple[int, bool], list[list[int]]] = {}
-    for unit in units:
-        source = entries[unit[0]].source
-        groups.setdefault((source.run, source.training), []).append(unit)
-    found = []
-    ordered = sorted(groups.values(), key=len)  # what small groups leave goes to the large ones
-    for n, group in enumerate(ordered):
-        share = room // (len(ordered) - n)
-        taken = spread(group, share // len(group[0]))
-        room -= sum(map(len, taken))
-        found += taken
-    return found

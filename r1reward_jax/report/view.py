@@ -4,8 +4,10 @@ Python decides what is shown, `templates/*.html` how it is written. Everything t
 given is escaped, unless it is a `Markup`, which only the style sheet and the script are.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jinja2
 
@@ -80,11 +82,33 @@ def template(name: str) -> jinja2.Template:
     return _ENVIRONMENT.get_template(name)
 
 
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+"""Control characters, signs that turn the direction of writing, and halves of surrogates."""
+
+
+def visible(text: str) -> str:
+    """Return a text in which no character is unseen, works on its neighbours, or cannot be written
+    as UTF-8: controls have their pictures, other such characters their numbers."""
+    return _UNSEEN.sub(_picture, text)
+
+
+def _picture(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else f"[U+{code:04X}]"
+
+
+def _finalize(value: Any) -> Any:
+    return visible(value) if type(value) is str else value
+
+
 def _environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("r1reward_jax.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_finalize,
         trim_blocks=True,
         lstrip_blocks=True,
     )

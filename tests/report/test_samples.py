@@ -18,17 +18,10 @@ from r1reward_jax.data.preferences import write_records
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.evals.journal import record_row
 from r1reward_jax.report.curves import RL, STEP, SUPERVISED, TIMES, curves
+from r1reward_jax.report.items import Item, Judged, Order, choose, read_items, spread
 from r1reward_jax.report.pictures import LONGEST, Pictures
 from r1reward_jax.report.read import read_rows, read_runs
-from r1reward_jax.report.samples import (
-    Entry,
-    Source,
-    choose,
-    read_entries,
-    read_samples,
-    sources,
-    spread,
-)
+from r1reward_jax.report.samples import Source, read_samples, sources
 from r1reward_jax.runs.metrics import METRICS, OLD_NAMES
 from r1reward_jax.types import InputError, PreferenceRecord
 from tests.report.conftest import make_run, text
@@ -94,29 +87,41 @@ def test_orders_belong_together_by_their_words_not_their_place(tmp_path):
     assert flipped == {"held-2", "held-7"}
 
 
-def entries(count, kinds=frozenset(), training=False, run=0, pairs=False):
+def items(count, kinds=(), training=False, run=0, wrong=None):
     source = Source(run, epath.Path("x"), "y" if training else "z", "", training)
-    return [Entry(source, i, kinds, i // 2 if pairs else None) for i in range(count)]
+    order = Order(1, None if wrong is None else False, wrong)
+    return [Item((Judged(source, (i,), frozenset(kinds), (order,)),)) for i in range(count)]
 
 
-def test_rare_kinds_come_first_and_orders_stay_together():
-    many = entries(1000, training=True)
-    rare = entries(3, frozenset({"unparsable"}), training=True)
-    flips = entries(100, frozenset({"flipped", "wrong"}), pairs=True)
+def rows_of(chosen):
+    return [item.judged[0].rows[0] for item in chosen]
+
+
+def test_rare_kinds_come_first():
+    many = items(1000, training=True)
+    rare = items(3, {"unparsable"}, training=True)
+    flips = items(100, {"flipped", "wrong"})
     chosen = choose([*flips, *many, *rare], limit=60, cap=20)
     assert len(chosen) == 60
-    kinds = Counter(kind for e in chosen for kind in e.kinds)
-    assert kinds["unparsable"] == 3
-    both = Counter(e.pair for e in chosen if "flipped" in e.kinds)
-    assert sum(both.values()) >= 20 and sorted(both.values())[-10:] == [2] * 10
-    rest = [e.row for e in chosen if not e.kinds]
+    kinds = Counter(kind for item in chosen for kind in item.kinds)
+    assert kinds["unparsable"] == 3 and kinds["flipped"] >= 20
+    rest = rows_of(item for item in chosen if not item.kinds)
     assert min(rest) == 0 and max(rest) == 999
 
 
+def test_of_wrong_ones_the_surest_are_chosen():
+    found = [item for i in range(100) for item in items(1, {"wrong"}, wrong=0.5 + i / 200)]
+    chosen = choose(found, limit=10, cap=10)
+    assert [item.judged[0].surest_wrong for item in chosen] == [
+        0.5 + i / 200 for i in range(90, 100)
+    ]
+
+
 def test_judgements_rollouts_and_runs_share_alike():
-    found = [*entries(50), *entries(9000, training=True), *entries(800, run=1)]
-    chosen = Counter((e.source.run, e.source.training) for e in choose(found, limit=240, cap=40))
-    assert chosen == {(0, False): 50, (0, True): 95, (1, False): 95}
+    found = [*items(50), *items(9000, training=True), *items(800, run=1)]
+    chosen = choose(found, limit=240, cap=40)
+    counted = Counter((i.judged[0].source.run, i.training) for i in chosen)
+    assert counted == {(0, False): 50, (0, True): 95, (1, False): 95}
     assert choose([], limit=240, cap=40) == []
 
 
@@ -311,10 +316,11 @@ def test_where_pages_go(tmp_path, monkeypatch, capsys):
     ]
 
 
-def test_every_sample_is_counted(run):
+def test_every_record_and_sample_is_counted(run):
     found = sources(read_runs([str(run)]))
-    counted = Counter(kind for e in read_entries(found, []) for kind in ("all", *e.kinds))
-    assert counted == {"all": 70, "wrong": 15, "flipped": 8, "inconsistent": 6, "unparsable": 3}
+    counted = Counter(kind for item in read_items(found, []) for kind in ("all", *item.kinds))
+    kinds = {"wrong": 11, "right": 39, "flipped": 4, "inconsistent": 6, "unparsable": 3}
+    assert counted == {"all": 50, **kinds}
 
 
 def test_metrics_of_earlier_versions_have_todays_names(tmp_path):
