@@ -51,7 +51,7 @@ setup(
     ],
     package_dir={"r1reward_jax.configs": "configs"},
     package_data={"r1reward_jax.report": ["page.css", "page.js", "templates/*.html"]},
-    entry_points={"console_scripts": ["r1reward = r1reward_jax.cli.main:command_line"]},
+    entry_points={"console_scripts": ["r1reward = r1reward_jax.cli.terminal:command_line"]},
     install_requires=[
         "etils[epath]",
         "flax>=0.12",

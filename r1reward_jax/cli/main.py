@@ -9,11 +9,12 @@ import sys
 import threading
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from r1reward_jax import __version__, console
+from r1reward_jax import __version__, console, stopping
 from r1reward_jax.cli import options
 from r1reward_jax.cli.start import Finished
+from r1reward_jax.cli.terminal import command_line as command_line
 from r1reward_jax.config import near
 from r1reward_jax.errors import DivergedError, InputError, disk_problem
 from r1reward_jax.runs.verbs import OLDER, canonical
@@ -41,7 +42,8 @@ RESUME = "; the same command resumes from the last checkpoint"
 EXIT_CODES = """\
 exit codes: 0 done; 1 something that is required does not work (doctor), or a fault of ours, with a
 traceback; 2 a mistake in what was given, or a disk that refuses; 3 training diverged;
-130 interrupted"""
+130 interrupted (Ctrl-C), 143 terminated (SIGTERM): a training saves a checkpoint first, where there
+is something to save; a second signal ends it at once"""
 COMMON = {
     ("--debug",): "show tracebacks",
     ("-v", "--verbose"): "print more",
@@ -62,6 +64,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code. Mistakes of the user end in one line and code 2."""
+    stopping.introduce("r1reward", "")
     given = list(sys.argv[1:] if argv is None else argv)
     given, flags = _without_common(given)
     common = {names[-1][2:]: not flags.isdisjoint(names) for names in COMMON}
@@ -74,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb, args = "", argparse.Namespace()
     try:
         verb, arguments = _verb(given)
+        stopping.introduce(f"r1reward {verb}", RESUME if verb in RESUMED else "")
         args = parsed(verb, arguments)
         return args.run(args) or 0
     except Finished:
@@ -85,10 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         who = console.coloured(f"{f'r1reward {verb}'.strip()}:", "1;31")
         print(f"{who} {message}", file=sys.stderr)
         return code
-    except KeyboardInterrupt:
-        more = RESUME if verb in RESUMED else ""
-        print(f"r1reward {verb}: interrupted{more}", file=sys.stderr)
-        return 130
+    except stopping.Stopped as stopped:
+        print(stopping.last_words(stopped.number), file=sys.stderr)
+        return 128 + stopped.number
+    except KeyboardInterrupt:  # not of a terminal, whose signals `stopping` reads
+        print(stopping.last_words(signal.SIGINT), file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _without_common(given: Sequence[str]) -> tuple[list[str], set[str]]:
@@ -221,32 +227,6 @@ def _workdir(args: argparse.Namespace) -> str:
     """Return the workdir as far as the command line gives it."""
     given = getattr(args, "overrides", [])
     return [*(o.partition("=")[2] for o in given if o.startswith("workdir=")), "workdir"][0]
-
-
-def _unraisable(problem: Any) -> None:
-    """Do as Python's own hook, but stay silent for the writers of a checkpoint that has failed
-    already: each of them would report the same failure again."""
-    if str(problem.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(problem)
-
-
-def command_line() -> None:
-    """The `r1reward` of a terminal. Being asked to end (SIGTERM) is like Ctrl-C."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-    sys.unraisablehook = _unraisable
-    try:
-        code = main()
-    except BrokenPipeError:  # whoever reads what we print has seen enough: `… | head`
-        os._exit(141)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if code:
-        os._exit(code)  # the exit handlers of libraries would wait for what failed, or fail again
-    sys.exit(0)
 
 
 if __name__ == "__main__":

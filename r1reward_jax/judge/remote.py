@@ -26,6 +26,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from r1reward_jax import stopping
 from r1reward_jax.judge.background import Background
 from r1reward_jax.prompts import Template, judge_prompt
 from r1reward_jax.types import InputError, Verdict
@@ -107,7 +108,9 @@ class RemoteJudge:
         def wait() -> list[float | None]:
             answers, error = np.full(len(pairs), np.nan), None
             try:
-                answers = answers if asked is None else asked.result()
+                if asked is not None:  # several processes end together, at the next iteration
+                    alone = jax.process_count() == 1
+                    answers = stopping.result(asked) if alone else asked.result()
             except (
                 Exception
             ) as mistake:  # a bug here, not a server error: re-raised on every process

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from r1reward_jax import stopping
 from r1reward_jax.rollout.programs import Programs
 from r1reward_jax.rollout.sampler import SamplerConfig
 from r1reward_jax.rollout.slots import Slots
@@ -36,8 +37,9 @@ ShouldStop = Callable[[Mapping[int, Completion]], bool]
 CHECK_STEPS = 8
 """Decode steps between two questions to `should_stop`: at every step, reading what has ended would
 cost more than the tokens that it saves."""
-NO_LIMIT = 2**30
-"""Decode steps where nothing is asked: more than any rollout has, and still an int32."""
+LOOK_STEPS = 64
+"""Decode steps between two looks at whether the process was asked to end: a few seconds of a large
+model, and too many for the looks to cost anything."""
 
 
 @dataclass(frozen=True)
@@ -202,18 +204,20 @@ class _Run:
     ) -> Rollout:
         """Decode all prompts."""
         slots, ended, steps, room = None, [], 0, 0
-        max_steps = CHECK_STEPS if should_stop else NO_LIMIT
+        max_steps = CHECK_STEPS if should_stop else LOOK_STEPS
         while self.waiting or self.owners:
             # the first time all slots are filled, whether prefill batches divide them or not
             while self.waiting and self.free and (not steps or len(self.free) >= self._next()):
                 slots = self._fill(slots)
             assert slots is not None and self.jitted is not None  # something was filled
             slots = self._compacted(slots)
-            slots = self.jitted.advance(
-                self.params, slots, self.key, self.temperatures, self._idle(), max_steps
-            )
+            slots = self._advanced(slots, max_steps)
             # dispatched, not waited for: the host works on what had ended before these steps
             self._deliver(ended, on_done)
+            before = steps
+            while not should_stop and int(slots.step) - before == max_steps:
+                before += max_steps  # nothing is due yet: only a look was
+                slots = self._advanced(slots, max_steps)
             slots = self._stopped(slots, should_stop) if should_stop else slots
             ended = self._read_out(slots)
             taken = int(slots.step) - steps
@@ -221,6 +225,15 @@ class _Run:
         self._deliver(ended, on_done)
         occupancy = float(self.out.lengths.sum()) / room if room else 0.0
         return Rollout(self.encoded, self.out, self.completions, steps, occupancy, self.host)
+
+    def _advanced(self, slots: Slots, max_steps: int) -> Slots:
+        """Decode on for so many steps at most. Raises Stopped if the process was asked to end;
+        several processes only ask each other between iterations."""
+        if jax.process_count() == 1:
+            stopping.check()
+        assert self.jitted is not None
+        settings = (self.key, self.temperatures, self._idle(), max_steps)
+        return self.jitted.advance(self.params, slots, *settings)
 
     def _next(self) -> int:
         """Return how many prompts the next prefill has."""

@@ -10,7 +10,7 @@ import gc
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,12 +20,30 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from r1reward_jax import stopping
 from r1reward_jax.console import say, warn
 from r1reward_jax.types import InputError, Params, TrainState
 
 DELETED = "deleted"
 """Folder for checkpoints on their way out: a run that is killed while one of them is being deleted
 leaves no half of it under its number."""
+INTERRUPTED = "interrupted"
+"""Item of a checkpoint between the regular ones, of a run that was asked to end: the metrics of its
+step, if their evaluation is missing."""
+
+
+class _Newest(preservation_policy.PreservationPolicy):
+    """Keep the newest checkpoint, and the newest regular ones before it: a run that was interrupted
+    ends with the checkpoints of one that was not."""
+
+    def __init__(self, n: int, folder: epath.Path):
+        self._n, self._folder = n, folder
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        steps = [c.step for c in checkpoints]
+        regular = [s for s in steps[:-1] if not (self._folder / str(s) / INTERRUPTED).exists()]
+        kept = {*steps[-1:], *(regular[-(self._n - 1) :] if self._n > 1 else ())}
+        return [step in kept for step in steps]
 
 
 class Checkpoints:
@@ -44,7 +62,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policy.AnyPreservationPolicy(
                 [
-                    policy.LatestN(keep),
+                    _Newest(keep, self._folder),
                     policy.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
                 ]
             ),
@@ -70,13 +88,48 @@ class Checkpoints:
           state: may be donated as soon as this returns.
           score: of the state, larger is better; the checkpoint with the best one is kept.
         """
+        self._save(state, score, {})
+
+    def _save(self, state: TrainState, score: float | None, more: Mapping[str, Any]) -> None:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
         self._empty()
-        items = {"state": ocp.args.StandardSave(state), "digest": ocp.args.JsonSave(digest(state))}  # pyright: ignore
+        texts = {"digest": digest(state), **more}
+        items = {"state": ocp.args.StandardSave(state)}  # pyright: ignore
+        items |= {name: ocp.args.JsonSave(text) for name, text in texts.items()}  # pyright: ignore
         metrics = None if score is None else {"score": float(score)}
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
+
+    def unsaved(self) -> None:
+        """Say that training has gone on behind the newest checkpoint: whoever is asked to end saves
+        first."""
+        stopping.hold()
+
+    def interrupt(self, state: TrainState, values: Mapping[str, Any] | None = None) -> None:
+        """Save a state between the regular saves, because the run is asked to end.
+
+        Args:
+          state: of which there may be a checkpoint already.
+          values: metrics of its step that are not written, as their evaluation is missing.
+        """
+        found = None if values is None else {name: float(x) for name, x in values.items()}
+        self._save(state, None, {INTERRUPTED: {"values": found}})
+        self._manager.wait_until_finished()
+        say(f"{self._folder}: checkpoint {int(state.step)} saved")
+
+    def interrupted(self, state: TrainState) -> dict[str, float] | None:
+        """Return the metrics of a state's step whose evaluation is missing; None if none is."""
+        step = int(state.step)
+        if not (self._folder / str(step) / INTERRUPTED).exists():
+            return None
+        wanted = ocp.args.Composite(**{INTERRUPTED: ocp.args.JsonRestore()})  # pyright: ignore
+        return self._manager.restore(step, args=wanted)[INTERRUPTED]["values"]
+
+    def replace(self, state: TrainState, score: float | None) -> None:
+        """Save a state again, now as a regular one."""
+        self._manager.delete(int(state.step))
+        self.save(state, score)
 
     def restore(self, like: TrainState) -> TrainState | None:
         """Return the newest saved state that is whole, placed like `like`; None if nothing was
@@ -126,9 +179,11 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        """Wait for saves that are under way."""
+        """Wait for saves that are under way. Raises Stopped if the process was asked to end."""
         self._manager.wait_until_finished()
         self._manager.close()
+        self._empty()
+        stopping.release()
 
 
 def _rename_damaged(path: epath.Path, problem: str) -> None:

@@ -21,6 +21,8 @@ from r1reward_jax.rollout.engine import Engine, Rollout
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.runs.profiling import Timeline, memory, profiled
 from r1reward_jax.sharding import put_batch, require_rows
+from r1reward_jax.stopping import Stopped
+from r1reward_jax.train import ending
 from r1reward_jax.train.batches import flat, repeat, rollout_batch
 from r1reward_jax.train.checkpoint import Checkpoints
 from r1reward_jax.train.length_filter import drop_overlong_records
@@ -118,6 +120,7 @@ def run_rl(
     Raises:
       InputError: rows that do not divide over the devices, or sampler and trainer that disagree.
       DivergedError: the gradients stay non-finite.
+      Stopped: the process was asked to end, and the state is saved.
     """
     policy, u = setup.policy, config.updates
     require_rows(setup.mesh, {"rl.train_batch": u.train_batch})
@@ -127,6 +130,9 @@ def run_rl(
     state = (checkpoints and checkpoints.restore(state)) or state
     first = int(state.step) // updates
     log.begin("rl", first)
+    ending.make_up_evaluation(
+        "rl", state, first, log=log, checkpoints=checkpoints, evaluate=evaluate
+    )
     if first == config.iterations:
         return state.params
     where = {"phase": "rl", "workdir": setup.workdir, "threads": setup.threads}
@@ -147,9 +153,15 @@ def run_rl(
         with profiled(setup.profile_step, number, setup.workdir):
             with line.phase("host"):
                 chosen, encoded = next(prompts)
-            rollout, judge_probs, rewards, judged = _sample(
-                setup, config, engine, judge, state.params, chosen, encoded, iteration, line
-            )
+            try:
+                ending.check()
+                rollout, judge_probs, rewards, judged = _sample(
+                    setup, config, engine, judge, state.params, chosen, encoded, iteration, line
+                )
+            except Stopped:
+                if checkpoints:
+                    checkpoints.interrupt(state)
+                raise
             with line.phase("logprobs"):
                 batch = rollout_batch(rollout, policy.processor, engine.config.max_new_tokens)
                 parts = [put_batch(part, setup.mesh) for part in split(batch, u.parts)]
@@ -161,6 +173,8 @@ def run_rl(
             with line.phase("update"):
                 order = update_order(u, iteration, setup.seed)
                 state, updated, skipped = update(compiled, state, parts, order)
+        if checkpoints:
+            checkpoints.unsaved()
 
         # of the tokens of the first update, and of the others where the trainer's are known
         gap = np.maximum(updated["loss/sampler_gap_max"], prepared["loss/sampler_gap_max"])
@@ -169,16 +183,24 @@ def run_rl(
         values |= times(line, int(batch.mask.sum())) | memory()
         values["optimizer/lr"] = learning_rate(schedule, state)
         due = checkpoints and (checkpoints.due(number) or number == config.iterations)
+        stopped = None
         if due and evaluate:
             with line.phase("evaluate"):
-                values |= evaluate(state.params)
-        log.write("rl", number, values)
-        log.show("rl", number, config.iterations, values, columns)
+                try:
+                    values |= evaluate(state.params)
+                except Stopped as asked:
+                    stopped = asked
+        if not stopped:
+            log.write("rl", number, values)
+            log.show("rl", number, config.iterations, values, columns)
         _warn_of_gap(number, values["loss/sampler_gap_max"], config.max_gap)
         write_rollouts(log, number, repeat(chosen, config.samples), rollout, rewards, judge_probs)
         for nth, (k, bad) in enumerate(zip(order, skipped, strict=True), 1):
             guard.watch(iteration * updates + nth, bad, parts[k], state)
         with line.phase("checkpoint"):
+            if checkpoints and stopped:
+                checkpoints.interrupt(state, values)
+                raise stopped
             if checkpoints and due:
                 checkpoints.save(state, values.get("eval/accuracy"))
         log.write_timeline("rl", number, line.rows())

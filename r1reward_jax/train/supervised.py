@@ -17,6 +17,8 @@ from r1reward_jax.data.preferences import Annotation
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.runs.profiling import StepClock, memory, profiled
 from r1reward_jax.sharding import put_batch, require_rows
+from r1reward_jax.stopping import Stopped
+from r1reward_jax.train import ending
 from r1reward_jax.train.batches import (
     Example,
     cold_start_example,
@@ -85,6 +87,7 @@ def fit(
 
     Raises:
       DivergedError: the gradients stay non-finite.
+      Stopped: the process was asked to end, and the state is saved.
     """
     policy, steps = setup.policy, config.steps
     columns = (*columns[:-1], HELDOUT, columns[-1]) if evaluate else columns
@@ -94,6 +97,9 @@ def fit(
     step = jit_step(policy.model, optimizer, objective, setup.step, state)
     first = int(state.step)
     log.begin(phase, first)
+    ending.make_up_evaluation(
+        phase, state, first, log=log, checkpoints=checkpoints, evaluate=evaluate
+    )
     guard, last, batches = Guard(setup.optimizer.max_skipped, log, checkpoints), None, data(first)
     if not first:
         start = {"log": log, "phase": phase, "steps": steps, "columns": columns}
@@ -101,6 +107,14 @@ def fit(
     schedule = setup.optimizer.schedule(config.lr, steps)
     reported, clock = first, StepClock()
     for number in progress(range(first + 1, steps + 1), phase, steps, first):
+        try:
+            ending.check(number)
+        except Stopped:
+            if last:
+                guard.watch(number - 1, float(last[0]), last[1], state)
+            if checkpoints:
+                checkpoints.interrupt(state)
+            raise
         rows = next(batches)
         clock.tokens += tokens_in(rows)
         with profiled(setup.profile_step, number, setup.workdir):
@@ -112,6 +126,8 @@ def fit(
         if last:
             guard.watch(number - 1, float(last[0]), last[1], state)
         last = metrics["loss/skipped"], rows
+        if checkpoints:
+            checkpoints.unsaved()
         due = checkpoints and (checkpoints.due(number) or number == steps)
         measure = evaluate if due else None
         shown = measure or number % max(1, steps // 10) == 0 or number in (1, steps)
@@ -120,7 +136,12 @@ def fit(
             metrics = jax.device_get(metrics)  # waits for the devices: the clock reads after it
             metrics |= clock.metrics(number - reported) | memory()
             metrics["optimizer/lr"] = learning_rate(schedule, state)
-            measured = measure(state.params) if measure else {}
+            try:
+                measured = measure(state.params) if measure else {}
+            except Stopped:
+                if checkpoints:
+                    checkpoints.interrupt(state, metrics)
+                raise
             log.write(phase, number, metrics | measured)
             log.show(phase, number, steps, metrics | measured, columns)
         if checkpoints and due:

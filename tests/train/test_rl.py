@@ -2,6 +2,7 @@
 
 import copy
 import json
+import signal
 from pathlib import Path
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from r1reward_jax import config as configs
+from r1reward_jax import stopping
 from r1reward_jax.build import (
     load_judge,
     make_checkpoints,
@@ -25,6 +27,7 @@ from r1reward_jax.rl.rewards import RewardConfig, RewardWeights
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.sharding import param_shardings
+from r1reward_jax.stopping import Stopped
 from r1reward_jax.train import rl as loop
 from r1reward_jax.train.checkpoint import load_params
 from r1reward_jax.train.nan_guard import load_batch
@@ -115,19 +118,28 @@ def test_completions_earn_what_they_deserve(loaded, world, tmp_path, monkeypatch
     assert len({p[0] for p in parts}) == len({p[1] for p in parts}) == 2  # format and result vary
 
 
-def test_two_iterations_then_resume_equals_four(loaded, world, tmp_path, monkeypatch):
+class Measured(list):
+    """What stands for an evaluation, and what it has seen."""
+
+    def __call__(self, params):
+        self.append(float(abs(params["text"]["embed_tokens"]).mean()))
+        return {"eval/accuracy": self[-1]}
+
+
+@pytest.fixture(scope="module")
+def whole(loaded, world, tmp_path_factory):
+    """Config, end and evaluations of a run that nothing interrupts."""
+    config, seen = small_config(tmp_path_factory.mktemp("whole")), Measured()
+    with pytest.MonkeyPatch.context() as patch:
+        one_device(patch)
+        return config, train(config, loaded, world, evaluate=seen), seen
+
+
+def test_two_iterations_then_resume_equals_four(whole, loaded, world, tmp_path, monkeypatch):
     """Stopped in the third iteration, behind its metrics and before its checkpoint. Held-out
     records are measured before the first update and with every save, each once."""
     one_device(monkeypatch)
-    whole, parts = (small_config(tmp_path / name) for name in ("whole", "parts"))
-    measured = []
-
-    def evaluate(params):
-        measured.append(float(params["text"]["embed_tokens"].sum()))
-        return {"eval/accuracy": 0.5}
-
-    expected = train(whole, loaded, world, evaluate=evaluate)
-    alone, measured = measured, []
+    (config, expected, alone), parts, measured = whole, small_config(tmp_path), Measured()
     write = loop.write_rollouts
 
     def stopping(log, iteration, *rest):
@@ -138,19 +150,67 @@ def test_two_iterations_then_resume_equals_four(loaded, world, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(loop, "write_rollouts", stopping)
         with pytest.raises(KeyboardInterrupt):
-            train(parts, loaded, world, evaluate=evaluate)
+            train(parts, loaded, world, evaluate=measured)
     assert [row["step"] for row in metrics(parts)] == [0, 1, 2, 3]
-    again = train(parts, loaded, world, evaluate=evaluate)
+    again = train(parts, loaded, world, evaluate=measured)
     jax.tree.map(np.testing.assert_array_equal, expected, again)
     assert [row["step"] for row in metrics(parts)] == [0, 1, 2, 3, 4]
-    assert metrics(whole) == metrics(parts)
+    assert metrics(config) == metrics(parts)
     assert measured == alone and len(set(alone)) == 3  # before the first update, and two saves
-    assert [row["step"] for row in metrics(whole) if "eval/accuracy" in row] == [0, 2, 4]
-    rates = [row["optimizer/lr"] for row in metrics(whole)[1:]]
-    rate = make_schedule(whole.rl.lr, 8, warmup_share=0.05, final_share=0.1)
+    assert [row["step"] for row in metrics(config) if "eval/accuracy" in row] == [0, 2, 4]
+    rates = [row["optimizer/lr"] for row in metrics(config)[1:]]
+    rate = make_schedule(config.rl.lr, 8, warmup_share=0.05, final_share=0.1)
     assert rates == pytest.approx([float(rate(last)) for last in (1, 3, 5, 7)])
     start = loaded[1]["text"]["embed_tokens"]
     assert not np.array_equal(expected["text"]["embed_tokens"], start)
+
+
+def test_asked_to_end_it_saves_in_a_rollout_and_in_an_evaluation(
+    whole, loaded, world, tmp_path, monkeypatch
+):
+    """SIGTERM in the fourth iteration's rollout, then in its evaluation: each time there is a
+    checkpoint, and the end is that of a run that was not asked."""
+    one_device(monkeypatch)
+    (config, expected, _), parts, measured = whole, small_config(tmp_path), Measured()
+    folder, rollouts, real = tmp_path / "checkpoints" / "rl", 0, Engine.generate
+
+    def signalled():
+        assert stopping._State.held, "nothing to save: the process would have ended"
+        monkeypatch.setattr(stopping._State, "asked", int(signal.SIGTERM))
+
+    def generate(engine, *args, **settings):
+        nonlocal rollouts
+        rollouts += 1
+        if rollouts == 5:  # the first one is the check of parity
+            advanced = engine.programs.cast  # called once the rollout has begun
+            monkeypatch.setattr(engine.programs, "cast", lambda p: (signalled(), advanced(p))[1])
+        return real(engine, *args, **settings)
+
+    def interrupted(params):
+        signalled()
+        stopping.check()
+
+    def steps(config):
+        return sorted(p.name for p in Path(config.workdir).glob("checkpoints/rl/*"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "generate", generate)
+        with pytest.raises(Stopped):
+            train(parts, loaded, world, evaluate=measured)
+    assert [row["step"] for row in metrics(parts)] == [0, 1, 2, 3]
+    assert steps(parts) == ["4", "6"]  # two updates in each iteration
+    monkeypatch.setattr(stopping._State, "asked", 0)
+    with pytest.raises(Stopped):
+        train(parts, loaded, world, evaluate=interrupted)
+    assert [row["step"] for row in metrics(parts)] == [0, 1, 2, 3]
+    assert not stopping._State.held
+    monkeypatch.setattr(stopping._State, "asked", 0)
+    again = train(parts, loaded, world, evaluate=measured)
+    jax.tree.map(np.testing.assert_array_equal, expected, again)
+    assert metrics(config) == metrics(parts) and len(written(tmp_path, 4)) == 16
+    # neither the checkpoint between the regular ones nor the folder `deleted`
+    assert steps(parts) == steps(config) == ["4", "8"]
+    assert (folder / "8" / "metrics").exists()
 
 
 @pytest.mark.slow
@@ -407,7 +467,7 @@ def test_a_run_that_diverges_stops_and_keeps_what_is_good(loaded, world, tmp_pat
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(kept))
     moved = np.abs(kept["text"]["embed_tokens"] - loaded[1]["text"]["embed_tokens"]).max()
     assert moved > 0  # the first iteration's updates
-    assert [row["step"] for row in metrics(config)] == [1, 2, 3]  # with what led there
+    assert [row["step"] for row in metrics(config)] == [0, 1, 2, 3]  # with what led there
     assert (tmp_path / "rollouts" / "00003.jsonl").exists()
 
 
