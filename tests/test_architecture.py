@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "r1reward_jax"
 LAYERS = [
     {"cli"},
-    {"quickstart", "evaluation", "dry_run", "bench", "doctor"},
+    {"quickstart", "evaluation", "dry_run", "opening", "bench", "doctor"},
     {"build"},
     {"train", "annotate", "reward_model"},
     {"report", "inference"},
@@ -215,7 +215,7 @@ def test_only_a_few_files_see_a_config():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ml_collections")
     }
-    allowed = {"build.py", "dry_run.py", "evaluation.py", "quickstart.py"}
+    allowed = {"build.py", "dry_run.py", "evaluation.py", "opening.py", "quickstart.py"}
     assert {f for f in seeing if not f.startswith(("cli/", "config/", "quickstart/"))} <= allowed
 
 

@@ -49,6 +49,7 @@ REDUCED = [
     "rl.train_batch=32",
     "rollout.slots=64",
     "judge.batch=64",
+    "eval.records=8",
     "tiny_judge.steps=20",
     "world.sft_records=600",
     "world.rl_records=200",
@@ -101,6 +102,19 @@ def test_run_directory_is_complete(run):
     assert len(list((folder / "rollouts").glob("*.jsonl"))) == 2
     phases = {json.loads(x)["phase"] for x in (folder / "metrics.jsonl").read_text().splitlines()}
     assert phases == {"cold_start", "judge", "rl", "blind", "longer"}
+    opening = json.loads((folder / "run.json").read_text())["opening"]
+    assert opening.keys() == {"cold_start", "rl"}
+    assert opening["cold_start"]["cold_start"].startswith("60 updates of 32 examples; 19 updates")
+    assert opening["cold_start"]["records"].startswith(
+        "600, 600 images, 0 videos; labels 300 first"
+    )
+    assert "iterations of 64 samples of 64 records, 2 updates of 32" in opening["rl"]["rl"]
+    assert opening["rl"]["held out"].startswith("8 of 24, 8 images")
+    assert (
+        opening["rl"]["judge"].endswith("judge, here") and "float32" in opening["rl"]["precision"]
+    )
+    assert opening["rl"]["buckets"] == "tokens 52, 64; images 1; patches 36"
+    assert opening["rl"]["model"].endswith(", all trained")
 
 
 def test_the_trained_and_exported_model_is_the_same_in_the_original(run):

@@ -14,10 +14,12 @@ def run(args: Namespace) -> None:
     from r1reward_jax.data.preferences import read_preferences
 
     with started(args, read_preferences) as (config, records, heldout, setup):
-        from r1reward_jax import build
+        from r1reward_jax import build, opening
         from r1reward_jax.train.rl import run_rl
 
         engine, judge = build.make_engine(config, setup), build.load_judge(config, setup.judge_mesh)
+        found, words = opening.counted(records, heldout, config), opening.judge_in_words(config)
+        opening.show_opening(config, "rl", setup, found, words)
         with build.make_log(config) as log, build.make_checkpoints(config, "rl") as checkpoints:
             params = run_rl(
                 setup,

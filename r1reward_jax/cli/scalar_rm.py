@@ -14,9 +14,10 @@ def run(args: Namespace) -> None:
     from r1reward_jax.data.preferences import read_preferences
 
     with started(args, read_preferences) as (config, records, _, setup):
-        from r1reward_jax import build
+        from r1reward_jax import build, opening
         from r1reward_jax.train.bradley_terry import train_scalar
 
+        opening.show_opening(config, "scalar", setup, opening.counted(records, (), config))
         with build.make_log(config) as log, build.make_checkpoints(config, "scalar") as checkpoints:
             params = train_scalar(
                 setup, build.scalar_config(config), records, log=log, checkpoints=checkpoints

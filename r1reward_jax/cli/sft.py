@@ -14,10 +14,11 @@ def run(args: Namespace) -> None:
     from r1reward_jax.data.preferences import read_annotations
 
     with started(args, read_annotations) as (config, annotations, heldout, setup):
-        from r1reward_jax import build
+        from r1reward_jax import build, opening
         from r1reward_jax.train.supervised import cold_start
 
         measure = build.make_evaluation(config, build.make_engine(config, setup), heldout)
+        opening.show_opening(config, "sft", setup, opening.counted(annotations, heldout, config))
         with build.make_log(config) as log, build.make_checkpoints(config, "sft") as checkpoints:
             params = cold_start(
                 setup,

@@ -31,6 +31,7 @@ from r1reward_jax.data import synthetic
 from r1reward_jax.data.preferences import Annotation, write_annotations, write_records
 from r1reward_jax.files import write_whole
 from r1reward_jax.models.qwen2_5_vl.tiny import make_checkpoint
+from r1reward_jax.opening import counted, judge_in_words, show_opening
 from r1reward_jax.prompts import (
     SYSTEM,
     TEMPLATES,
@@ -127,6 +128,7 @@ def _run(config: ConfigDict, log: MetricsLog, controls: bool) -> dict[str, Any]:
 
     setup = make_setup(config, f"{workdir}/base")
     engine = make_engine(config, setup)
+    show_opening(config, "cold_start", setup, counted(annotated["sft"], (), config))
     cold = _cold_start(config, setup, annotated["sft"], log, "cold_start")
     stages.once("judge", lambda: _train_judge(config, annotated["sft"], log))
     judge = load_judge(config, setup.judge_mesh)
@@ -135,11 +137,14 @@ def _run(config: ConfigDict, log: MetricsLog, controls: bool) -> dict[str, Any]:
     stages.once("measured_judge", lambda: measure_judge(judge, annotated["heldout"]))
     stages.once("measured_before", lambda: measure_before(config, engine, cold, heldout))
 
+    hard_ones = hard(annotated["rl"])
+    found = counted(hard_ones, heldout, config)
+    show_opening(config, "rl", setup, found, judge_in_words(config))
     with make_checkpoints(config, "rl") as checkpoints:
         trained = run_rl(
             setup.starting_from(cold),
             rl_config(config),
-            hard(annotated["rl"]),
+            hard_ones,
             engine,
             judge,
             log=log,

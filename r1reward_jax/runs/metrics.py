@@ -216,8 +216,10 @@ class MetricsLog:
         for file in (self._metrics, self._timeline) if _writes() else ():
             file.close()
             _rewind(file.path, phase, step)
+        # behind -1: a point before the first update of a start with another config is hidden, too
+        behind = step if step or self.has(phase, 0) else -1
         for writer in self.writers:
-            writer.begin(phase, step)
+            writer.begin(phase, behind)
         self._table.begin(step)
 
     def has(self, phase: str, step: int) -> bool:
@@ -225,8 +227,8 @@ class MetricsLog:
         all processes."""
         import jax
 
-        lines = self.path.read_text().splitlines() if _writes() and self.path.exists() else []
-        found = any(_is_about(line, phase, step) for line in lines)
+        lines = _lines(self.path) if _writes() else []
+        found = any((p, s) == (phase, step) for _, p, s in lines)
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 
@@ -276,6 +278,34 @@ class MetricsLog:
         self.close()
 
 
+def has_steps(folder: epath.Path, phases: Sequence[str] = ()) -> bool:
+    """Return whether a run's folder has metrics of an update, those of some phases or of any: a
+    line beyond the point that training starts from."""
+    wanted = lambda phase: not phases or phase in phases  # noqa: E731
+    return any(step != 0 and wanted(phase) for _, phase, step in _lines(folder / "metrics.jsonl"))
+
+
+def forget_starts(folder: epath.Path, phases: Sequence[str]) -> None:
+    """Drop the points before the first update of some phases, which are to start from others."""
+    path = folder / "metrics.jsonl"
+    kept = [line for line, phase, step in _lines(path) if phase not in phases or step != 0]
+    if path.exists():
+        write_whole(path, "".join(kept))
+
+
+def _lines(path: epath.Path) -> list[tuple[str, Any, Any]]:
+    """Return the lines of a file with their phases and steps; None for those of a malformed
+    line."""
+    found = []
+    for line in path.read_text().splitlines(keepends=True) if path.exists() else ():
+        try:
+            row = json.loads(line)
+            found.append((line, row["phase"], int(row["step"])))
+        except (ValueError, LookupError, TypeError):
+            found.append((line, None, None))
+    return found
+
+
 def _writes() -> bool:
     """Return whether this process is the one that writes."""
     import jax
@@ -285,8 +315,12 @@ def _writes() -> bool:
 
 def _rewind(path: epath.Path, phase: str, step: int) -> None:
     """Drop a phase's lines behind `step`, and half a line at the end."""
-    rows = path.read_text().splitlines(keepends=True) if path.exists() else []
-    kept = [row for row in rows if row.endswith("\n") and not _is_later(row, phase, step)]
+    rows = _lines(path)
+    kept = [
+        line
+        for line, about, at in rows
+        if line.endswith("\n") and about is not None and not (about == phase and at > step)
+    ]
     if len(kept) < len(rows):
         write_whole(path, "".join(kept))
 
@@ -295,21 +329,3 @@ def _append(file: GrowingFile, phase: str, step: int, values: Mapping[str, Any])
     if _writes():
         row = {"phase": phase, "step": step, "at": round(time.time(), 3), **values}
         file.append(json.dumps(row) + "\n")
-
-
-def _is_about(line: str, phase: str, step: int) -> bool:
-    try:
-        row = json.loads(line)
-        return (row["phase"], row["step"]) == (phase, step)
-    except (ValueError, LookupError, TypeError):
-        return False
-
-
-def _is_later(line: str, phase: str, step: int) -> bool:
-    """Return whether a line is about a later step of the phase; malformed lines count as such, and
-    are dropped."""
-    try:
-        row = json.loads(line)
-        return row["phase"] == phase and row["step"] > step
-    except (ValueError, LookupError, TypeError):
-        return True

@@ -3,7 +3,7 @@ done. What may change between two starts stands in `runs.resume`."""
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from r1reward_jax.console import say
 from r1reward_jax.errors import InputError
 from r1reward_jax.files import is_remote, write_whole
 from r1reward_jax.runs import stages as run_stages
+from r1reward_jax.runs.metrics import has_steps
 from r1reward_jax.runs.provenance import about
 from r1reward_jax.runs.resume import Change, defaults_of, differences, exactness
 from r1reward_jax.runs.stages import Stage
@@ -76,7 +77,8 @@ def _claim(
     else:
         body = about() | {"verb": verb, "seed": config["seed"], "data_hash": None}
         body |= {"config": config, "resumed": []}
-        for stale in [*folder.glob("skipped_*.jsonl"), folder / "evaluation.json"]:
+        stale_files = (folder / "evaluation.json", folder / "metrics.jsonl")
+        for stale in [*folder.glob("skipped_*.jsonl"), *stale_files]:
             stale.unlink(missing_ok=True)
     write_whole(folder / "run.json", json.dumps(body, indent=2))  # first: it makes this a run
     write_whole(folder / "config.json", json.dumps(config, indent=2))
@@ -134,9 +136,9 @@ def _repeat(folder: epath.Path, again: Sequence[Stage], corrected: Sequence[Chan
 
 def _has_results(folder: epath.Path) -> bool:
     """Return whether there is anything to resume from."""
-    files = ("stages.json", "judgements.jsonl", "metrics.jsonl")
+    files = ("stages.json", "judgements.jsonl")
     written = any((folder / f).exists() and (folder / f).stat().length for f in files)
-    return written or any(folder.glob("checkpoints/*/[0-9]*"))
+    return written or has_steps(folder) or any(folder.glob("checkpoints/*/[0-9]*"))
 
 
 def began_at(workdir: str) -> str:
@@ -155,6 +157,17 @@ def claim_data(workdir: str, data_hash: str, **others: str) -> None:
     known = {name: body.get(name) or value for name, value in given.items()}
     _refuse(folder, differences(known, given))
     write_whole(folder / "run.json", json.dumps(body | given, indent=2))
+
+
+def note_opening(workdir: str, phase: str, rows: Mapping[str, str]) -> None:
+    """Write what a phase begins with into `run.json`, under "opening"; the first of several
+    processes does."""
+    if jax.process_index():
+        return
+    path = epath.Path(workdir) / "run.json"
+    body = json.loads(path.read_text())
+    opening = body.get("opening", {}) | {phase: dict(rows)}
+    write_whole(path, json.dumps(body | {"opening": opening}, indent=2))
 
 
 @contextlib.contextmanager

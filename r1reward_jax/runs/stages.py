@@ -12,6 +12,7 @@ from etils import epath
 
 from r1reward_jax.errors import InputError
 from r1reward_jax.files import write_whole
+from r1reward_jax.runs.metrics import forget_starts, has_steps
 from r1reward_jax.runs.resume import LENGTHS, Change, matches
 
 
@@ -92,12 +93,10 @@ def repeated(
 
 
 def has_updates(folder: epath.Path, stage: Stage) -> bool:
-    """Return whether a training of the stage has left a checkpoint, or a line of metrics."""
+    """Return whether a training of the stage has left a checkpoint, or metrics of an update."""
     if any(any(folder.glob(f"checkpoints/{phase}/[0-9]*")) for phase in stage.phases):
         return True
-    path = folder / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return any(line.startswith(f'{{"phase": "{p}",') for line in lines for p in stage.phases)
+    return bool(stage.phases) and has_steps(folder, stage.phases)
 
 
 def set_aside(folder: epath.Path, stages: Sequence[Stage]) -> list[str]:
@@ -110,8 +109,9 @@ def set_aside(folder: epath.Path, stages: Sequence[Stage]) -> list[str]:
     body, names = _read(path), {stage.name for stage in stages}
     body["found"] = {k: v for k, v in body["found"].items() if k not in names}
     write_whole(path, json.dumps(body, indent=2))
-    moved = []
-    for phase in [phase for stage in stages for phase in stage.phases]:
+    moved, phases = [], [phase for stage in stages for phase in stage.phases]
+    forget_starts(folder, phases)
+    for phase in phases:
         old = folder / "checkpoints" / phase
         if old.exists():
             number = len(list((folder / "set_aside").glob(f"{phase}_*"))) + 1

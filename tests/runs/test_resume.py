@@ -109,7 +109,7 @@ def test_a_knob_that_an_older_run_lacks_had_its_default(verb, tmp_path):
 
 @pytest.mark.parametrize(
     "override",
-    ["seed=7", "rl.lr=0.5", "judge.model='other'", "rl.iterations=39", "buckets.tokens=(52,)"],
+    ["seed=7", "rl.lr=0.5", "judge.model='other'", "rl.iterations=35", "buckets.tokens=(52,)"],
 )
 def test_what_changes_the_numbers_is_refused(override, tmp_path):
     before = claim(tmp_path)

@@ -6,9 +6,10 @@ import time
 import pytest
 
 from r1reward_jax import config as configs
+from r1reward_jax.runs import stages
 from r1reward_jax.runs.metrics import MetricsLog
-from r1reward_jax.runs.run_dir import claim_data, run_folder
-from r1reward_jax.runs.stages import Stages
+from r1reward_jax.runs.run_dir import claim_data, note_opening, run_folder
+from r1reward_jax.runs.stages import Stage, Stages
 from r1reward_jax.types import InputError
 
 
@@ -153,3 +154,37 @@ def test_a_resumed_phase_forgets_what_it_writes_again(tmp_path):
     log.begin("rl", 1)
     rows = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(r["phase"], r["step"]) for r in rows] == [("sft", 1), ("sft", 2), ("rl", 1)]
+
+
+def test_a_point_before_the_first_update_is_no_result(tmp_path):
+    """Another learning rate may begin anew; the point, measured with whatever came before, goes."""
+    config = {"seed": 0, "workdir": str(tmp_path / "run"), "wandb": "", "lr": 1.0}
+    path = tmp_path / "run" / "metrics.jsonl"
+    with run_folder(config["workdir"], config, verb="rl"):
+        MetricsLog(str(path)).write("rl", 0, {"eval/accuracy": 0.5})
+    with run_folder(config["workdir"], config | {"lr": 2.0}, verb="rl"):
+        assert not path.exists()
+        with MetricsLog(str(path)) as log:
+            for step in (0, 1):
+                log.write("rl", step, {"eval/accuracy": 0.5})
+    with (
+        pytest.raises(InputError, match="holds another run"),
+        run_folder(config["workdir"], config | {"lr": 3.0}, verb="rl"),
+    ):
+        pass
+    note_opening(config["workdir"], "rl", {"records": "8"})
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["opening"] == {
+        "rl": {"records": "8"}
+    }
+
+
+def test_a_stage_that_is_repeated_measures_its_start_anew(tmp_path):
+    stage = Stage("rl", ("rl.*",), phases=("rl",), keeps=True)
+    with MetricsLog(str(tmp_path / "metrics.jsonl")) as log:
+        log.write("cold_start", 0, {"eval/accuracy": 0.5})
+        log.write("rl", 0, {"eval/accuracy": 0.5})
+        assert not stages.has_updates(tmp_path, stage)
+        assert stages.set_aside(tmp_path, [stage]) == []
+        assert log.has("cold_start", 0) and not log.has("rl", 0)
+        log.write("rl", 1, {"reward/total": 0.5})
+        assert stages.has_updates(tmp_path, stage)
