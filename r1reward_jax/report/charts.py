@@ -28,6 +28,8 @@ class Series:
     color: int
     dash: int = 0
     meaning: str = ""
+    band: tuple[Points, Points] | None = None
+    """The lower and the upper ends of the values' intervals, at some of the steps."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,15 @@ def line_chart(frame: Frame, series: Sequence[Series], x: Axis | None = None) ->
     values = [v for s in series for _, v in s.points if v is not None]
     if not values:
         return None
+    values += [v for s in series for ends in s.band or () for _, v in ends if v is not None]
     steps = sorted({step for s in series for step, _ in s.points})
     x, y = x or step_axis(int(steps[0]), int(steps[-1])), value_axis(values)
-    shapes = [shape for s in series for shape in _line(s, x, y)]
-    rows = [Row(s.label, _at(s.points, steps), s.color, s.dash, s.meaning) for s in series]
+    shapes = [shape for s in series for shape in _band(s, x, y)]  # below all lines
+    shapes += [shape for s in series for shape in _line(s, x, y)]
+    rows = [
+        Row(s.label, _with_band(_at(s.points, steps), s, steps), s.color, s.dash, s.meaning)
+        for s in series
+    ]
     return Chart(frame, shapes, rows, steps, x, y)
 
 
@@ -163,6 +170,31 @@ def _at(points: Points, steps: Sequence[float]) -> list[str | None]:
         None if step not in table else "not finite" if (v := table[step]) is None else short(v)
         for step in steps
     ]
+
+
+def _ends(series: Series) -> list[tuple[float, float, float]]:
+    """Return (step, low, high) where a curve has an interval."""
+    low, high = map(dict, series.band or ((), ()))
+    found = [(step, low.get(step), high.get(step)) for step, _ in series.points]
+    return [(step, a, b) for step, a, b in found if a is not None and b is not None]
+
+
+def _with_band(written: list[str | None], series: Series, steps: Sequence[float]):
+    """Return the values as they are written, with their intervals."""
+    ends = {step: f" [{short(low)}, {short(high)}]" for step, low, high in _ends(series)}
+    return [v if v is None else v + ends.get(step, "") for v, step in zip(written, steps)]
+
+
+def _band(series: Series, x: Axis, y: Axis) -> list[Shape]:
+    """Return the area between the ends of a curve's intervals; an upright line for one point."""
+    ends = _ends(series)
+    if not ends:
+        return []
+    there = [f"{x.place(step) * WIDTH:.1f} {_down(y, low)}" for step, low, _ in ends]
+    back = [f"{x.place(step) * WIDTH:.1f} {_down(y, high)}" for step, _, high in ends[::-1]]
+    if len(ends) == 1:
+        return [Shape(f"line s{series.color} d0 thin", f"M{there[0]}L{back[0]}")]
+    return [Shape(f"area band f{series.color}", "M" + "L".join(there + back) + "z")]
 
 
 def _line(series: Series, x: Axis, y: Axis) -> list[Shape]:

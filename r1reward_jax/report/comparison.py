@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from r1reward_jax.evals.paired import Differences, FolderComparison
 from r1reward_jax.report.items import LOST, WON, Item, changes
-from r1reward_jax.report.read import Run, mapping
+from r1reward_jax.report.read import Run, finite, mapping
 from r1reward_jax.report.view import MISSING, Table
 
 LISTED = 200
@@ -124,9 +124,10 @@ def _accuracy(run: Run, group: str, judged: Sequence[Any]) -> float | None:
     stated: Any = mapping(run.evaluation.get("overall"))
     if group != "overall":
         stated = mapping(mapping(run.evaluation.get("groups")).get(group))
-    release = mapping(mapping(stated.get("greedy")).get("release"))
-    if release and stated.get("pairs") == len(judged):
-        return release.get("value")
+    greedy = mapping(stated.get("greedy"))
+    accuracy = mapping(greedy.get("accuracy", greedy.get("release")))  # as earlier versions name it
+    if accuracy and stated.get("pairs") == len(judged):
+        return finite(accuracy.get("value"))
     right = [order.right for one in judged for order in one.orders if order.right is not None]
     return sum(right) / len(right) if right else None
 

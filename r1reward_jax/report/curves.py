@@ -33,11 +33,32 @@ class Group:
     """Whether a curve of zeros is shown: it says that something did not happen."""
 
 
+_MACHINE = (
+    Group("Learning rate", {"optimizer/lr": "rate"}),
+    Group(
+        "Tokens per second",
+        {
+            "time/rollout_tokens_per_s": "sampled",
+            "time/tokens_per_s": "of an iteration",
+            "time/trained_tokens_per_s": "trained",
+        },
+        "sampled: over the time of sampling",
+    ),
+    Group(
+        "Memory",
+        {
+            "memory/device_gib": "device",
+            "memory/device_peak_gib": "device, most so far",
+            "memory/host_gib": "host",
+        },
+        "GiB; of the fullest device",
+    ),
+)
 RL = (
     Group(
         "Accuracy",
         {"eval/accuracy": "held-out records", "reward/result": "training samples"},
-        "share of right verdicts",
+        "share of right verdicts; the band is the 95 % interval of held-out records",
     ),
     Group("Reward", {"reward/total": "total"}),
     Group(
@@ -77,6 +98,7 @@ RL = (
     Group("KL from the old policy", {"loss/kl_old": "KL"}),
     Group("KL from the reference", {"loss/kl_reference": "KL"}),
     Group("Gradient norm", {"loss/grad_norm": "norm"}),
+    *_MACHINE,
 )
 SUPERVISED = (
     Group("Loss", {"loss/total": "loss"}),
@@ -84,6 +106,7 @@ SUPERVISED = (
     Group("Margin", {"scalar/margin": "margin"}),
     Group("Entropy", {"loss/entropy": "entropy"}),
     Group("Gradient norm", {"loss/grad_norm": "norm"}),
+    *_MACHINE,
 )
 WEIGHTED = {
     "reward/swap": "swap_weight",
@@ -134,6 +157,7 @@ def _phase(runs: Sequence[Run], phase: str) -> Phase:
             charts.append(_chart(runs, phase, title, parts, about))
             seen |= parts.keys()
             alone.append({*parts})
+    seen |= {end for metric in names for end in ends_of(metric) if metric in seen}
     charts += time_charts(runs, phase)
     if TIMES.keys() & set(names):
         seen |= {*TIMES, STEP}
@@ -151,6 +175,11 @@ def _phase(runs: Sequence[Run], phase: str) -> Phase:
     rows = [(m, value, about_metric(m)) for m, value in same.items()]
     table = Table("The same at every step", rows, titles("metric", "value", "meaning"))
     return Phase(title, phase if title != phase else "", shown, hidden, table)
+
+
+def ends_of(metric: str) -> tuple[str, str]:
+    """Return the metrics with the ends of a metric's interval, where a run has them."""
+    return f"{metric}_low", f"{metric}_high"
 
 
 def about_metric(name: str) -> str:
@@ -210,7 +239,8 @@ def _chart(
                 n, dash, name = r, p, f"{run.name}, {label}" if len(parts) > 1 else run.name
             tip = f"{metric}: {about_metric(metric)}" if metric in METRICS else metric
             dash = (dash + n // COLORS) % DASHES
-            series.append(Series(name, points, color_of(n), dash, tip))
+            low, high = (run.curve(phase, end) for end in ends_of(metric))
+            series.append(Series(name, points, color_of(n), dash, tip, (low, high)))
     return line_chart(Frame(title, about, UNITS.get(phase, "update")), series)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from r1reward_jax.report.evaluation_charts import (
     Found,
     Part,
+    bins,
     by_all_votes,
     calibrated,
     calibration,
@@ -34,6 +35,8 @@ class Evaluation:
     cards: Sequence[Card]
     parts: Sequence[Part]
     more: Table
+    bins: Sequence[Table]
+    """How many judgements each reliability chart's bins hold."""
 
 
 def evaluation(runs: Sequence[Run]) -> Evaluation | None:
@@ -49,7 +52,9 @@ def evaluation(runs: Sequence[Run]) -> Evaluation | None:
         for i, e in found
         for note in (*e["notes"], *calibrated(e).get("notes", ()))
     ]
-    return Evaluation(about, remarks, _cards(names, found), parts, _more(names, found))
+    return Evaluation(
+        about, remarks, _cards(names, found), parts, _more(names, found), bins(names, found)
+    )
 
 
 def _about(name: str, e: Mapping[str, Any]) -> str:
@@ -82,8 +87,9 @@ def _cards(names: Sequence[str], found: Sequence[Found]) -> list[Card]:
             lambda e: (e["overall"]["units"] or {}).get("greedy", {}).get("stored"),
         ),
         (
-            "Same position in both orders",
-            "share of pairs with a verdict in both: 0 is best",
+            "Flip rate",
+            "share of pairs whose two orders name the same position, of those with a verdict in "
+            "both: 0 is best",
             _greedy("flips"),
         ),
     ]
@@ -125,7 +131,7 @@ def _decisions(e: Mapping[str, Any], title: str, of: Callable[[Any], Any]) -> Ta
         ("official", f"accuracy as the benchmark has it, which {CONVENTIONS[e['convention']]}"),
         ("right of", "points, of judgements that count officially"),
         ("strict", "share of pairs that are right in both orders"),
-        ("flips", "share of pairs in which both orders name one position"),
+        ("flip rate", "share of pairs in which both orders name one position"),
         ("position bias", "share of verdicts that name the first response; 0.5 is none"),
     ]
     rows = []

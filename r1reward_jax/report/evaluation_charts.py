@@ -1,10 +1,20 @@
 """The parts of an evaluation's section that have charts: accuracy by votes, and calibration."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from r1reward_jax.report.charts import DASHES, Chart, Frame, Series, line_chart
+from r1reward_jax.report.charts import (
+    DASHES,
+    HEIGHT,
+    WIDTH,
+    Chart,
+    Frame,
+    Row,
+    Series,
+    Shape,
+    line_chart,
+)
 from r1reward_jax.report.read import mapping
 from r1reward_jax.report.scale import share_axis
 from r1reward_jax.report.view import COLORS, MISSING, Table, color_of
@@ -91,15 +101,15 @@ def votes(names: Sequence[str], found: Sequence[Found]) -> Iterator[Part]:
         for kind, (name, label) in enumerate(SCORES.items()):
             points = [(int(k), d[name]["value"]) for k, d in decisions.items()]
             majority.add(i, kind, label, points, dash=kind)
-        some.add(i, 0, "any correct", [(int(k), a["value"]) for k, a in any_correct.items()])
+        some.add(i, 0, "pass@k", [(int(k), a["value"]) for k, a in any_correct.items()])
     longest = max((e["overall"]["any_correct"] for _, e in voted), key=len)
     chance = [(int(k), a["chance"]) for k, a in longest.items()]
-    some.series.append(Series("chance level", chance, color_of(len(names)), 1))
+    some.series.append(Series("pass@k by chance", chance, color_of(len(names)), 1))
     about = "accuracy of the majority over both orders, by the number of votes"
-    about_any = "share of judgements with a right verdict among the votes"
+    about_any = "share of judgements with a right verdict among k votes; by chance: of coins"
     charts = [
         line_chart(Frame("Majority", about, "votes"), majority.series),
-        line_chart(Frame("Any correct", about_any, "votes"), some.series),
+        line_chart(Frame("pass@k", about_any, "votes"), some.series),
     ]
     tables = [*_all_votes(names, found), *_stopping(names, found)]
     yield Part("Votes", tables, [[chart for chart in charts if chart]])
@@ -186,20 +196,78 @@ def calibration(names: Sequence[str], found: Sequence[Found]) -> Iterator[Part]:
 
 def _reliability(names: Sequence[str], having: Sequence[Found], words: str) -> Chart | None:
     lines, middles = _Lines(names), []
+    counted: list[tuple[str, dict[float, int]]] = []
     for i, kinds in having:
         for kind, (name, label) in enumerate(ORDERS.items()):
-            bins = [b for b in kinds[name]["bins"] or () if b["count"]]
-            points = [((b["low"] + b["high"]) / 2, b["accuracy"]) for b in bins]
-            points = [(round(x, 3), y) for x, y in points]  # 0.525, not 0.5249999
+            bins = [(_middle(b), b) for b in kinds[name]["bins"] or () if b["count"]]
+            points = [(middle, b["accuracy"]) for middle, b in bins]
             middles += [x for x, _ in points]
             lines.add(i, kind, label, points)
+            named = f"{title_of(names, i)}items, {label}"
+            counted.append((named, {middle: b["count"] for middle, b in bins}))
     diagonal = [(x, x) for x in sorted(set(middles))]
     color = len(names) if len(names) > 1 else len(ORDERS)
     lines.series.append(Series("perfect calibration", diagonal, color_of(color), 2))
     about = "accuracy against confidence, in bins of 0.05"
-    return line_chart(
+    about += "; columns: how many items a bin holds" if len(names) == 1 else ""
+    chart = line_chart(
         Frame(f"Reliability: {words}", about, "confidence"), lines.series, share_axis(0.5)
     )
+    if chart is None:
+        return None
+    rows = [Row(label, [f"{of.get(x, 0):,}" for x in chart.steps]) for label, of in counted]
+    columns = [_histogram(chart, counted[0][1])] if len(names) == 1 else []
+    return replace(chart, shapes=[*columns, *chart.shapes], rows=[*chart.rows, *rows])
+
+
+def _middle(bin_: Mapping[str, Any]) -> float:
+    return round((bin_["low"] + bin_["high"]) / 2, 3)  # 0.525, not 0.5249999
+
+
+def _histogram(chart: Chart, counts: Mapping[float, int]) -> Shape:
+    """Return columns in the lowest quarter of a chart, as high as their share of the largest."""
+    most, width = max(counts.values(), default=1), 0.05 / (chart.x.high - chart.x.low) * WIDTH
+    columns = [
+        f"M{chart.x.place(x) * WIDTH - 0.4 * width:.1f} {HEIGHT}"
+        f"h{0.8 * width:.1f}v{-count / most * HEIGHT / 4:.1f}h{-0.8 * width:.1f}z"
+        for x, count in counts.items()
+    ]
+    return Shape("area count", "".join(columns))
+
+
+def bins(names: Sequence[str], found: Sequence[Found]) -> list[Table]:
+    """Return the bins of the reliability charts with their counts, a table for each."""
+    heads = [
+        ("confidence", "the bin of max(p, 1 - p)"),
+        ("items", "each order by itself"),
+        ("confidence", "mean within the bin"),
+        ("accuracy", ""),
+        ("items, averaged", "both orders averaged"),
+        ("confidence", "mean within the bin"),
+        ("accuracy", ""),
+    ]
+    tables = []
+    for i, e in found:
+        for source, words in SOURCES.items():
+            kinds = mapping(mapping(calibrated(e).get("sources")).get(source))
+            both = [kinds[name]["bins"] for name in ORDERS if kinds and kinds[name]["bins"]]
+            rows = (
+                [
+                    [f"{single['low']:.2f} to {single['high']:.2f}", *_bin(single), *_bin(averaged)]
+                    for single, averaged in zip(*both)
+                ]
+                if len(both) == 2
+                else []
+            )
+            if rows:
+                title = f"{title_of(names, i)}Reliability bins: {words}"
+                tables.append(Table(title, rows, heads, look="shares"))
+    return tables
+
+
+def _bin(found: Mapping[str, Any]) -> list[str]:
+    numbers = [found["confidence"], found["accuracy"]]
+    return [f"{found['count']:,}", *(MISSING if n is None else f"{n:.3f}" for n in numbers)]
 
 
 def _abstention(names: Sequence[str], having: Sequence[Found], words: str) -> Chart | None:

@@ -301,10 +301,10 @@ REPEATED = (
 def command(run: Run) -> str:
     """Return a command that repeats an evaluation in a new folder, or any other run from its
     config; quoted for a shell. Empty if the run does not say what it was."""
-    given, verb = run.about.get("command"), str(run.about.get("verb") or "")
-    if isinstance(given, list) and given and all(isinstance(word, str) for word in given):
-        return shlex.join(given)
-    if not verb or not run.config:
+    given, verb = mapping(run.evaluation.get("settings")).get("command"), run.about.get("verb")
+    if isinstance(given, str) and given:
+        return given
+    if not isinstance(verb, str) or not verb or not run.config:
         return ""
     again = ["--workdir", f"{str(run.folder).rstrip('/')}-again"]
     if verb != "evaluate":
@@ -331,11 +331,19 @@ def skipped(runs: Sequence[Run]) -> Table:
     """Return the records that runs left out, with the reason; without rows if there are none."""
     rows = []
     for run in runs:
-        for phase, name, reason in run.skipped[:LISTED]:
+        found = [*run.skipped, *_not_shown(run.evaluation)]
+        for phase, name, reason in found[:LISTED]:
             rows.append([name, f"{run.name}, {phase}" if len(runs) > 1 else phase, reason])
-        if len(run.skipped) > LISTED:
-            rows.append([f"and {len(run.skipped) - LISTED:,} more", "", ""])
+        if len(found) > LISTED:
+            rows.append([f"and {len(found) - LISTED:,} more", "", ""])
     return Table("", rows, titles("record", "phase", "reason"), empty="not named")
+
+
+def _not_shown(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the records that an evaluation could not show to its model."""
+    rows = mapping(evaluation.get("skipped")).get("rows")
+    listed = [mapping(row) for row in rows] if isinstance(rows, list) else []
+    return [("evaluation", str(r.get("id", "")), str(r.get("reason", ""))) for r in listed]
 
 
 # ------------------------------------------------------------------ results

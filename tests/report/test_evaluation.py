@@ -37,7 +37,7 @@ def test_what_is_shown(visit, path, folder):
     titles = [card.split("\n")[0] for card in cards]
     assert titles == [
         *("Accuracy", "Majority of 15 votes", "Right in both orders"),
-        *("All pairs of a unit right", "Same position in both orders"),
+        *("All pairs of a unit right", "Flip rate"),
     ]
     assert f"{found['greedy']['release']['value']:.3f}" in cards[0]
     table = section.locator("table").first.inner_text()
@@ -46,7 +46,7 @@ def test_what_is_shown(visit, path, folder):
     assert f"{official['right']} of {official['of']}" in table
     charts = [t.split("\n")[0] for t in section.locator("h4").all_inner_texts()]
     sources = ("greedy answer", "share of votes", "votes' answers")
-    assert charts == ["Majority", "Any correct"] + [
+    assert charts == ["Majority", "pass@k"] + [
         f"{kind}: {source}" for kind in ("Reliability", "Abstention") for source in sources
     ]
     assert "11 of 400 judgements have no probability" in section.inner_text()
@@ -99,7 +99,7 @@ def test_several_runs_are_laid_over_one_another(visit, folder, tmp_path):
     assert "second: Majority of 15 votes" not in captions
     chart = page.locator(".chart", has=page.locator("h4", has_text="Abstention: greedy"))
     assert chart.locator(".canvas path.line").count() == 4
-    assert section.locator("details thead th").all_text_contents() == [
+    assert section.locator("details .numbers thead th").all_text_contents() == [
         *("number", "first", "second", "meaning")
     ]
 
