@@ -38,6 +38,7 @@ def get_config() -> ConfigDict:
     c.data.heldout = ""  # jsonl of records to evaluate on while a model is trained
     c.data.video_fps = 2.0  # frames per second to look at; the rate of a folder of frames
     c.data.video_frames = 16  # at most; longer videos are sampled more thinly
+    c.data.skip_unreadable = False  # leave out records with broken images or videos; else no start
     c.data.threads = 8  # reader threads that decode images and tokenise
 
     c.optimizer = ConfigDict()
@@ -60,6 +61,8 @@ def get_config() -> ConfigDict:
     c.sft.batch = 256  # examples per update
     c.sft.lr = 1e-5  # peak
     c.sft.max_completion_tokens = 1024  # longest text to imitate
+    c.sft.mismatched = "keep"  # texts without verdict or against the label: keep, skip, refuse
+    c.sft.balance = "none"  # labels 1:1: none, drop the surplus, or repeat the rarer ones
 
     c.scalar = ConfigDict()  # the Bradley-Terry baseline; the paper does not give its settings
     c.scalar.steps = 1607  # updates; one epoch of 205,740 records

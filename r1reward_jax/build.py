@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from r1reward_jax import hub
+from r1reward_jax.console import warn
 from r1reward_jax.evals import evaluate
 from r1reward_jax.evals.metrics import decide, describe
 from r1reward_jax.inference.scalar import ScalarModel
@@ -43,14 +44,21 @@ from r1reward_jax.sharding import (
     slot_shardings,
 )
 from r1reward_jax.train.checkpoint import Checkpoints
+from r1reward_jax.train.lengths import (
+    Measured,
+    measure_annotation,
+    measure_both_orders,
+    measure_responses,
+)
 from r1reward_jax.train.objectives import StepConfig, policy_objective
 from r1reward_jax.train.optimizer import OptimizerConfig
 from r1reward_jax.train.parity import LIMITS, example_prompts
+from r1reward_jax.train.preflight import DataSet, Looked, Rules, look
 from r1reward_jax.train.rl import RLConfig
 from r1reward_jax.train.setup import Policy, Setup
 from r1reward_jax.train.supervised import PhaseConfig
 from r1reward_jax.train.updates import UpdateConfig
-from r1reward_jax.types import InputError, Judge, Params, Prompt, Record
+from r1reward_jax.types import InputError, Judge, Params, Processor, Prompt, Record
 
 FROZEN = ("visual",)
 """Top-level name of the vision tower's parameters."""
@@ -109,16 +117,22 @@ def make_meshes(config: ConfigDict) -> Meshes:
         raise InputError(f"rollout.{error}") from None
 
 
+def make_processor(config: ConfigDict, path: str) -> Processor:
+    """Return the processor of a Hugging Face folder, or of a model of the hub."""
+    path, buckets, m = hub.local(path), config.buckets, config.model
+    port = port_of(path)
+    sizes = port.Buckets(tuple(buckets.tokens), tuple(buckets.images), tuple(buckets.patches))
+    return port.Processor(path, sizes, max_pixels=m.max_pixels, video_rule=m.video_rule)
+
+
 def load_policy(config: ConfigDict, path: str, mesh: Mesh) -> Policy:
     """Load a Hugging Face folder, or a model of the hub, onto a mesh."""
     path = hub.local(path)
-    port, buckets = port_of(path), config.buckets
+    port = port_of(path)
     require_heads(mesh, port.Model(port.Config.load(path)).heads)
     dtype = jnp.dtype(config.model.param_dtype)
     model, params = port.load(path, dtype, lambda tree: param_shardings(tree, port.RULES, mesh))
-    sizes = port.Buckets(tuple(buckets.tokens), tuple(buckets.images), tuple(buckets.patches))
-    m = config.model
-    processor = port.Processor(path, sizes, max_pixels=m.max_pixels, video_rule=m.video_rule)
+    processor = make_processor(config, path)
     return Policy(_on(model, mesh), params, processor, port.RULES, path, ModelSettings.of(config))
 
 
@@ -170,6 +184,86 @@ def setup_for(config: ConfigDict, policy: Policy, meshes: Meshes) -> Setup:
         threads=config.data.threads,
         profile_step=config.profile_step,
     )
+
+
+# --------------------------------------------------------------------- data
+
+
+def look_at_data(
+    config: ConfigDict,
+    verb: str,
+    items: Sequence[Any],
+    heldout: Sequence[Record] = (),
+    *,
+    workdir: str = "",
+    phase: str = "",
+    policy: Policy | None = None,
+    tell: Callable[[str], None] = warn,
+) -> Looked[Any]:
+    """Look at all data of a run before its first update (`train.preflight`).
+
+    Args:
+      config: of the run.
+      verb: sft, rl, scalar-rm or evaluate, what is done with the data.
+      items: training data: annotations for sft, else records.
+      heldout: the first `eval.records` of them that fit are measured on.
+      workdir: of the run, which remembers the look; empty to write nothing.
+      phase: of a run that has several; empty for that of the verb.
+      policy: that is to be trained; None where its weights are not loaded yet.
+      tell: gets what a person should know.
+    """
+    path = policy.path if policy else hub.local(config.model.path)
+    processor = policy.processor if policy else make_processor(config, path)
+    template, most = TEMPLATES[config.template], config.eval.records
+    source = "" if phase else config.eval.benchmark if verb == "evaluate" else config.data.train
+    name = phase or {"scalar-rm": "scalar"}.get(verb, verb)
+    measure: Callable[[Any], Measured]
+    if verb == "sft":
+        room = config.sft.max_completion_tokens
+        measure = lambda a: measure_annotation(a, template, processor, room)  # noqa: E731
+        completion = lambda a: (a.completion, a.matched)  # noqa: E731
+        train = DataSet(name, source, items, lambda a: a.record, measure, completion)
+    else:
+        room = config.rollout.max_new_tokens
+        measure = lambda r: measure_both_orders(r, template, processor)  # noqa: E731
+        if verb == "scalar-rm":
+            room = config.scalar.max_response_tokens
+            measure = lambda r: measure_responses(r, processor, room)  # noqa: E731
+        train = DataSet(name, source, items, lambda r: r, measure)
+    held = DataSet(
+        "heldout",
+        "" if phase else config.data.heldout,
+        heldout,
+        lambda r: r,
+        lambda r: measure_both_orders(r, template, processor),
+        most=most,
+    )
+    rules = Rules(
+        # an evaluation counts what it cannot show
+        config.data.skip_unreadable or verb == "evaluate",
+        config.sft.mismatched,
+        config.sft.balance,
+        config.seed,
+    )
+    pixels, vocabulary = config.model.max_pixels, len(processor.tokenizer)
+    depends = (path, vocabulary, processor.buckets, pixels, template, room)
+    looked = look(
+        train,
+        held if heldout and most else None,
+        rules,
+        threads=config.data.threads,
+        workdir=workdir,
+        settings=repr(depends),
+        tell=tell,
+    )
+    longest = looked.report.train.prompts
+    positions = port_of(path).Config.load(path).text.max_position_embeddings
+    if longest and longest.longest + room > positions:
+        tell(
+            f"{name}: the longest prompt and completion have {longest.longest + room:,} tokens "
+            f"together; the model's max_position_embeddings is {positions:,}"
+        )
+    return looked
 
 
 # ---------------------------------------------------- settings of the loops
@@ -366,7 +460,8 @@ def make_evaluation(
     config: ConfigDict, engine: Engine, records: Sequence[Record]
 ) -> Callable[[Params], dict[str, float]] | None:
     """Return a function from parameters to metrics of their greedy verdicts, in both orders, on the
-    first `eval.records` of some held-out records; None if that is none."""
+    first `eval.records` of some held-out records that all fit (`look_at_data`); None if that is
+    none."""
     chosen, template = records[: config.eval.records], TEMPLATES[config.template]
     if not chosen:
         return None

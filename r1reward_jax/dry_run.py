@@ -1,13 +1,11 @@
 """What a run would do, without doing it: data, parameters, devices and an estimate of memory.
 
-Nothing is claimed and no weights are loaded; shapes come from the model's config.json. Not looked
-at are the completions of a cold start (only their prompts are measured), what the workdir holds,
-Weights & Biases, and the memory of a quickstart's judge.
+Nothing is claimed and no weights are loaded; shapes come from the model's config.json. The data are
+looked at as a run looks at them. Not looked at are weights, what the workdir holds, the answers of
+a judge, Weights & Biases, and the memory of a quickstart's judge.
 """
 
 import math
-import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,29 +14,30 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from r1reward_jax import hub
-from r1reward_jax.build import FROZEN, make_meshes
-from r1reward_jax.inference.scalar import pair_misfit
+from r1reward_jax.build import FROZEN, look_at_data, make_meshes
 from r1reward_jax.models import port_of
 from r1reward_jax.models.qwen2_5_vl.tiny import SPECIAL_TOKENS, tiny_config
-from r1reward_jax.prompts import TEMPLATES
 from r1reward_jax.sharding import param_shardings, row_ways
-from r1reward_jax.train.length_filter import drop_overlong, drop_overlong_records
-from r1reward_jax.types import PreferenceRecord
+from r1reward_jax.types import Record
 
 LOGITS = 2
 """Arrays of logits that a chunk of the output head holds at a time: the logits, their gradient."""
 
 
 def lines(
-    config: ConfigDict, verb: str, records: Sequence[Any] = (), heldout: Sequence[Any] = ()
+    config: ConfigDict, verb: str, items: Sequence[Any] = (), heldout: Sequence[Record] = ()
 ) -> Iterator[str]:
     """Yield what a run of a verb would work on.
 
     Args:
       config: complete and checked.
       verb: by its present name.
-      records: training data, or what is to be judged; none for a quickstart, which makes its own.
+      items: training data, or the records that are to be judged; none for a quickstart, which makes
+        its own.
       heldout: records to be measured on while a model is trained.
+
+    Raises:
+      InputError: what the run's look at its data would refuse.
     """
     if verb == "quickstart":
         w = config.world
@@ -47,51 +46,31 @@ def lines(
             f"{w.rl_records:,} for RL, {w.heldout_records:,} held out"
         )
     else:
-        yield f"data: {_counts(records)}"
-        yield from _misfits(config, verb, records)
-    if heldout:
-        yield f"held-out data: {_counts(heldout)}"
+        yield from _data(config, verb, items, heldout)
     yield from _machine(config, verb)
-    unseen = {
-        "sft": ["the lengths of completions"],
-        "quickstart": ["the judge that it trains"],
-    }.get(verb, [])
-    unseen += ["what the workdir holds"] + ["Weights & Biases"] * bool(config.wandb)
+    unseen = ["the model's weights", "what the workdir holds"]
+    if verb == "quickstart":
+        unseen.insert(0, "the data and the judge that it makes")
+    if verb == "rl" and (config.judge.path or config.judge.url):
+        unseen.insert(1, "the judge's answers")
+    unseen += ["Weights & Biases"] * bool(config.wandb)
     yield f"dry run: no mistake found; not looked at: {', '.join(unseen)}"
     yield "dry run: no folder was claimed and no weights were loaded"
 
 
-def _counts(records: Sequence[Any]) -> str:
-    """Count records by kind."""
-    images = sum(bool(getattr(r, "images", ())) for r in records)
-    videos = sum(getattr(r, "video", None) is not None for r in records)
-    labels = Counter(getattr(r, "preferred", None) for r in records)
-    names = {1: "first better", 2: "second better", None: "no label"}
-    shown = ", ".join(f"{labels[k]:,} {names.get(k, k)}" for k in sorted(labels, key=str))
-    return f"{len(records):,} records, {images:,} with images, {videos:,} with videos; {shown}"
-
-
-def _misfits(config: ConfigDict, verb: str, records: Sequence[Any]) -> Iterator[str]:
-    """Count the prompts that are too long, by the look that a run takes before its first update; of
-    a scalar model prompts and responses."""
-    pairs = [r for r in records if isinstance(r, PreferenceRecord)]
-    if not pairs:
-        return
-    path, b, m = hub.local(config.model.path), config.buckets, config.model
-    port = port_of(path)
-    sizes = port.Buckets(tuple(b.tokens), tuple(b.images), tuple(b.patches))
-    processor = port.Processor(path, sizes, max_pixels=m.max_pixels, video_rule=m.video_rule)
-    with tempfile.TemporaryDirectory() as folder:
-        look: dict[str, Any] = {"workdir": folder, "threads": config.data.threads}
-        look["phase"] = "dry run"
-        if verb == "scalar-rm":
-            most, what = config.scalar.max_response_tokens, "records are too long for a batch"
-            name = "record {0.id}".format
-            kept = drop_overlong(pairs, lambda r: pair_misfit(r, processor, most), name, **look)
-        else:
-            what = "prompts are too long for buckets"
-            kept = drop_overlong_records(pairs, TEMPLATES[config.template], processor, **look)
-    yield f"data: {len(pairs) - len(kept):,} of {len(pairs):,} {what}"
+def _data(
+    config: ConfigDict, verb: str, items: Sequence[Any], heldout: Sequence[Record]
+) -> Iterator[str]:
+    """Look at the data as the run would, and yield the counts."""
+    report = look_at_data(config, verb, items, heldout).report
+    train = report.train
+    yield from (f"data: {line}" for line in train.lines())
+    room = "records are too long for a batch" if verb == "scalar-rm" else None
+    what = room or "prompts are too long for buckets"
+    yield f"data: {train.misfits:,} of {train.given:,} {what}"
+    if report.heldout is not None:
+        yield from (f"held-out data: {line}" for line in report.heldout.lines())
+    yield f"data: {report.decoded:,} images decoded; looked at in {report.seconds:.1f} s"
 
 
 def _machine(config: ConfigDict, verb: str) -> Iterator[str]:

@@ -98,9 +98,13 @@ class GrowingFile:
         self._dirty = False
 
 
+def user_cache(name: str) -> str:
+    """Return the folder in the user's cache, below XDG_CACHE_HOME, for one kind of thing."""
+    home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return os.path.join(os.path.expanduser(home), "r1reward", name)
+
+
 def cache_folder() -> str:
     """Return where compiled programs are kept between runs; JAX_COMPILATION_CACHE_DIR replaces
     it."""
-    home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    default = os.path.join(os.path.expanduser(home), "r1reward", "jax")
-    return os.environ.get("JAX_COMPILATION_CACHE_DIR") or default
+    return os.environ.get("JAX_COMPILATION_CACHE_DIR") or user_cache("jax")

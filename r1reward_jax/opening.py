@@ -2,8 +2,6 @@
 in `run.json`."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -14,7 +12,6 @@ from r1reward_jax.runs.run_dir import note_opening
 from r1reward_jax.train.data_report import DataReport, SetReport
 from r1reward_jax.train.setup import Setup
 from r1reward_jax.train.supervised import PhaseConfig
-from r1reward_jax.types import PreferenceRecord, Record
 
 
 def show_opening(
@@ -43,22 +40,18 @@ def opening(
     length = _iterations(config, data.train.records) if rl else ""
     rows = {phase: length or _steps(config, phase, data.train.records)}
     rows |= {"records": _counts(data.train), "skipped": _skipped(data.train)}
+    if data.train.prompts:
+        rows["prompts"] = f"{data.train.prompts} tokens"
+    if data.train.completions:
+        rows["completions"] = f"{data.train.completions} tokens"
     if data.heldout:
         rows["held out"] = _counts(data.heldout)
+    rows["looked at"] = f"in {data.seconds:.1f} s, {data.decoded:,} images decoded"
     rows |= {"model": _parameters(setup), "precision": _precision(config)}
     rows |= {"devices": _devices(config, setup), "rate": _rate(config, phase)}
     if rl:
         rows["judge"] = judge
     return rows | {"buckets": _buckets(setup)}
-
-
-def counted(items: Sequence[Any], heldout: Sequence[Record], config: ConfigDict) -> DataReport:
-    """Return the counts of training data, records or annotations, and of the held-out records that
-    are measured on."""
-    records = [getattr(item, "record", item) for item in items]
-    measured = heldout[: config.eval.records]
-    held = _set(config.data.heldout, len(heldout), measured) if measured else None
-    return DataReport(_set(config.data.train, len(records), records), held)
 
 
 def judge_in_words(config: ConfigDict) -> str:
@@ -69,18 +62,6 @@ def judge_in_words(config: ConfigDict) -> str:
     if not c.path:
         return "none: no consistency reward"
     return f"{c.path}, {f'on {c.devices} devices of its own' if c.devices else 'here'}"
-
-
-def _set(source: str, given: int, records: Sequence[Any]) -> SetReport:
-    pairs = [r for r in records if isinstance(r, PreferenceRecord)]
-    return SetReport(
-        source,
-        given,
-        len(records),
-        images=sum(len(r.images) for r in pairs),
-        videos=sum(r.video is not None for r in pairs),
-        labels=(sum(r.preferred == 1 for r in pairs), sum(r.preferred == 2 for r in pairs)),
-    )
 
 
 # ----------------------------------------------------------------- the rows

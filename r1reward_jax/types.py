@@ -178,6 +178,36 @@ class EncodedPrompt:
     """Images, and temporal patches of videos, in order of appearance."""
 
 
+@dataclass(frozen=True)
+class PromptSize:
+    """How large a prompt is, without decoding its images."""
+
+    tokens: int
+    """Visual tokens included."""
+    images: int
+    """Images, and temporal patches of videos."""
+    patches: int
+    """Of its largest image."""
+    problem: str = ""
+    """Why no batch of any size can hold it."""
+
+    def misfit(self, buckets: Any, spare: int = 0) -> str | None:
+        """Return why the prompt, and so many tokens behind it, is larger than any batch of some
+        buckets (`Processor.buckets`); None if it is not."""
+        if self.problem:
+            return self.problem
+        needed = {
+            "tokens": (self.tokens + spare, ""),
+            "images": (self.images, " (pairs of frames too)"),
+            "patches": (self.patches, " of an image"),
+        }
+        for name, (size, remark) in needed.items():
+            largest = max(getattr(buckets, name))
+            if size > largest:
+                return f"{size} {name}{remark}, the largest of buckets.{name} is {largest}"
+        return None
+
+
 # -------------------------------------------------------------- device side
 
 
@@ -346,6 +376,10 @@ class Processor(Tokenizer, Protocol):
 
     def encode(self, prompt: Prompt) -> EncodedPrompt:
         """Return the tokens and the pixels of a prompt."""
+        ...
+
+    def measure(self, prompt: Prompt) -> PromptSize:
+        """Return how large a prompt is. Images are not decoded."""
         ...
 
     def misfit(self, prompt: Prompt, *, spare: int = 0) -> str | None:

@@ -13,13 +13,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     from r1reward_jax.data.preferences import read_preferences
 
-    with started(args, read_preferences) as (config, records, _, setup):
+    with started(args, read_preferences) as start:
         from r1reward_jax import build, opening
         from r1reward_jax.train.bradley_terry import train_scalar
 
-        opening.show_opening(config, "scalar", setup, opening.counted(records, (), config))
+        config, setup = start.config, start.setup
+        opening.show_opening(config, "scalar", setup, start.data)
         with build.make_log(config) as log, build.make_checkpoints(config, "scalar") as checkpoints:
             params = train_scalar(
-                setup, build.scalar_config(config), records, log=log, checkpoints=checkpoints
+                setup, build.scalar_config(config), start.items, log=log, checkpoints=checkpoints
             )
         setup.policy.save(f"{config.workdir}/exported", params)

@@ -13,17 +13,18 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     from r1reward_jax.data.preferences import read_annotations
 
-    with started(args, read_annotations) as (config, annotations, heldout, setup):
+    with started(args, read_annotations) as start:
         from r1reward_jax import build, opening
         from r1reward_jax.train.supervised import cold_start
 
-        measure = build.make_evaluation(config, build.make_engine(config, setup), heldout)
-        opening.show_opening(config, "sft", setup, opening.counted(annotations, heldout, config))
+        config, setup = start.config, start.setup
+        measure = build.make_evaluation(config, build.make_engine(config, setup), start.heldout)
+        opening.show_opening(config, "sft", setup, start.data)
         with build.make_log(config) as log, build.make_checkpoints(config, "sft") as checkpoints:
             params = cold_start(
                 setup,
                 build.sft_config(config),
-                annotations,
+                start.items,
                 phase="sft",
                 log=log,
                 checkpoints=checkpoints,

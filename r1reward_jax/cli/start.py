@@ -5,19 +5,21 @@ import contextlib
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ml_collections import ConfigDict
 
 from r1reward_jax import config as configs
 from r1reward_jax import hub
 from r1reward_jax.cli.options import config_from
-from r1reward_jax.console import result
+from r1reward_jax.console import note, result
 from r1reward_jax.errors import InputError
 from r1reward_jax.files import cache_folder
 
 if TYPE_CHECKING:
     from r1reward_jax.data.video import Sampling
+    from r1reward_jax.train.data_report import DataReport
     from r1reward_jax.train.setup import Setup
     from r1reward_jax.types import Record
 
@@ -28,37 +30,52 @@ class Finished(Exception):
     """A verb has done what was asked for before its run began."""
 
 
+@dataclass(frozen=True)
+class Start(Generic[T]):
+    """What a run that trains begins with."""
+
+    config: ConfigDict
+    items: list[T]
+    """Training data that is fit to be used."""
+    heldout: "list[Record]"
+    """Held-out records that are fit to be measured on; none where nothing is measured."""
+    setup: "Setup"
+    data: "DataReport"
+    """What was found in the data."""
+
+
 @contextlib.contextmanager
-def started(
-    args: Namespace, read: Callable[[str, "Sampling"], list[T]]
-) -> "Iterator[tuple[ConfigDict, list[T], list[Record], Setup]]":
-    """Yield the config, its training data, its held-out records and its setup; the run's folder is
-    claimed until the end of the block.
+def started(args: Namespace, read: Callable[..., list[T]]) -> Iterator[Start[T]]:
+    """Yield what a run begins with, after a look at all its data; the run's folder is claimed until
+    the end of the block.
 
     Args:
       args: parsed arguments of the verb.
       read: the reader of its training data.
 
     Raises:
-      InputError: a wrong config, a file that cannot be read, a directory of another run.
+      InputError: a wrong config, data that cannot be read, a directory of another run; before the
+        model is loaded.
       Finished: it was a dry run.
     """
     config = config_from(args, args.verb)
     use_jax()
-    from r1reward_jax.build import make_setup
+    from r1reward_jax.build import look_at_data, make_setup
     from r1reward_jax.data.files import find_file
     from r1reward_jax.report import reported
     from r1reward_jax.runs.provenance import file_hash
     from r1reward_jax.runs.run_dir import claim_data, run_folder
 
     require_devices(config, args.verb)
-    items, records = read(config.data.train, frames(config)), heldout(config)
+    look = {"require_files": not config.data.skip_unreadable}
+    items, records = read(config.data.train, frames(config), **look), heldout(config, args.verb)
     if args.dry_run:
         show_dry_run(config, args.verb, items, records)
         raise Finished
     with run_folder(config.workdir, config.to_dict(), verb=args.verb), reported(config.workdir):
         claim_data(config.workdir, file_hash(*find_file(config.data.train)))
-        yield config, items, records, make_setup(config)
+        looked = look_at_data(config, args.verb, items, records, workdir=config.workdir)
+        yield Start(config, looked.items, looked.heldout, make_setup(config), looked.report)
 
 
 def show_dry_run(
@@ -67,8 +84,7 @@ def show_dry_run(
     """Print what a run would work on."""
     from r1reward_jax import dry_run
 
-    records_of = [getattr(item, "record", item) for item in items]  # of annotations
-    for line in dry_run.lines(config, verb, records_of, records):
+    for line in dry_run.lines(config, verb, items, records):
         result(line)
 
 
@@ -104,14 +120,22 @@ def require_devices(config: ConfigDict, verb: str) -> None:
         raise InputError("; ".join(wrong))
 
 
-def heldout(config: ConfigDict) -> "list[Record]":
-    """Return the records of `data.heldout`; none if it is empty."""
+def heldout(config: ConfigDict, verb: str) -> "list[Record]":
+    """Return the records of `data.heldout`; none if it is empty, or nothing is measured on it."""
     from r1reward_jax.data.preferences import read_records
     from r1reward_jax.evals.evaluate import require_labels
 
-    if not config.data.heldout:
+    path = config.data.heldout
+    if not path:
         return []
-    records = read_records(config.data.heldout, frames(config))
+    if verb == "scalar-rm" or not config.eval.records:
+        why = "eval.records=0"
+        if verb == "scalar-rm":
+            why = "scalar-rm measures nothing while it trains"
+        note(f"data.heldout={path} is not used: {why}")
+        return []
+    look = {"require_files": not config.data.skip_unreadable}
+    records = read_records(path, frames(config), **look)
     require_labels(records)
     return records
 

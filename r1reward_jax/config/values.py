@@ -19,6 +19,8 @@ CHOICES = {
     "model.param_dtype": DTYPES,
     "model.compute_dtype": DTYPES,
     "model.video_rule": ("max", "side"),
+    "sft.mismatched": ("keep", "skip", "refuse"),
+    "sft.balance": ("none", "drop", "repeat"),
     "rl.loss": ("stable_reinforce", "ppo_clip", "reinforce_pp"),
     "rl.aggregate": ("token", "sequence"),
     "rl.baseline": ("none", "batch", "leave_one_out", "group"),

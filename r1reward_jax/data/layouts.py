@@ -10,7 +10,7 @@
 `read_table` is the one way from files to records, for training and evaluation alike; a further
 layout is a function from row to record and an entry in LAYOUTS. Responses stay in the order that
 they are stored in, also where that is the better one first: an evaluation shows both orders, and
-training warns (`preferences.read_preferences`).
+the cold start warns (`train.preflight`).
 """
 
 import json

@@ -9,24 +9,18 @@ and `matched`; readers of the public schema ignore these.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from etils import epath
 
-from r1reward_jax.console import say
 from r1reward_jax.data.files import Row, find_file
 from r1reward_jax.data.layouts import Table, read_table
 from r1reward_jax.data.media import image_text
 from r1reward_jax.data.video import DEFAULT, Sampling, path_of
 from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
 from r1reward_jax.types import InputError, PreferenceRecord, Record
-
-LOPSIDED = 0.6
-"""Share of labels on one side above which training warns."""
-FEW = 20
-"""Records below which that share says nothing."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +51,22 @@ def read_records(
     return _table(path).records(frames, require_files=require_files)
 
 
-def read_preferences(path: str, frames: Sampling = DEFAULT) -> list[PreferenceRecord]:
-    """Return the records that `rl` and `scalar-rm` train on; warn if one position has most labels.
+def read_preferences(
+    path: str, frames: Sampling = DEFAULT, *, require_files: bool = True
+) -> list[PreferenceRecord]:
+    """Return the records that `rl` and `scalar-rm` train on.
 
     Raises:
       InputError: as `read_records`, or records that are no preferences.
     """
-    return _balanced(path, _preferences(_table(path), frames))
+    return _preferences(_table(path), frames, require_files)
 
 
-def read_annotations(path: str, frames: Sampling = DEFAULT) -> list[Annotation]:
+def read_annotations(
+    path: str, frames: Sampling = DEFAULT, *, require_files: bool = True
+) -> list[Annotation]:
     """Return the annotated records that `sft` trains on: rows of any layout with the fields
-    `completion`, `attempts` and `matched`; warn if one position has most labels.
+    `completion`, `attempts` and `matched`.
 
     Raises:
       InputError: as `read_preferences`, or a row without these fields.
@@ -76,7 +74,7 @@ def read_annotations(path: str, frames: Sampling = DEFAULT) -> list[Annotation]:
     table = _table(path)
     # annotations first: a file that is not annotated at all needs no look at its images
     written = [_annotated(row) for row in table.rows]
-    records = _balanced(path, _preferences(table, frames))
+    records = _preferences(table, frames, require_files)
     return [Annotation(record, *fields) for record, fields in zip(records, written, strict=True)]
 
 
@@ -84,13 +82,14 @@ def _table(path: str) -> Table:
     return read_table(find_file(path))
 
 
-def _preferences(table: Table, frames: Sampling) -> list[PreferenceRecord]:
+def _preferences(table: Table, frames: Sampling, require_files: bool) -> list[PreferenceRecord]:
     if table.layout == "relevance":
         raise InputError(
             f"{table.paths[0]}: rows of a query and two candidates; training needs a question and "
             "two responses (`r1reward evaluate` reads both)"
         )
-    return [r for r in table.records(frames) if isinstance(r, PreferenceRecord)]
+    records = table.records(frames, require_files=require_files)
+    return [r for r in records if isinstance(r, PreferenceRecord)]
 
 
 def _annotated(row: Row) -> tuple[str, int, bool]:
@@ -105,20 +104,6 @@ def _annotated(row: Row) -> tuple[str, int, bool]:
                 f"{row.name}: {name} is {row.fields[name]!r:.40}; expected {kind.__name__}"
             )
     return row.fields["completion"], row.fields["attempts"], row.fields["matched"]
-
-
-def _balanced(path: str, records: Sequence[PreferenceRecord]) -> list[PreferenceRecord]:
-    """Return the records; print a warning if most labels name the same position, which is easier
-    to learn than to judge. Public sets often store the better response first."""
-    first = sum(r.preferred == 1 for r in records)
-    most = max(first, len(records) - first)
-    if len(records) >= FEW and most > LOPSIDED * len(records):
-        say(
-            f"warning: {path}: {most:,} of {len(records):,} labels name response "
-            f"{1 if most == first else 2}; a generative model may learn the position instead of "
-            "the quality. Swap the responses of some rows, so that labels stand 1:1"
-        )
-    return list(records)
 
 
 def write_records(path: str, records: Iterable[PreferenceRecord]) -> None:

@@ -5,6 +5,7 @@ world -> base model -> teacher -> cold start -> judge -> StableReinforce -> eval
 Nothing below this file knows that the world or the model is small.
 """
 
+import functools
 import json
 import random
 import time
@@ -18,6 +19,7 @@ from r1reward_jax.annotate.simulated import SimulatedTeacher
 from r1reward_jax.annotate.teacher import annotate, hard
 from r1reward_jax.build import (
     load_judge,
+    look_at_data,
     make_checkpoints,
     make_engine,
     make_evaluation,
@@ -26,12 +28,12 @@ from r1reward_jax.build import (
     rl_config,
     sft_config,
 )
-from r1reward_jax.console import say
+from r1reward_jax.console import note, say
 from r1reward_jax.data import synthetic
 from r1reward_jax.data.preferences import Annotation, write_annotations, write_records
 from r1reward_jax.files import write_whole
 from r1reward_jax.models.qwen2_5_vl.tiny import make_checkpoint
-from r1reward_jax.opening import counted, judge_in_words, show_opening
+from r1reward_jax.opening import judge_in_words, show_opening
 from r1reward_jax.prompts import (
     SYSTEM,
     TEMPLATES,
@@ -128,8 +130,11 @@ def _run(config: ConfigDict, log: MetricsLog, controls: bool) -> dict[str, Any]:
 
     setup = make_setup(config, f"{workdir}/base")
     engine = make_engine(config, setup)
-    show_opening(config, "cold_start", setup, counted(annotated["sft"], (), config))
-    cold = _cold_start(config, setup, annotated["sft"], log, "cold_start")
+    look = functools.partial(look_at_data, config, workdir=workdir, policy=setup.policy, tell=note)
+    imitated = look("sft", annotated["sft"], phase="cold_start")
+    hard_ones = look("rl", hard(annotated["rl"]), world["heldout"], phase="rl")
+    show_opening(config, "cold_start", setup, imitated.report)
+    cold = _cold_start(config, setup, imitated.items, log, "cold_start")
     stages.once("judge", lambda: _train_judge(config, annotated["sft"], log))
     judge = load_judge(config, setup.judge_mesh)
     assert judge is not None
@@ -137,19 +142,17 @@ def _run(config: ConfigDict, log: MetricsLog, controls: bool) -> dict[str, Any]:
     stages.once("measured_judge", lambda: measure_judge(judge, annotated["heldout"]))
     stages.once("measured_before", lambda: measure_before(config, engine, cold, heldout))
 
-    hard_ones = hard(annotated["rl"])
-    found = counted(hard_ones, heldout, config)
-    show_opening(config, "rl", setup, found, judge_in_words(config))
+    show_opening(config, "rl", setup, hard_ones.report, judge_in_words(config))
     with make_checkpoints(config, "rl") as checkpoints:
         trained = run_rl(
             setup.starting_from(cold),
             rl_config(config),
-            hard_ones,
+            hard_ones.items,
             engine,
             judge,
             log=log,
             checkpoints=checkpoints,
-            evaluate=make_evaluation(config, engine, heldout),
+            evaluate=make_evaluation(config, engine, hard_ones.heldout),
         )
     after = lambda: measure_after(config, engine, trained, world, judge)  # noqa: E731
     stages.once("measured_after", after)

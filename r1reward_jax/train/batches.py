@@ -43,14 +43,6 @@ def encode_example(example: Example, processor: Processor) -> tuple[EncodedPromp
         return processor.encode(example.prompt), processor.encode_completion(example.completion)
 
 
-def example_misfit(example: Example, processor: Processor, capacity: int) -> str | None:
-    """Say why an example is too large for a batch; None if it is not."""
-    length = len(processor.encode_completion(example.completion))
-    if length > capacity:
-        return f"{length} tokens to imitate, max_completion_tokens is {capacity}"
-    return processor.misfit(example.prompt)
-
-
 def make_train_batch(
     prompts: Sequence[EncodedPrompt],
     completions: Sequence[Sequence[int]],

@@ -7,13 +7,12 @@ from dataclasses import replace
 from r1reward_jax.data.pipeline import batches
 from r1reward_jax.errors import about
 from r1reward_jax.evals.evaluate import require_labels
-from r1reward_jax.inference.scalar import encode_responses, pair_misfit
+from r1reward_jax.inference.scalar import encode_responses
 from r1reward_jax.models import reward_head
 from r1reward_jax.prompts import response_prompt
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.sharding import require_rows
 from r1reward_jax.train.checkpoint import Checkpoints
-from r1reward_jax.train.length_filter import drop_overlong
 from r1reward_jax.train.objectives import BRADLEY_TERRY
 from r1reward_jax.train.setup import Setup
 from r1reward_jax.train.supervised import PhaseConfig, fit
@@ -72,7 +71,7 @@ def train_scalar(
     Args:
       setup: its policy is the backbone to start from.
       config: of the phase.
-      records: labelled; those that are too long are counted and skipped.
+      records: labelled, and short enough (`train.preflight`).
       log: where metrics are written.
       checkpoints: where to save and resume; None for neither.
 
@@ -80,20 +79,12 @@ def train_scalar(
       The parameters of the backbone and of the head (`models.reward_head`).
 
     Raises:
-      InputError: a record has no label, or none is left.
+      InputError: a record has no label or is too long, or there are no records.
       DivergedError: the gradients stay non-finite.
     """
     policy, capacity = setup.policy, config.max_tokens
     processor = policy.processor
     require_rows(setup.mesh, {"scalar.batch": config.batch})
-    records = drop_overlong(
-        records,
-        lambda record: pair_misfit(record, processor, capacity),
-        lambda record: f"record {record.id}",
-        phase="scalar",
-        workdir=setup.workdir,
-        threads=setup.threads,
-    )
     require_labels(records)
     if reward_head.has_head(policy.path):
         params = reward_head.load_head(policy.path, policy.model, policy.params)

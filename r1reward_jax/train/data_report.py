@@ -55,10 +55,22 @@ class SetReport:
     completions: Lengths | None = None
     """Of the completions to imitate, or of the responses that a scalar model scores."""
 
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "SetReport":
+        """Return the report that `DataReport.to_json` wrote."""
+        lengths = {k: row[k] and Lengths(**row[k]) for k in ("prompts", "completions")}
+        pairs = {k: row[k] and tuple(row[k]) for k in ("labels", "verdicts")}
+        return cls(**{**row, **lengths, **pairs})
+
     @property
     def left_out(self) -> int:
         """Return how many records are left out."""
         return sum(self.skipped.values())
+
+    @property
+    def misfits(self) -> int:
+        """Return how many records are left out because they are too large."""
+        return sum(n for kind, n in self.skipped.items() if kind.startswith("larger than"))
 
     def lines(self) -> list[str]:
         """Return the counts as a person reads them."""
@@ -92,3 +104,9 @@ class DataReport:
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON holds it."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "DataReport":
+        """Return the report that `to_json` wrote. Raises LookupError or TypeError for others."""
+        heldout = row["heldout"] and SetReport.from_json(row["heldout"])
+        return cls(**{**row, "train": SetReport.from_json(row["train"]), "heldout": heldout})

@@ -25,7 +25,6 @@ from r1reward_jax.stopping import Stopped
 from r1reward_jax.train import ending
 from r1reward_jax.train.batches import flat, repeat, rollout_batch
 from r1reward_jax.train.checkpoint import Checkpoints
-from r1reward_jax.train.length_filter import drop_overlong_records
 from r1reward_jax.train.nan_guard import Guard
 from r1reward_jax.train.optimizer import init_state, learning_rate
 from r1reward_jax.train.parity import require_parity, sampler_gaps
@@ -106,7 +105,7 @@ def run_rl(
     Args:
       setup: where to start from, and how steps are made; with a KL, also the reference.
       config: of the loop.
-      records: labelled; the hard ones. Those that are too long are counted and skipped.
+      records: labelled; the hard ones. All fit in both orders (`train.preflight`).
       engine: samples from the policy.
       judge: scores consistency; None leaves it at 0.
       log: where metrics and rollouts are written.
@@ -135,8 +134,6 @@ def run_rl(
     )
     if first == config.iterations:
         return state.params
-    where = {"phase": "rl", "workdir": setup.workdir, "threads": setup.threads}
-    records = drop_overlong_records(records, setup.template, policy.processor, **where)
     compiled = compile_updates(u, setup.step, policy.model, optimizer, state)
     _check_parity(setup, config, compiled, state.params, records, engine)
     guard = Guard(setup.optimizer.max_skipped, log, checkpoints)

@@ -23,12 +23,10 @@ from r1reward_jax.train.batches import (
     Example,
     cold_start_example,
     encode_example,
-    example_misfit,
     make_train_batch,
     tokens_in,
 )
 from r1reward_jax.train.checkpoint import Checkpoints
-from r1reward_jax.train.length_filter import drop_overlong
 from r1reward_jax.train.nan_guard import Guard
 from r1reward_jax.train.objectives import NLL, Objective
 from r1reward_jax.train.optimizer import init_state, learning_rate
@@ -163,19 +161,9 @@ def cold_start(
     checkpoints: Checkpoints,
     evaluate: Evaluate | None = None,
 ) -> Params:
-    """Train on a teacher's analyses (`run_sft`). Those that are too long are counted and skipped
-    (`train.length_filter`)."""
+    """Train on a teacher's analyses (`run_sft`), which all fit (`train.preflight`)."""
     require_rows(setup.mesh, {"sft.batch": config.batch})
     examples = [cold_start_example(a, setup.template) for a in annotations]
-    if checkpoints.newest() != config.steps:  # else there is nothing left to do
-        examples = drop_overlong(
-            examples,
-            lambda example: example_misfit(example, setup.policy.processor, config.max_tokens),
-            lambda example: example.name,
-            phase=phase,
-            workdir=setup.workdir,
-            threads=setup.threads,
-        )
     return run_sft(
         setup, config, examples, phase=phase, log=log, checkpoints=checkpoints, evaluate=evaluate
     )

@@ -39,7 +39,8 @@ def test_dry_runs(verb, desk, capsys, monkeypatch):
     count = {"sft": "6 records", "quickstart": "made on the spot"}.get(verb, "10 records")
     assert count in out
     assert "no mistake found; not looked at: " in out and "what the workdir holds" in out
-    assert ("lengths of completions" in out) == (verb == "sft")
+    assert ("tokens of a completion: " in out) == (verb in ("sft", "scalar-rm"))
+    assert ("images decoded" in out) == (verb != "quickstart")
     assert ("records are too long for a batch" in out) == (verb == "scalar-rm")
     assert ("AdamW" in out) == (verb != "evaluate")
     assert ("KV caches" in out) == (verb in ("rl", "evaluate", "quickstart"))

@@ -20,7 +20,15 @@ from r1reward_jax.models.qwen2_5_vl import patches
 from r1reward_jax.models.qwen2_5_vl.config import Config
 from r1reward_jax.models.qwen2_5_vl.patches import EncodedMedia
 from r1reward_jax.models.qwen2_5_vl.rope import mrope_positions
-from r1reward_jax.types import EncodedPrompt, ImagePart, InputError, Prompt, PromptBatch, VideoPart
+from r1reward_jax.types import (
+    EncodedPrompt,
+    ImagePart,
+    InputError,
+    Prompt,
+    PromptBatch,
+    PromptSize,
+    VideoPart,
+)
 
 
 class Processor:
@@ -114,14 +122,9 @@ class Processor:
         ids += [*self._text(text), self._im_end, *self._text("\n"), self._im_start]
         return ids + self._text("assistant\n")
 
-    def misfit(self, prompt: Prompt, *, spare: int = 0) -> str | None:
-        """Return why a prompt does not fit the largest buckets, or None if it does.
-
-        Images are not decoded, only their headers are read: this runs over whole data sets.
-
-        Args:
-          prompt: not encoded yet.
-          spare: tokens that must fit behind it.
+    def measure(self, prompt: Prompt) -> PromptSize:
+        """Return how large a prompt is. Images are not decoded, only their headers are read: this
+        runs over whole data sets.
 
         Raises:
           InputError: an image cannot be read.
@@ -137,20 +140,24 @@ class Processor:
             try:
                 size = family.get_number_of_image_patches(height, width)
             except ValueError as error:  # a strip thinner than the family takes
-                return f"image {image_name(part.image) if still else 'of a video'}: {error}"
+                what = image_name(part.image) if still else "of a video"
+                return PromptSize(0, 0, 0, f"image {what}: {error}")
             sizes.append(size)
             counts.append(frames * size // self.config.vision.spatial_merge_size**2)
             images += frames
-        needed = {
-            "tokens": (len(self._layout(prompt, counts)) + spare, ""),
-            "images": (images, " (pairs of frames too)"),
-            "patches": (max(sizes, default=0), " of an image"),
-        }
-        for name, (size, remark) in needed.items():
-            largest = max(getattr(self.buckets, name))
-            if size > largest:
-                return f"{size} {name}{remark}, the largest of buckets.{name} is {largest}"
-        return None
+        return PromptSize(len(self._layout(prompt, counts)), images, max(sizes, default=0))
+
+    def misfit(self, prompt: Prompt, *, spare: int = 0) -> str | None:
+        """Return why a prompt does not fit the largest buckets, or None if it does.
+
+        Args:
+          prompt: not encoded yet.
+          spare: tokens that must fit behind it.
+
+        Raises:
+          InputError: an image cannot be read.
+        """
+        return self.measure(prompt).misfit(self.buckets, spare)
 
     def _encode_media(self, part: ImagePart | VideoPart) -> EncodedMedia:
         if isinstance(part, ImagePart):
