@@ -8,6 +8,7 @@ or failed, are the RL set.
 from collections.abc import Sequence
 from typing import Protocol
 
+from r1reward_jax.data.checks import swapped_evenly
 from r1reward_jax.data.preferences import Annotation
 from r1reward_jax.prompts import parse_verdict
 from r1reward_jax.types import PreferenceRecord
@@ -24,9 +25,13 @@ class Teacher(Protocol):
 def annotate(
     teacher: Teacher, records: Sequence[PreferenceRecord], *, max_attempts: int
 ) -> list[Annotation]:
-    """Ask about each record until verdict and label agree, at most `max_attempts` times."""
+    """Ask about each record until verdict and label agree, at most `max_attempts` times.
+
+    Where labels do not stand 1:1, responses are swapped first, in as few records as it takes
+    (paper, section 4.3): what is written names them by their positions, so that later is too late.
+    """
     annotations = []
-    for record in records:
+    for record in swapped_evenly(records, seed=0):
         for attempt in range(max_attempts):
             text = teacher.write(record, attempt)
             matched = parse_verdict(text) == record.preferred

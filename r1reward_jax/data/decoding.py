@@ -40,6 +40,8 @@ class Decoder:
         """
         self.decoded = 0
         """Images and frames decoded so far; without those that were known."""
+        self._known = False
+        """Whether the cache has a file for this source."""
         self._sizes: dict[str, Size] = {}
         self._fresh: list[str] = []
         self._lock = threading.Lock()
@@ -52,7 +54,7 @@ class Decoder:
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            if self.decoded >= WORTH:
+            if self._known or self.decoded >= WORTH:
                 self._remember()
         if self._file:
             self._file.close()
@@ -125,6 +127,7 @@ class Decoder:
         path = epath.Path(user_cache("decoded")) / f"{name}.txt"
         try:
             if path.exists():
+                self._known = True
                 self._sizes, damaged = _read(path.read_bytes())
                 if damaged:
                     warn(f"{path}: {damaged}; what it is about is decoded again")

@@ -211,13 +211,3 @@ def test_training_refuses_candidates(tmp_path):
     for read, file in ((read_preferences, path), (read_annotations, write(tmp_path / "b", row))):
         with pytest.raises(InputError, match="training needs a question and two responses"):
             read(file)
-
-
-def test_lopsided_labels_are_warned_of(tmp_path, capsys, world):
-    """Sets that store the better response first would teach the position."""
-    path = write(tmp_path / "a.jsonl", *(released(f"r{i}", image="") for i in range(20)))
-    assert len(read_preferences(path)) == 20
-    assert "a.jsonl: 20 of 20 labels name response 1" in capsys.readouterr().out
-    write_records(path, world[1]["rl"])
-    read_preferences(path)
-    assert capsys.readouterr().out == ""
