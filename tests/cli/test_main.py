@@ -33,7 +33,9 @@ SMALL = [
 def files(world):
     folder, splits = world
     teacher = SimulatedTeacher(0, (0.1, 0.5, 0.5), 0.1)
-    write_annotations(f"{folder}/sft.jsonl", annotate(teacher, splits["sft"], max_attempts=3))
+    # without those that the teacher got wrong, of which a run would warn
+    annotated = [a for a in annotate(teacher, splits["sft"], max_attempts=3) if a.matched]
+    write_annotations(f"{folder}/sft.jsonl", annotated)
     write_records(f"{folder}/rl.jsonl", splits["rl"])
     write_records(f"{folder}/heldout.jsonl", splits["heldout"][:8])
     return folder
