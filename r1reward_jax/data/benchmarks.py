@@ -8,8 +8,9 @@ record's meta has its `group`, and its `unit` where several pairs are right only
 
 Counts, groups and the treatment of verdicts that cannot be parsed are those of the benchmarks' own
 scripts. Two things differ: nothing is shuffled, because both orders are evaluated anyway, and the
-frames of a video are taken from the middles of equal stretches, sorted by name, where the release
-of R1-Reward takes them from end to end in whatever order the folder lists them.
+frames of a video are taken from the middles of equal stretches, in the order of the numbers in
+their names, where the release of R1-Reward takes them from end to end in whatever order the folder
+lists them.
 """
 
 from collections import Counter

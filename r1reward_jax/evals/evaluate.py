@@ -5,6 +5,7 @@ The authors' release always shows the preferred response first, so a model that 
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -170,8 +171,12 @@ def require_labels(records: Sequence[Record]) -> None:
 def without_images(records: Sequence[R]) -> list[R]:
     """Return the records with each image and frame replaced by a grey one of the same size."""
 
+    @functools.cache  # shared: thousands of grey images of a size are one
+    def grey(size: tuple[int, int]) -> Image.Image:
+        return Image.new("RGB", size, (128, 128, 128))
+
     def blank(image: Any) -> Image.Image:
-        return Image.new("RGB", open_image(image).size, (128, 128, 128))
+        return grey(open_image(image).size)
 
     def still(video: VideoPart | None) -> VideoPart | None:
         return video and replace(video, frames=tuple(blank(f) for f in video.frames))

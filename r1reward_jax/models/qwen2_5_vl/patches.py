@@ -63,19 +63,25 @@ def encode_video(
     Raises:
       InputError: no frames, frames of different sizes, or one that cannot be read.
     """
-    frames = [open_image(frame) for frame in video.frames]
-    sizes = {frame.size for frame in frames}
-    if len(sizes) != 1:
-        raise InputError(f"a video needs frames of one size, found {sorted(sizes) or 'none'}")
     if not video.fps > 0:
         raise InputError(f"a video's fps must be positive, not {video.fps}")
-    pixels, rows, columns = _pixels(family, frames, f"video of {frames[0].size} pixels")
+    sizes, shrunk, rows, columns = set(), [], 0, 0
+    for frame in video.frames:  # one at a time: frames of 8,192² take 0.2 GB each
+        image = open_image(frame)
+        sizes.add(image.size)
+        if len(sizes) > 1:
+            break
+        values, rows, columns = _pixels(family, [image], f"video of {image.size} pixels")
+        shrunk.append(values)
+    if len(sizes) != 1:
+        raise InputError(f"a video needs frames of one size, found {sorted(sizes) or 'none'}")
+    pixels = np.concatenate(shrunk)
     # the image processor repeats a still image in both halves of its temporal patch; of a pair of
     # frames, each fills one half
     halves = pixels.reshape(
-        len(frames), rows * columns, config.in_channels, config.temporal_patch_size, -1
+        len(shrunk), rows * columns, config.in_channels, config.temporal_patch_size, -1
     )
-    halves = np.concatenate([halves, halves[-1:]]) if len(frames) % 2 else halves
+    halves = np.concatenate([halves, halves[-1:]]) if len(shrunk) % 2 else halves
     pairs = np.stack([halves[0::2, :, :, 0], halves[1::2, :, :, 1]], axis=3)
     return tuple(
         _in_window_order(pair.reshape(rows * columns, -1), rows, columns, config) for pair in pairs
