@@ -8,11 +8,16 @@ import re
 from pathlib import Path
 
 from r1reward_jax.errors import InputError
+from r1reward_jax.places import place
 
 FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model", "*.npz"]
 """What of a repository is needed: weights, tokenizer, settings."""
 _ID = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?:@([\w./-]+))?")
-_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/+([\w.-]+/[\w.-]+)(?:/.*)?")
+_URL = re.compile(
+    r"(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/+|hf://)(?:models/)?"
+    r"(?!datasets/|spaces/)([\w.-]+/[\w.-]+?)(?:\.git)?(?:[/?#@].*)?",
+    re.IGNORECASE,
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -21,12 +26,14 @@ def parsed(path: str) -> tuple[str, str | None] | None:
     that cannot be a model of the hub.
 
     Raises:
-      InputError: an address of the hub's pages.
+      InputError: an address of the hub's pages, or another one that is not read.
     """
     if page := _URL.fullmatch(path):
         raise InputError(f"{path}: write {page[1]}, or {page[1]}@REVISION")
     match = _ID.fullmatch(path)
-    if "://" in path or not match or Path(path).exists():
+    if not match or os.path.exists(path):
+        if path:
+            place(path)
         return None
     return match[1], match[2]
 
@@ -38,7 +45,9 @@ def local(path: str) -> str:
       InputError: it is neither a folder nor in the cache, and cannot be fetched.
     """
     named = parsed(path)
-    return path if named is None else _snapshot(*named)
+    if named is None:
+        return place(path) if path else path
+    return _snapshot(*named)
 
 
 def pinned(path: str) -> str:

@@ -5,11 +5,13 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from etils import epath
-
+from r1reward_jax.places import require
 from r1reward_jax.prompts import SYSTEM, Template, message_spans
+from r1reward_jax.reading import MB, read_file
 from r1reward_jax.types import InputError
 
+LARGEST = 1024 * MB
+"""Bytes of a file with a prompt, or of rows of which one is taken."""
 FIELDS = ("question", "first", "second", "images")
 NEEDED = FIELDS[:3]
 
@@ -28,8 +30,11 @@ def with_prompt_from(template: Template, source: str) -> Template:
     """
     path, number = _split(source)
     try:
-        text = epath.Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        data = read_file(require(path, "file"), most=LARGEST, expected="a text file")
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+    except InputError as error:
+        raise InputError(f"prompt from {error}") from None
+    except UnicodeDecodeError as error:
         raise InputError(f"prompt from {source}: {error}; expected a text file") from None
     if not path.endswith(".jsonl"):
         return replace(template, evaluator=_escaped(text.removesuffix("\n"), source))

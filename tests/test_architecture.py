@@ -22,7 +22,7 @@ LAYERS = [
     {"runs", "prompt_file"},
     {"prompts", "images", "config", "hub"},
     {"types", "testing"},
-    {"console", "errors", "files", "reading", "stopping"},
+    {"console", "errors", "files", "places", "reading", "stopping"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 

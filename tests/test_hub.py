@@ -5,7 +5,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from r1reward_jax import hub
+from r1reward_jax import hub, places
 from r1reward_jax.cli.main import main
 from r1reward_jax.errors import InputError
 
@@ -41,10 +41,11 @@ def test_a_name_of_the_hub_is_a_folder(cache):
     assert hub.pinned(f"acme/judge@{COMMIT}") == f"acme/judge@{COMMIT}"
 
 
-def test_a_folder_that_is_there_wins(cache, tmp_path):
+def test_a_folder_that_is_there_wins(cache, tmp_path, monkeypatch):
     (tmp_path / "acme" / "judge").mkdir(parents=True)
     assert hub.local("acme/judge") == hub.pinned("acme/judge") == "acme/judge"
     assert hub.local("runs/rl/exported") == "runs/rl/exported" and hub.local("m") == "m"
+    monkeypatch.setitem(places.PACKAGES, "gs", ("json",))  # as if gcsfs were here
     assert hub.local("gs://bucket/model") == "gs://bucket/model"
 
 

@@ -9,6 +9,8 @@ from r1reward_jax.cli import options
 from r1reward_jax.cli.start import use_jax
 from r1reward_jax.config import DTYPES, require_model
 from r1reward_jax.console import result
+from r1reward_jax.errors import about
+from r1reward_jax.places import require
 
 SIZES = {
     "layers": (4, "decoder layers"),
@@ -80,7 +82,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    require_model("--model", getattr(args, "model", ""))
+    if hasattr(args, "model"):
+        require_model("--model", args.model)
+    if args.out:
+        with about("--out"):
+            args.out = require(args.out, "new file")
     use_jax()
     from r1reward_jax.bench import judge, model, rank, rollout, timing, train
 

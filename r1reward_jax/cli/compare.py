@@ -7,7 +7,12 @@ from r1reward_jax.cli.options import MODEL
 from r1reward_jax.cli.start import use_jax
 from r1reward_jax.config import CHOICES, require_model
 from r1reward_jax.console import result
-from r1reward_jax.errors import InputError
+from r1reward_jax.errors import InputError, about
+from r1reward_jax.places import require
+from r1reward_jax.reading import MB, read_file
+
+LARGEST = 16 * MB
+"""Bytes of a file with a text: far more than a prompt can have."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -62,9 +67,10 @@ def _text(given: str) -> str:
     """The text itself, or that of the file behind an @."""
     if not given.startswith("@") or given.startswith("@@"):
         return given[given.startswith("@") :]
-    from etils import epath
-
+    with about("@"):
+        path = require(given[1:], "file")
+    data = read_file(path, most=LARGEST, expected="a text file behind the @")
     try:
-        return epath.Path(given[1:]).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{given}: {error}; expected a text file behind the @") from None
+        return data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise InputError(f"@{path}: {error}; expected a text file in UTF-8") from None

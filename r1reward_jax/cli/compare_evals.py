@@ -4,8 +4,9 @@ import json
 from argparse import ArgumentParser, Namespace
 
 from r1reward_jax.console import result
-from r1reward_jax.errors import InputError
+from r1reward_jax.errors import InputError, about
 from r1reward_jax.files import write_whole
+from r1reward_jax.places import require
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -15,10 +16,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    a, b = (require(folder, "folder") for folder in (args.a, args.b))
+    if args.out is not None:
+        with about("--out"):
+            args.out = require(args.out, "new file")
     from r1reward_jax.evals import paired
     from r1reward_jax.evals.paired_table import paired_table
 
-    compared = paired.compare_folders(args.a, args.b)
+    compared = paired.compare_folders(a, b)
     for line in paired_table(compared):
         result(line)
     if args.out:

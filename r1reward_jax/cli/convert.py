@@ -7,9 +7,10 @@ from typing import Any
 from r1reward_jax import hub
 from r1reward_jax.cli.options import MODEL
 from r1reward_jax.cli.start import use_jax
-from r1reward_jax.config import DTYPES
+from r1reward_jax.config import DTYPES, require_model
 from r1reward_jax.console import result
-from r1reward_jax.errors import InputError
+from r1reward_jax.errors import InputError, about
+from r1reward_jax.places import require
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -29,10 +30,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    from etils import epath
-
-    if not epath.Path(args.checkpoints).is_dir():
-        raise InputError(f"{args.checkpoints}: not found; expected a folder of checkpoints")
+    with about("the checkpoints"):
+        args.checkpoints = require(args.checkpoints, "folder")
+    with about("the folder to write"):
+        args.target = require(args.target, "new folder")
+    require_model("--like", args.like)
     args.like = hub.local(args.like)
     jnp = use_jax().numpy
     from r1reward_jax.models import port_of

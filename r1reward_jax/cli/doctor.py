@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 
 from r1reward_jax.console import result
 from r1reward_jax.doctor import examine, report, works
+from r1reward_jax.places import place
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -13,6 +14,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """1 if something that is required does not work."""
-    findings = examine(args.workdir)
+    findings = examine(place(args.workdir))
     result(report(findings, as_json=args.json))
     return 0 if works(findings) else 1

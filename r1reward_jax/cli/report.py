@@ -3,6 +3,8 @@
 from argparse import ArgumentParser, Namespace
 
 from r1reward_jax.console import say
+from r1reward_jax.errors import about
+from r1reward_jax.places import require
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -15,6 +17,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    runs = [require(run, "folder") for run in args.runs]
+    if args.out is not None:
+        with about("--out"):
+            args.out = require(args.out, "new file")
     from r1reward_jax import report
 
-    say(f"written: {report.write(args.runs, args.out)}")
+    say(f"written: {report.write(runs, args.out)}")

@@ -15,6 +15,7 @@ from r1reward_jax.config.files import items, near
 from r1reward_jax.config.renamed import RENAMED
 from r1reward_jax.console import note
 from r1reward_jax.errors import InputError
+from r1reward_jax.reading import shortened
 
 
 def load(name: str) -> ConfigDict:
@@ -31,7 +32,7 @@ def load(name: str) -> ConfigDict:
     config = source.base
     wrong = _rename(config) + _type_problems(config)
     for path, value in source.changes.items():
-        wrong += _set(config, path, value, f"{path}={value!r}")
+        wrong += _set(config, path, value, f"{path}={config_files.shown(value)}")
     if wrong:
         raise InputError(f"config {name}: {'; '.join(wrong)}")
     if source.changes:
@@ -85,9 +86,9 @@ def override_problems(config: ConfigDict, assignments: Sequence[str]) -> list[st
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if equals:
-            wrong += _set(config, path, text, assignment)
+            wrong += _set(config, path, text, shortened(assignment))
         else:
-            wrong.append(f"{assignment!r}: expected section.field=value")
+            wrong.append(f"{config_files.shown(assignment)}: expected section.field=value")
     return wrong
 
 
@@ -113,7 +114,7 @@ def _rename(config: ConfigDict) -> list[str]:
         if path in RENAMED:
             *parents, field = path.split(".")
             del _section(config, parents)[field]
-            wrong += _set(config, path, value, f"{path}={value!r}")
+            wrong += _set(config, path, value, f"{path}={config_files.shown(value)}")
     return wrong
 
 
@@ -124,7 +125,7 @@ def _set(config: ConfigDict, path: str, value: Any, shown: str) -> list[str]:
         path = RENAMED[path]
     known = dict(items(config))
     if path not in known:
-        return [f"config has no field {path!r}; {near(path, known)}"]
+        return [f"config has no field {config_files.shown(path)}; {near(path, known)}"]
     *parents, field = path.split(".")
     found = _converted(value, known[path])
     if type(found) is not type(known[path]):
@@ -170,7 +171,9 @@ def _type_problems(config: ConfigDict) -> list[str]:
         if path not in known:
             wrong.append(f"there is no field {path!r}; {near(path, known)}")
         elif type(value) is not type(known[path]):
-            wrong.append(f"{path}={value!r}: expected {type(known[path]).__name__}")
+            wrong.append(
+                f"{path}={config_files.shown(value)}: expected {type(known[path]).__name__}"
+            )
     absent = sorted(dict(items(config_files.read("default").base)).keys() - dict(items(config)))
     if absent:
         shown = ", ".join(absent[:5]) + (" …" if len(absent) > 5 else "")

@@ -7,8 +7,11 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import itertools
 import json
+import os
 import re
+import reprlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -18,10 +21,20 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from r1reward_jax.errors import InputError
+from r1reward_jax.places import place, require
+from r1reward_jax.reading import MB, read_file, scheme_of
 
 SUFFIXES = (".py", ".yaml", ".yml", ".json")
+LARGEST = MB
+"""Bytes of a file with a config."""
+MOST_FIELDS = 1000
+"""Fields and sections that a file may have."""
 BASE = "base"
 """Key of a .yaml or .json file that names the config which it changes."""
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
 @dataclass(frozen=True)
@@ -47,21 +60,41 @@ def items(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + name, value
 
 
+def shown(value: Any) -> str:
+    """Return a value as messages show it, however long or deep it is."""
+    return _SHORT.repr(value)
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """Return "did you mean …?" with the nearest of the known names."""
-    return f"did you mean {get_close_matches(name, list(known), n=1, cutoff=0.0)[0]!r}?"
+    # the time that it takes grows with the square of the length
+    return f"did you mean {get_close_matches(name[:100], list(known), n=1, cutoff=0.0)[0]!r}?"
 
 
 def read(name: str) -> Source:
     """Read the config of that name, file or run's folder. Raises InputError if there is none."""
-    if name not in names() and (Path(name) / "config.json").is_file():
-        name = f"{name}/config.json"
-    if name.endswith(SUFFIXES):
-        if not Path(name).is_file():
-            raise InputError(f"config {name}: not found")
-        return _python(name) if name.endswith(".py") else _mapping(name)
+    if name not in names():
+        try:
+            if file := _file(place(name)):
+                require(file, "file")
+        except InputError as error:
+            raise InputError(f"config {error}") from None
+        if file:
+            return _python(file) if file.endswith(".py") else _mapping(file)
     found = module(name)
     return Source(found.get_config(), name, {}, inspect.getsource(found))
+
+
+def _file(path: str) -> str | None:
+    """Return the file of a config that is one, or lies in a run's folder; None for a name."""
+    if os.path.isdir(path) and not path.endswith(SUFFIXES):
+        inside = os.path.join(path, "config.json")
+        if not os.path.exists(inside) and os.sep not in path.rstrip(os.sep):
+            return None  # a folder that happens to have the name of a config, misspelt
+        return inside
+    if scheme_of(path):
+        raise InputError(f"{path}: configs are read from this machine only; copy it here")
+    return path if path.endswith(SUFFIXES) else None
 
 
 def names() -> list[str]:
@@ -94,7 +127,7 @@ def _python(name: str) -> Source:
         raise InputError(f"config {name}: {kind}: {error}; expected a get_config()") from None
     if not isinstance(config, ConfigDict):
         raise InputError(f"config {name}: get_config() gives no ConfigDict")
-    return Source(config, name, {}, Path(name).read_text())
+    return Source(config, name, {}, Path(name).read_text(errors="replace"))
 
 
 def _mapping(name: str) -> Source:
@@ -106,14 +139,14 @@ def _mapping(name: str) -> Source:
         body = dict(body)
         own = set(body) & set(_own_sections())
         base = body.pop(BASE, "quickstart" if own else "default")
-        changes = dict(_flat(body))
+        changes = dict(_flat(body, itertools.count(1)))
     except (ValueError, TypeError, RecursionError) as error:  # an alias may hold itself
         raise InputError(
             f"config {name}: not a config, sections with fields as in a run's config.json ({error})"
         ) from None
     if base not in names():
         raise InputError(
-            f"config {name}: {BASE}: {base!r} is no config; {near(str(base), names())}"
+            f"config {name}: {BASE}: {shown(base)} is no config; {near(str(base), names())}"
         )
     return Source(module(base).get_config(), base, changes, "")
 
@@ -125,7 +158,7 @@ def _own_sections() -> list[str]:
 
 
 def _parsed(name: str) -> Any:
-    text = Path(name).read_text()
+    text = read_file(name, most=LARGEST, expected="a config").decode("utf-8-sig")
     if name.endswith(".json"):
         return json.loads(text)
     import yaml  # ml_collections requires it
@@ -136,14 +169,19 @@ def _parsed(name: str) -> Any:
         raise ValueError(" ".join(str(error).split())) from None
 
 
-def _flat(body: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(
+    body: dict[str, Any], count: Iterator[int], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
     for name, value in body.items():
         if not isinstance(name, str):
-            raise TypeError(f"{prefix}{name}: a name is expected before the colon")
+            raise TypeError(f"{prefix}{shown(name)}: a name is expected before the colon")
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from _flat(value, count, f"{prefix}{name}.")
         else:
             yield prefix + name, value
+        # aliases of YAML make much of little: a file of a kilobyte may have a billion fields
+        if next(count) > MOST_FIELDS:
+            raise ValueError(f"more than {MOST_FIELDS:,} fields")
 
 
 # ---------------------------------------------------------------- the source text

@@ -1,20 +1,25 @@
 """Files and folders that a config names: whether they can be what they are named as."""
 
+import os
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from r1reward_jax import hub
 from r1reward_jax.config.files import items
+from r1reward_jax.config.values import BENCHMARKS
 from r1reward_jax.errors import InputError
+from r1reward_jax.places import Kind, place, require
+from r1reward_jax.reading import scheme_of
 
-PATHS = {
-    "sft": ("data.train", "data.heldout"),
-    "rl": ("data.train", "data.heldout"),
-    "scalar-rm": ("data.train",),
-    "evaluate": ("eval.data",),
+PATHS: dict[str, dict[str, Kind]] = {
+    "sft": {"workdir": "new folder", "data.train": "data", "data.heldout": "data"},
+    "rl": {"workdir": "new folder", "data.train": "data", "data.heldout": "data"},
+    "scalar-rm": {"workdir": "new folder", "data.train": "data"},
+    "evaluate": {"workdir": "new folder", "eval.data": "data"},
+    "quickstart": {"workdir": "new folder"},
 }
-"""Files and folders of data that a verb reads."""
+"""Files and folders that a verb reads or writes."""
 MODELS = {
     "sft": ("model.path",),
     "rl": ("model.path", "judge.path"),
@@ -25,16 +30,72 @@ MODELS = {
 """Folders of models, or names of the hub's, that a verb loads."""
 
 
+MODEL = "the folder of a Hugging Face checkpoint, or ORG/NAME[@REVISION]"
+
+
 def path_problems(config: ConfigDict, verb: str) -> list[str]:
-    """Return what is wrong with the models and the data of a verb; what lies elsewhere is looked at
-    when it is read."""
+    """Return what is wrong with the models, the data and the folder of a verb; what lies in an
+    object store is looked at when it is read. Paths with `~` or file:// become plain ones."""
     flat, wrong = dict(items(config)), list[str]()
-    for path in MODELS.get(verb, ()):
-        wrong += model_problems(path, flat[path])
-    for path in PATHS.get(verb, ()):
-        if flat[path] and not there(flat[path]):
-            wrong.append(f"{path}={flat[path]}: not found")
+    for knob in MODELS.get(verb, ()):
+        found = model_problems(knob, flat[knob])
+        wrong += found
+        if flat[knob] and not found:
+            _set(config, knob, plain(flat[knob]))
+    for knob, kind in PATHS.get(verb, {}).items():
+        if flat[knob]:
+            wrong += _place_problems(config, knob, flat[knob], kind)
+    if verb == "evaluate":
+        wrong += _benchmark_problems(config)
     return wrong
+
+
+def there(path: str) -> bool:
+    """Return whether a path exists, as far as this machine can tell without reading elsewhere; an
+    address, which `places` has a word about, counts as one that does."""
+    return scheme_of(path) is not None or os.path.exists(os.path.expanduser(path))
+
+
+def _place_problems(config: ConfigDict, knob: str, value: str, kind: Kind) -> list[str]:
+    try:
+        _set(config, knob, require(value, kind))
+    except InputError as error:
+        return [f"{knob}={error}{'; choose another workdir' if knob == 'workdir' else ''}"]
+    return []
+
+
+def _benchmark_problems(config: ConfigDict) -> list[str]:
+    """Return what is wrong with a benchmark that is a file, and with the file of a prompt."""
+    benchmark, prompt = config.eval.benchmark, config.eval.prompt_from
+    wrong = []
+    # a name that is none of ours and no file is answered with the names that there are
+    if benchmark and benchmark not in BENCHMARKS and there(benchmark):
+        wrong += _place_problems(config, "eval.benchmark", benchmark, "data")
+    file, row = prompt_row(prompt)
+    if prompt and there(file):
+        found = _place_problems(config, "eval.prompt_from", file, "file")
+        config.eval.prompt_from = prompt if found else config.eval.prompt_from + row
+        wrong += found
+    return wrong
+
+
+def prompt_row(source: str) -> tuple[str, str]:
+    """Return the file of a prompt, and of FILE.jsonl:ROW what names the row, with its colon."""
+    path, colon, number = source.rpartition(":")
+    named = path.endswith(".jsonl") and number.isdigit()
+    return (path, colon + number) if named else (source, "")
+
+
+def _set(config: ConfigDict, knob: str, value: str) -> None:
+    *parents, field = knob.split(".")
+    for parent in parents:
+        config = config[parent]
+    config[field] = value
+
+
+def plain(model: str) -> str:
+    """Return the path of a model without `~` and file://; a name of the hub as it is."""
+    return model if hub.parsed(model) else place(model)
 
 
 def model_problems(name: str, path: str) -> list[str]:
@@ -46,21 +107,18 @@ def model_problems(name: str, path: str) -> list[str]:
     """
     try:
         named = hub.parsed(path)
-    except InputError as error:  # the address of a page of the hub
+    except InputError as error:  # an address
         return [f"{name}: {error}"]
-    if not path or named is not None or "://" in path:
+    if not path or named is not None or scheme_of(place(path)):
         return []
-    folder, expected = Path(path), "the folder of a Hugging Face checkpoint, or ORG/NAME[@REVISION]"
-    if not folder.is_dir():
-        why = "is a file" if folder.exists() else "no such folder"
+    folder, expected = Path(place(path)), MODEL
+    if not os.path.isdir(folder):
+        why = "is a file" if os.path.exists(folder) else "no such folder"
         return [f"{name}={path}: {why}; expected {expected}"]
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return [f"{name}={path}: cannot be read (permission denied); change its mode"]
     if (folder / "config.json").is_file():
         return []
     inside = folder / "exported"
     hint = f"did you mean {inside}?" if inside.is_dir() else f"expected {expected}"
     return [f"{name}={path}: holds no config.json; {hint}"]
-
-
-def there(path: str) -> bool:
-    """Return whether a path exists, as far as this machine can tell without reading elsewhere."""
-    return "://" in path or Path(path).expanduser().exists()

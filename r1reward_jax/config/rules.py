@@ -7,7 +7,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from r1reward_jax.config.files import items, near
-from r1reward_jax.config.paths import model_problems, path_problems, there
+from r1reward_jax.config.paths import MODEL, model_problems, path_problems, prompt_row, there
 from r1reward_jax.config.values import BENCHMARKS, RESPONSE_FORMATS, value_problems
 from r1reward_jax.errors import InputError
 
@@ -74,8 +74,9 @@ def problems(config: ConfigDict, verb: str) -> list[str]:
 
 
 def require_model(name: str, path: str) -> None:
-    """Raise InputError for a path that cannot be a model's."""
-    _refuse(model_problems(name, path))
+    """Raise InputError for a path that cannot be a model's, or is empty."""
+    empty = [] if path.strip() else [f"{name}: an empty path; expected {MODEL}"]
+    _refuse(empty or model_problems(name, path))
 
 
 def _refuse(wrong: Sequence[str]) -> None:
@@ -163,9 +164,7 @@ def _evaluate_problems(config: ConfigDict) -> Iterator[str]:
             f"eval.benchmark={c.benchmark}: not found; expected a file of records or one of "
             f"{some}; {guess}"
         )
-    # FILE.jsonl:ROW names a row
-    path, _, row = c.prompt_from.rpartition(":")
-    path = path if path.endswith(".jsonl") and row.isdigit() else c.prompt_from
+    path, _ = prompt_row(c.prompt_from)
     if path and not there(path):
         yield (
             f"eval.prompt_from={c.prompt_from}: not found; expected a text file, or FILE.jsonl:ROW"

@@ -14,6 +14,7 @@ from typing import Any
 
 from etils import epath
 
+from r1reward_jax.places import place
 from r1reward_jax.types import InputError
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
@@ -120,6 +121,7 @@ def find_file(path: str, usual: Sequence[str] = ()) -> list[str]:
     Raises:
       InputError: no file of a known kind, several, or parts that are missing.
     """
+    path = place(path)
     given = epath.Path(path)
     if not given.is_dir():
         return [path]

@@ -140,7 +140,7 @@ def test_other_labels_numbers_and_folders_are_refused(tmp_path, capsys):
     for folder, message in (
         (few, "10 and 9 records"),
         (labels, "row 3 (id 'id-1'): preferred differs"),
-        (tmp_path / "nothing", "judgements.jsonl: not found"),
+        (tmp_path / "nothing", "nothing: not found"),
     ):
         assert main(["compare-evals", str(a), str(folder)]) == 2
         assert message in capsys.readouterr().err

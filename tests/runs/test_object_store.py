@@ -10,6 +10,7 @@ from etils.epath import backend
 from fsspec.implementations.memory import MemoryFileSystem
 
 from r1reward_jax import config as configs
+from r1reward_jax import places
 from r1reward_jax.files import GrowingFile, write_whole
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.runs.run_dir import run_folder
@@ -43,6 +44,7 @@ class Bucket(MemoryFileSystem):
 @pytest.fixture
 def bucket(monkeypatch):
     """The address of an empty bucket; Python's own `open` knows nothing of it."""
+    monkeypatch.setitem(places.PACKAGES, "gs", ("fsspec",))
     monkeypatch.setattr(type(backend.fsspec_backend), "fs", lambda *_: Bucket())
     real = builtins.open
 
