@@ -119,7 +119,9 @@ def get_config() -> ConfigDict:
     c.rollout.mesh.tensor = 0  # as in mesh
 
     c.judge = ConfigDict()
-    c.judge.path = ""  # Hugging Face folder of the judge; empty, as url: no consistency reward
+    c.judge.path = ""  # Hugging Face folder of the judge
+    c.judge.required = True  # a run without path and url is refused; judge=none says: no judge
+    c.judge.min_mass = 0.5  # least probability of Yes and No together that is a verdict
     c.judge.lines = 0  # last lines of an analysis that it sees (the release: 3); 0: all
     c.judge.devices = 0  # the last so many are the judge's alone; 0: it shares all with the policy
     c.judge.batch = 64  # pairs that are scored together
@@ -127,6 +129,9 @@ def get_config() -> ConfigDict:
     c.judge.url = ""  # instead of a path: an OpenAI-compatible server, http://host:8000/v1
     c.judge.model = ""  # name of the model that it serves
     c.judge.api_key_env = "JUDGE_API_KEY"  # environment variable with the key, if it wants one
+    c.judge.mode = "auto"  # a server's first token is read, or its text (it reasons first); or try
+    c.judge.answer_tokens = 1024  # that a server may write where its text is read
+    c.judge.probe_s = 60.0  # that it may take to answer before the first update, seconds
     c.judge.concurrency = 64  # requests under way at a time
     c.judge.timeout_s = 30.0  # of a request, seconds
     c.judge.retries = 3  # further attempts of a request

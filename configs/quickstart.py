@@ -38,6 +38,7 @@ def get_config() -> ConfigDict:
     c.rollout.prefill_batch = 64
     c.rollout.max_new_tokens = 34
     c.rollout.unroll = True
+    c.judge.required = False  # `quickstart` trains one; `rl` with this config goes without
     c.judge.batch = 64
     c.judge.max_tokens = 64
     c.eval.records = 96

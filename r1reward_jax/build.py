@@ -5,7 +5,6 @@ everything else takes plain arguments.
 """
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,13 +14,15 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
+from r1reward_jax import config as configs
 from r1reward_jax import hub
-from r1reward_jax.console import warn
+from r1reward_jax.console import note, warn
 from r1reward_jax.evals import evaluate
 from r1reward_jax.evals.metrics import decide, describe
 from r1reward_jax.inference.scalar import ScalarModel
 from r1reward_jax.inference.settings import ModelSettings
 from r1reward_jax.judge.local import LocalJudge, load_local_judge
+from r1reward_jax.judge.probe import probe
 from r1reward_jax.judge.remote import RemoteConfig, RemoteJudge
 from r1reward_jax.models import port_of, reward_head
 from r1reward_jax.prompts import ANSWER, TEMPLATES, ResponseFormat, Template
@@ -411,12 +412,46 @@ def load_judge(config: ConfigDict, mesh: Mesh | None) -> Judge | None:
     return _local_judge(config, template, mesh)
 
 
+def served_judge(config: ConfigDict) -> Judge | None:
+    """Return the judge behind the config's server, once it has answered; None if the config names
+    no server.
+
+    Raises:
+      InputError: it cannot be asked so that it answers.
+    """
+    judge = load_judge(config, None) if config.judge.url else None
+    if judge is not None:
+        probe(judge)
+    return judge
+
+
+def tried_judge(config: ConfigDict, mesh: Mesh | None) -> Judge | None:
+    """Return the judge of the config, one that runs here once it has answered a few pairs; None if
+    it names none.
+
+    Raises:
+      InputError: a judge here gives no verdicts.
+    """
+    judge = load_judge(config, mesh)
+    if isinstance(judge, LocalJudge):
+        probe(judge)
+    return judge
+
+
 def _remote_judge(config: ConfigDict, template: Template) -> RemoteJudge:
     c = config.judge
+    key, stripped = configs.judge_key(config)
+    if stripped:
+        note(f"the white space around the key in {c.api_key_env} is left out")
     settings = RemoteConfig(
         url=c.url,
         model=c.model,
-        api_key=os.environ.get(c.api_key_env, ""),
+        api_key=key,
+        api_key_env=c.api_key_env,
+        mode=c.mode,
+        answer_tokens=c.answer_tokens,
+        min_mass=c.min_mass,
+        probe_s=c.probe_s,
         concurrency=c.concurrency,
         timeout_s=c.timeout_s,
         retries=c.retries,
@@ -436,6 +471,7 @@ def _local_judge(config: ConfigDict, template: Template, mesh: Mesh) -> LocalJud
         template,
         mesh,
         rows=config.judge.batch,
+        min_mass=config.judge.min_mass,
         widths=(*(n for n in config.buckets.tokens if n < longest), longest),
         patches=tuple(config.buckets.patches),
         compute_dtype=jnp.dtype(config.model.compute_dtype),

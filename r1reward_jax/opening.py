@@ -8,10 +8,12 @@ from ml_collections import ConfigDict
 
 from r1reward_jax.build import rl_config, scalar_config, sft_config
 from r1reward_jax.console import say
+from r1reward_jax.judge.remote import RemoteJudge
 from r1reward_jax.runs.run_dir import note_opening
 from r1reward_jax.train.data_report import DataReport, SetReport
 from r1reward_jax.train.setup import Setup
 from r1reward_jax.train.supervised import PhaseConfig
+from r1reward_jax.types import Judge
 
 
 def show_opening(
@@ -54,13 +56,20 @@ def opening(
     return rows | {"buckets": _buckets(setup)}
 
 
-def judge_in_words(config: ConfigDict) -> str:
-    """Return who judges consistency."""
+def judge_in_words(config: ConfigDict, judge: Judge | None = None) -> str:
+    """Return who judges consistency.
+
+    Args:
+      config: of the run.
+      judge: of the run, which may say more about itself than its config.
+    """
     c = config.judge
+    if isinstance(judge, RemoteJudge):
+        return judge.describe()
     if c.url:
         return f"{c.model} at {c.url}"
     if not c.path:
-        return "none: no consistency reward"
+        return "none (judge=none): no consistency reward"
     return f"{c.path}, {f'on {c.devices} devices of its own' if c.devices else 'here'}"
 
 

@@ -112,6 +112,8 @@ class Template:
     """The judge's one-token answer that the analysis supports the verdict."""
     contradicts: str
     """The judge's one-token answer that it does not."""
+    examples: tuple[str, str] = ("Response 1 is better.", "Response 2 is better.")
+    """Analyses that argue for the first and the second response, which a judge is tried with."""
     judge_lines: int = 0
     """Last lines of an analysis that the judge sees (authors' release: 3); 0 for all."""
     system: str = SYSTEM
@@ -155,6 +157,12 @@ Response {verdict} is better.
 [Your answer, Yes or No]:""",
         supports="Yes",
         contradicts="No",
+        examples=(
+            "Response 1 names what the image shows. Response 2 names something that is not in it. "
+            "So Response 1 is better.",
+            "Response 1 names something that is not in the image. Response 2 names what it shows. "
+            "So Response 2 is better.",
+        ),
         relevance="""\
 Two candidates for a query follow, each with its own pictures. Decide which one is more relevant.
 
@@ -182,6 +190,7 @@ its text; where they contradict each other, trust the pictures. Write this analy
         judge="{analysis}\nVerdict: {verdict}\nConsistent?",
         supports="Yes",
         contradicts="No",
+        examples=("first fits.", "second fits."),
         relevance="{query}\nfirst\n[Images 1]{first}\nsecond\n[Images 2]{second}\nWhich is better?",
     ),
 }

@@ -111,7 +111,7 @@ def as_overrides(parser: ArgumentParser, arguments: Sequence[str]) -> list[str]:
         path = configs.RENAMED.get(path, path)
         if path == "wandb" and name not in short:
             raise InputError("there is no option --wandb here: this verb logs no metrics")
-        if path not in known and "." not in path:
+        if path not in known and "." not in path and path != "judge":
             every = [*own, *short, *(f"--{knob}" for knob in known)]
             raise InputError(f"there is no option {name}; {configs.near(name, every)}")
         if not equals:
@@ -170,8 +170,13 @@ def config_from(args: Namespace, verb: str) -> ConfigDict:
     config = configs.load(args.config)
     wrong = configs.override_problems(config, args.overrides)
     wrong += configs.problems(config, verb)
+    if verb == "rl":
+        named = "judge.api_key_env" in assigned(args)
+        wrong += configs.key_name_problems(config, named)
     if wrong:
         raise InputError("; ".join(wrong))
+    if verb == "rl" and config.judge.url:
+        config.judge.url = configs.plain_url("judge.url", config.judge.url)
     for line in knobs.differences(configs.load(args.default_config), config):
         detail(f"config {line}")
     return config

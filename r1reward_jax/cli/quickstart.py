@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 
 from r1reward_jax.cli import options
 from r1reward_jax.cli.start import require_devices, show_dry_run, use_jax
+from r1reward_jax.errors import InputError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -16,6 +17,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    if "judge" in options.assigned(args):
+        raise InputError(
+            "judge=none: a quickstart trains a judge of its own; rl.consistency_weight=0 leaves "
+            "its reward out"
+        )
     config = options.config_from(args, args.verb)
     use_jax()
     require_devices(config, args.verb)

@@ -45,13 +45,18 @@ class Start(Generic[T]):
 
 
 @contextlib.contextmanager
-def started(args: Namespace, read: Callable[..., list[T]]) -> Iterator[Start[T]]:
+def started(
+    args: Namespace,
+    read: Callable[..., list[T]],
+    before: Callable[[ConfigDict], Any] = lambda _: None,
+) -> Iterator[Start[T]]:
     """Yield what a run begins with, after a look at all its data; the run's folder is claimed until
     the end of the block.
 
     Args:
       args: parsed arguments of the verb.
       read: the reader of its training data.
+      before: called with the config once the data is read, before anything is claimed or loaded.
 
     Raises:
       InputError: a wrong config, data that cannot be read, a directory of another run; before the
@@ -72,6 +77,7 @@ def started(args: Namespace, read: Callable[..., list[T]]) -> Iterator[Start[T]]
     if args.dry_run:
         show_dry_run(config, args.verb, items, records)
         raise Finished
+    before(config)
     with run_folder(config.workdir, config.to_dict(), verb=args.verb), reported(config.workdir):
         claim_data(config.workdir, file_hash(*find_file(config.data.train)))
         looked = look_at_data(config, args.verb, items, records, workdir=config.workdir)

@@ -6,6 +6,7 @@ that they stand for.
 
 - `values`: what each knob may be by itself
 - `rules`: what knobs may be together, and what each verb needs
+- `judges`, `addresses`: judges, the addresses of servers and the keys that go to them
 - `paths`: files and folders that are there, or not
 - `devices`: what must fit the devices that there are
 - `assign`: `load` and `override` make a config
@@ -13,6 +14,7 @@ that they stand for.
 - `renamed`: knobs that older versions called otherwise
 """
 
+from r1reward_jax.config.addresses import plain_url as plain_url
 from r1reward_jax.config.assign import explicit as explicit
 from r1reward_jax.config.assign import load as load
 from r1reward_jax.config.assign import override as override
@@ -22,6 +24,8 @@ from r1reward_jax.config.devices import device_problems as device_problems
 from r1reward_jax.config.files import items as items
 from r1reward_jax.config.files import names as names
 from r1reward_jax.config.files import near as near
+from r1reward_jax.config.judges import judge_key as judge_key
+from r1reward_jax.config.judges import key_name_problems as key_name_problems
 from r1reward_jax.config.renamed import RENAMED as RENAMED
 from r1reward_jax.config.rules import check as check
 from r1reward_jax.config.rules import check_rl as check_rl

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from r1reward_jax.config import files as config_files
 from r1reward_jax.config.files import items, near
+from r1reward_jax.config.judges import NONE, without_judge
 from r1reward_jax.config.renamed import RENAMED
 from r1reward_jax.console import note
 from r1reward_jax.errors import InputError
@@ -123,6 +124,8 @@ def _set(config: ConfigDict, path: str, value: Any, shown: str) -> list[str]:
     if path in RENAMED:
         note(f"{path} is called {RENAMED[path]} now")
         path = RENAMED[path]
+    if path == NONE:
+        return without_judge(config, value, shown)
     known = dict(items(config))
     if path not in known:
         return [f"config has no field {config_files.shown(path)}; {near(path, known)}"]

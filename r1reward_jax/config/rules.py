@@ -7,6 +7,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from r1reward_jax.config.files import items, near
+from r1reward_jax.config.judges import judge_problems
 from r1reward_jax.config.paths import MODEL, model_problems, path_problems, prompt_row, there
 from r1reward_jax.config.values import BENCHMARKS, RESPONSE_FORMATS, value_problems
 from r1reward_jax.errors import InputError
@@ -60,7 +61,7 @@ def problems(config: ConfigDict, verb: str) -> list[str]:
         wrong += _rl_problems(config, bad)
         wrong += _sampler_problems(config)
     if verb == "rl":
-        wrong += _judge_problems(config)
+        wrong += judge_problems(config)
     if config.judge.devices and not config.judge.path and verb != "quickstart":
         wrong.append(
             f"judge.devices {config.judge.devices}: only a judge here (judge.path) has devices"
@@ -140,17 +141,6 @@ def _sampler_problems(config: ConfigDict) -> Iterator[str]:
                 f"rollout.{name}={config.rollout[name]}: expected {value} in RL, whose ratio is of "
                 "the whole distribution; samples would be drawn from another one"
             )
-
-
-def _judge_problems(config: ConfigDict) -> Iterator[str]:
-    """A judge is a model here or one behind a server, and complete."""
-    c = config.judge
-    if c.path and c.url:
-        yield "judge.path and judge.url: set one of them"
-    if c.url and not c.url.startswith(("http://", "https://")):
-        yield f"judge.url {c.url!r}: expected http://… or https://…"
-    if c.url and not c.model:
-        yield "judge.model: name the model that the server of judge.url serves"
 
 
 def _evaluate_problems(config: ConfigDict) -> Iterator[str]:

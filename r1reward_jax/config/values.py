@@ -28,6 +28,7 @@ CHOICES = {
     "rl.filter": ("paper", "released", "none"),
     "rl.old_logp": ("trainer", "sampler"),
     "rl.consistency_mode": ("binary", "signed"),
+    "judge.mode": ("auto", "token", "text"),
     "eval.stop": ("none", "exact", "posterior"),
 }
 
@@ -70,6 +71,7 @@ RANGES = {
     "judge.timeout_s": POSITIVE,
     "judge.budget_s": POSITIVE,
     "judge.pause_share": SHARE,
+    "judge.min_mass": SHARE,
     "teacher.slip": SHARE,
     "tiny.vocab_size": Range(least=270),  # all bytes and the special tokens
 }

@@ -1,11 +1,13 @@
 """A judge in this process: a second model with its own params, mesh and jitted step.
 
-There is one prefill per completion; the probability of "supports" comes from the logits of the
-template's two answer tokens at the last position (paper, section 3.3: the consistency reward). The
+There is one prefill per completion; the probability of "supports" comes from the logits at the last
+position of the tokens that stand for the template's two answer words (paper, section 4.3: the
+consistency reward). Where both words together have hardly any probability, there is no verdict. The
 judge sees the whole analysis; the release shows it the last three lines.
 """
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,11 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from r1reward_jax.console import warn
+from r1reward_jax.judge.words import UNCLEAR, AnswerWords, printable, share
 from r1reward_jax.models import port_of
 from r1reward_jax.prompts import Template, judge_prompt
-from r1reward_jax.rollout.answers import first_probability
+from r1reward_jax.rollout.answers import word_probability
 from r1reward_jax.sharding import BATCH, param_shardings, put_batch, replicated, row_ways
 from r1reward_jax.types import (
     Array,
@@ -43,6 +47,7 @@ class LocalJudge:
         template: Template,
         *,
         rows: int,
+        min_mass: float,
         compute_dtype: Any,
         put_batch: Callable[[Any], Any],
         replicated: Any = None,
@@ -54,23 +59,33 @@ class LocalJudge:
           processor: of the judge.
           template: gives the judge prompt and the two answer words; each must be one token.
           rows: pairs per batch.
+          min_mass: least probability of both answer words together, with all their spellings, that
+            is an answer.
           compute_dtype: of the forward pass.
           put_batch: puts a host batch on the judge's mesh.
           replicated: the sharding of arrays that all devices of the mesh hold, since every process
             reads the scores; None for one device.
         """
         self.params, self.processor, self.template = params, processor, template
-        self.batch, self.put_batch = rows, put_batch
+        self.batch, self.put_batch, self.min_mass = rows, put_batch, min_mass
+        self.name = getattr(processor, "folder", "a model")
         self.calls = 0
         """Batches sent to the devices so far."""
-        words = (template.supports, template.contradicts)
-        answers = np.asarray([processor.token_id(w) for w in words], np.int32)
+        self.failures: Counter[str] = Counter()
+        """Pairs without verdict so far, by the reason."""
+        self.said = ""
+        """What the judge says instead of a verdict, for a message; empty while it gives one."""
+        first, second = _answer_ids(processor, template)
         self._step: Any = jax.jit(
-            lambda params, inputs: first_probability(
-                model, params, inputs, answers, jnp.dtype(compute_dtype)
+            lambda params, inputs: word_probability(
+                model, params, inputs, first, second, jnp.dtype(compute_dtype)
             ),
             out_shardings=replicated,
         )
+
+    def describe(self) -> str:
+        """Return one line about the judge, for the beginning of a run."""
+        return f"{self.name}, {self.batch} pairs a batch"
 
     def start(self, pairs: Sequence[tuple[str, Verdict]]) -> Callable[[], list[float | None]]:
         """Dispatch the batches, as `types.Judge`; they run behind what the devices do already.
@@ -88,14 +103,31 @@ class LocalJudge:
         scores = [self._dispatch([prompts[pair] for pair in part]) for part in parts]
 
         def wait() -> list[float | None]:
-            judged = {}
+            judged: dict[tuple[str, Verdict], float | None] = {}
             for part, batch in zip(parts, scores, strict=True):
                 # rows behind the pairs only pad the batch
-                judged |= dict(zip(part, np.asarray(batch)[: len(part)].tolist(), strict=True))
-            valid = {pair: p for pair, p in judged.items() if p == p}  # p != p: NaN, no verdict
-            return [valid.get(pair) for pair in pairs]
+                rows = zip(*(np.asarray(x)[: len(part)].tolist() for x in batch), strict=True)
+                judged |= {pair: self._read(*row) for pair, row in zip(part, rows, strict=True)}
+            self.failures["too long"] += len(prompts) - len(fitting)
+            return [judged.get(pair) for pair in pairs]
 
         return wait
+
+    def _read(self, probability: float, both: float, likeliest: int) -> float | None:
+        """Return the probability, or None and count why it is none."""
+        if probability != probability or both != both:
+            self.failures["not a number"] += 1
+            return None
+        if both >= self.min_mass:
+            return probability
+        self.failures[UNCLEAR] += 1
+        if not self.said:
+            words = f"{self.template.supports} and {self.template.contradicts}"
+            token = printable(self.processor.decode([likeliest]))
+            self.said = f"it begins with {token!r}; {words} together have {share(both)}"
+            if jax.process_index() == 0:
+                warn(f"judge: no verdict, {self.said} (judge.min_mass {self.min_mass:g})")
+        return None
 
     def score(self, pairs: Sequence[tuple[str, Verdict]]) -> list[float | None]:
         """Return the probability that the analysis supports the verdict, for each pair."""
@@ -105,12 +137,27 @@ class LocalJudge:
         """Return the number of compiled programs: one for each padded width of prompts so far."""
         return self._step._cache_size()
 
-    def _dispatch(self, prompts: Sequence[EncodedPrompt]) -> Float[Array, " B"]:
-        """Send one batch to the devices; return its scores, which may not be computed yet."""
+    def _dispatch(
+        self, prompts: Sequence[EncodedPrompt]
+    ) -> tuple[Float[Array, " B"], Float[Array, " B"], Int[Array, " B"]]:
+        """Send one batch to the devices; return what `word_probability` does, which may not be
+        computed yet."""
         inputs = self.processor.collate(prompts, rows=self.batch)
         check(inputs)
         self.calls += 1
         return self._step(self.params, self.put_batch(inputs))
+
+
+def _answer_ids(processor: Processor, template: Template) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids of all tokens that stand for either answer word. Raises InputError for a word
+    that is not one token."""
+    words = AnswerWords.of(template)
+    first, second = (processor.token_id(word) for word in (template.supports, template.contradicts))
+    tokenizer = processor.tokenizer
+    texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
+    ones, twos = words.token_ids(texts)
+    ids = sorted({first, *ones}), sorted({second, *twos})
+    return np.asarray(ids[0], np.int32), np.asarray(ids[1], np.int32)
 
 
 def load_local_judge(
@@ -119,6 +166,7 @@ def load_local_judge(
     mesh: Mesh,
     *,
     rows: int,
+    min_mass: float,
     widths: Sequence[int],
     patches: Sequence[int],
     compute_dtype: Any,
@@ -130,6 +178,7 @@ def load_local_judge(
       template: whose judge prompt and answer words are used.
       mesh: of the judge.
       rows: pairs per batch.
+      min_mass: least probability of both answer words together that is an answer.
       widths: tokens that prompts are padded to.
       patches: sizes that images would be padded to; the judge is shown none.
       compute_dtype: of parameters and forward pass.
@@ -148,6 +197,7 @@ def load_local_judge(
         port.Processor(path, port.Buckets(tuple(widths), (1,), tuple(patches))),
         template,
         rows=rows,
+        min_mass=min_mass,
         compute_dtype=compute_dtype,
         put_batch=functools.partial(put_batch, mesh=mesh),
         replicated=replicated(mesh),

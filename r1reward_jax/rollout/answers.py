@@ -20,23 +20,35 @@ from r1reward_jax.types import (
 )
 
 
-def first_probability(
-    model: LanguageModel, params: Params, inputs: PromptBatch, answers: Int[Array, "2"], dtype: Any
-) -> Float[Array, " B"]:
-    """Return P(first) / (P(first) + P(second)) of the token behind each row, float32.
+def word_probability(
+    model: LanguageModel,
+    params: Params,
+    inputs: PromptBatch,
+    first: Int[Array, " _"],
+    second: Int[Array, " _"],
+    dtype: Any,
+) -> tuple[Float[Array, " B"], Float[Array, " B"], Int[Array, " B"]]:
+    """Return what the model says behind each row, of two words with several spellings.
 
     Args:
       model: computes the hidden states.
       params: its parameters.
       inputs: rows that end where the answer would stand, right-padded.
-      answers: ids of the two answer tokens.
+      first: ids of the tokens that stand for the first word.
+      second: ids of those that stand for the second; none is in both.
       dtype: of the forward pass.
+
+    Returns:
+      P(first) / (P(first) + P(second)), float32; P(first) + P(second), of the whole vocabulary;
+      and the id of the likeliest token.
     """
     params = jax.tree.map(lambda p: p.astype(dtype), params)
     hidden = model.hidden(params, inputs, remat=False)
     last = jnp.take_along_axis(hidden, (inputs.lengths - 1)[:, None, None], axis=1)[:, 0]
-    logits = (last @ model.head(params)[:, answers]).astype(jnp.float32)
-    return jax.nn.softmax(logits, axis=-1)[:, 0]
+    logits = (last @ model.head(params)).astype(jnp.float32)
+    one, two = (jax.nn.logsumexp(logits[:, ids], axis=-1) for ids in (first, second))
+    both = jnp.exp(jnp.logaddexp(one, two) - jax.nn.logsumexp(logits, axis=-1))
+    return jax.nn.sigmoid(one - two), both, jnp.argmax(logits, axis=-1)
 
 
 def answer_tokens(processor: Tokenizer, form: ResponseFormat) -> tuple[int, ...]:

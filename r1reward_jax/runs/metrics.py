@@ -111,6 +111,21 @@ METRICS = {
     "judge/no_verdict_count": Metric(
         "pairs to which the judge gave no answer; their consistency is 0", "count", "sum"
     ),
+    "judge/constant": Metric("1 if at least 8 pairs were judged, and all of them alike"),
+    "judge/no_verdict_unclear_count": Metric(
+        "answers in which neither word has enough probability (judge.min_mass), or is written",
+        *("count", "sum"),
+    ),
+    "judge/no_verdict_too_long_count": Metric(
+        "pairs that are longer than judge.max_tokens", "count", "sum"
+    ),
+    "judge/no_verdict_failed_count": Metric(
+        "pairs that the judge's server has not answered, or that gave no number", "count", "sum"
+    ),
+    "judge/retries_count": Metric("further attempts of requests to the judge", "count", "sum"),
+    "judge/tokens_count": Metric(
+        "tokens that the judge's server has written, as far as it says", "count", "sum"
+    ),
     "time/rollout_s": Metric("time of sampling", "s"),
     "time/host_s": Metric(
         "time of prompts, text, parsing and rewards; part of it while the devices sample", "s"

@@ -14,14 +14,14 @@ from r1reward_jax.config.renamed import RENAMED
 
 _REQUESTS = (
     *("judge.api_key_env", "judge.concurrency", "judge.timeout_s", "judge.retries"),
-    *("judge.backoff_s", "judge.budget_s", "judge.pause_share", "judge.pause_s"),
+    *("judge.backoff_s", "judge.budget_s", "judge.pause_share", "judge.pause_s", "judge.probe_s"),
 )
 SERVER = ("judge.url", *_REQUESTS)
 SAMPLER = (
     *("rollout.slots", "rollout.prefill_batch", "rollout.compact", "rollout.parallel_samples"),
 )
 MEMORY = ("step.chunk", "step.micro_tokens", "step.remat", "rollout.unroll", "judge.batch")
-GUARDS = ("rl.max_gap", "optimizer.max_skipped")
+GUARDS = ("rl.max_gap", "optimizer.max_skipped", "judge.required")
 NOTHING = "no number of the run depends on it"
 DEVICES = ("mesh.*", "rollout.mesh.*", "judge.mesh.*", "judge.devices")
 ROUNDING = "sums over devices are taken in another order; what follows may differ in rounding"

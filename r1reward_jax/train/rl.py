@@ -14,7 +14,9 @@ import numpy as np
 
 from r1reward_jax.console import progress, warn
 from r1reward_jax.errors import about
+from r1reward_jax.judge.client import JudgeRefusedError
 from r1reward_jax.judge.pending import PendingJudgements
+from r1reward_jax.judge.watch import JudgeWatch
 from r1reward_jax.prompts import Template, evaluator_prompt
 from r1reward_jax.rl.rewards import RewardConfig, score_completions
 from r1reward_jax.rollout.engine import Engine, Rollout
@@ -117,7 +119,8 @@ def run_rl(
       The trained parameters.
 
     Raises:
-      InputError: rows that do not divide over the devices, or sampler and trainer that disagree.
+      InputError: rows that do not divide over the devices, sampler and trainer that disagree, or a
+        judge that refuses whatever it is asked; the state before that iteration is saved.
       DivergedError: the gradients stay non-finite.
       Stopped: the process was asked to end, and the state is saved.
     """
@@ -136,6 +139,7 @@ def run_rl(
         return state.params
     compiled = compile_updates(u, setup.step, policy.model, optimizer, state)
     _check_parity(setup, config, compiled, state.params, records, engine)
+    watch = JudgeWatch(judge)
     guard = Guard(setup.optimizer.max_skipped, log, checkpoints)
     reference = policy.params if u.advantages.kl_coef else None
 
@@ -159,6 +163,9 @@ def run_rl(
                 if checkpoints:
                     checkpoints.interrupt(state)
                 raise
+            except JudgeRefusedError as error:
+                raise _without_judge(error, iteration, checkpoints, state) from None
+            judged |= watch.look(number, judge_probs)
             with line.phase("logprobs"):
                 batch = rollout_batch(rollout, policy.processor, engine.config.max_new_tokens)
                 parts = [put_batch(part, setup.mesh) for part in split(batch, u.parts)]
@@ -299,6 +306,18 @@ def _sample(
             flat(rollout), labels, judge_probs, config.rewards, swapped=_swapped(config)
         )
     return rollout, judge_probs, rewards, judged
+
+
+def _without_judge(
+    error: JudgeRefusedError, done: int, checkpoints: Checkpoints | None, state: Any
+) -> InputError:
+    """Save the state before the iteration whose completions the judge refuses, and return what the
+    run ends with: it would train without consistency."""
+    saved = ""
+    if checkpoints and done:
+        checkpoints.interrupt(state)
+        saved = f"; saved after iteration {done}, the same command resumes from there"
+    return InputError(f"iteration {done + 1} is not judged: {error}{saved}")
 
 
 def _swapped(config: RLConfig) -> list[int] | None:

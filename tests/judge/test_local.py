@@ -18,7 +18,8 @@ from tests.conftest import BUCKETS, random_image
 PAIRS = [(f"I see a circle {'very ' * (i % 5)}well.", 1 + i % 2) for i in range(9)]
 
 
-def make_judge(loaded, params=None, put_batch=lambda x: x):
+def make_judge(loaded, params=None, put_batch=lambda x: x, min_mass=0.0):
+    """A judge with random weights, which gives neither word any probability to speak of."""
     model, own, processor = loaded
     processor = qwen2_5_vl.Processor(processor.folder, qwen2_5_vl.Buckets((64, 96), (1,), (36,)))
     return LocalJudge(
@@ -27,6 +28,7 @@ def make_judge(loaded, params=None, put_batch=lambda x: x):
         processor,
         TEMPLATES["brief"],
         rows=4,
+        min_mass=min_mass,
         compute_dtype="float32",
         put_batch=put_batch,
     )
@@ -116,11 +118,13 @@ def test_answer_words_must_be_single_tokens(loaded):
             loaded[2],
             template,
             rows=1,
+            min_mass=0.0,
             compute_dtype="float32",
             put_batch=jax.device_put,
         )
 
 
 def test_a_score_that_is_not_a_number_is_no_verdict(judge, monkeypatch):
-    monkeypatch.setattr(judge, "_step", lambda *a: np.array([np.nan, 0.9, 0.1, np.nan]))
+    scores = np.array([np.nan, 0.9, 0.1, np.nan]), np.ones(4), np.zeros(4, int)
+    monkeypatch.setattr(judge, "_step", lambda *a: scores)
     assert judge.score(PAIRS[:3]) == [None, 0.9, 0.1]

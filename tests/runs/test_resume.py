@@ -144,7 +144,10 @@ _SAMPLED = (
     *("rollout.max_new_tokens", "rollout.top_k", "rollout.top_p", "rollout.repetition_penalty"),
 )
 _VIDEO = ("data.video_fps", "data.video_frames")
-_JUDGE = ("judge.lines", "judge.max_tokens", "judge.url")
+_JUDGE = (
+    *("judge.lines", "judge.max_tokens", "judge.url", "judge.min_mass", "judge.mode"),
+    "judge.answer_tokens",
+)
 REFUSED = {
     "sft": (*_TRAINED, "model.path", *_VIDEO, *_SAMPLED, "sft.[!s]*"),
     "rl": (
