@@ -405,23 +405,25 @@ def load_judge(config: ConfigDict, mesh: Mesh | None) -> Judge | None:
         raise InputError("judge.path and judge.url: set one of them")
     if not c.path and not c.url:
         return None
-    template = replace(TEMPLATES[config.template], judge_lines=c.lines)
+    template = _judge_template(config)
     if c.url:
         return _remote_judge(config, template)
     assert mesh is not None  # `make_meshes` makes one wherever there is a path
     return _local_judge(config, template, mesh)
 
 
-def served_judge(config: ConfigDict) -> Judge | None:
-    """Return the judge behind the config's server, once it has answered; None if the config names
-    no server.
+def _judge_template(config: ConfigDict) -> Template:
+    return replace(TEMPLATES[config.template], judge_lines=config.judge.lines)
+
+
+def served_judge(config: ConfigDict) -> RemoteJudge:
+    """Return the judge behind the server of judge.url, once it has answered.
 
     Raises:
       InputError: it cannot be asked so that it answers.
     """
-    judge = load_judge(config, None) if config.judge.url else None
-    if judge is not None:
-        probe(judge)
+    judge = _remote_judge(config, _judge_template(config))
+    probe(judge)
     return judge
 
 

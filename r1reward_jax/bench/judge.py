@@ -20,8 +20,9 @@ from r1reward_jax.bench.model import Pair, make_pair
 from r1reward_jax.bench.model import Settings as ModelSettings
 from r1reward_jax.bench.timing import Row, compare, refuse_sizes
 from r1reward_jax.console import say
-from r1reward_jax.judge.local import LocalJudge
+from r1reward_jax.judge.local import LocalJudge, answer_ids
 from r1reward_jax.judge.remote import RemoteConfig, RemoteJudge
+from r1reward_jax.judge.words import AnswerWords
 from r1reward_jax.models.qwen2_5_vl import Buckets, Processor, original
 from r1reward_jax.prompts import Template, judge_prompt
 from r1reward_jax.types import InputError, Verdict
@@ -149,8 +150,11 @@ def _original(
     """Probabilities by the original, in the same batches; the head sees last positions only."""
     import torch
 
-    encode, words = pair.processor.encode, (TEMPLATE.supports, TEMPLATE.contradicts)
-    answers = torch.tensor([pair.processor.token_id(word) for word in words])
+    encode, words = pair.processor.encode, AnswerWords.of(TEMPLATE)
+    answers = [
+        torch.tensor(ids).long().to(pair.device)
+        for ids in answer_ids(pair.processor, TEMPLATE, words)
+    ]
 
     def score(part: Sequence[tuple[str, Verdict]]) -> torch.Tensor:
         prompts = [encode(judge_prompt(*p, TEMPLATE)) for p in part]
@@ -160,8 +164,9 @@ def _original(
         mask = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
         out = pair.original.model(input_ids=ids, attention_mask=mask, use_cache=False)
         last = out.last_hidden_state[torch.arange(len(part)), lengths.long() - 1]
-        logits = pair.original.lm_head(last)[:, answers.to(pair.device)].float()
-        return torch.softmax(logits, -1)[:, 0].cpu()
+        logits = pair.original.lm_head(last).float()
+        first, second = (torch.logsumexp(logits[:, ids], -1) for ids in answers)
+        return torch.sigmoid(first - second).cpu()
 
     def call() -> np.ndarray:
         parts = [pairs[i : i + s.batch] for i in range(0, len(pairs), s.batch)]

@@ -124,7 +124,7 @@ def read(answer: Any, words: AnswerWords, dialect: Dialect, min_mass: float) -> 
     if yes + no >= max(min_mass, 1e-30):
         return Reading(yes / (yes + no), "", False, tokens)
     likeliest = max(tops, key=lambda top: top[1])[0]
-    both = f"{words.supports} and {words.contradicts} together had {share(yes + no)}"
+    both = f"{words.both} together had {share(yes + no)}"
     return Reading(None, f"{_said(text or reasoning or likeliest)} ({both})", False, tokens)
 
 

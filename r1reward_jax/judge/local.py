@@ -75,7 +75,8 @@ class LocalJudge:
         """Pairs without verdict so far, by the reason."""
         self.said = ""
         """What the judge says instead of a verdict, for a message; empty while it gives one."""
-        first, second = _answer_ids(processor, template)
+        self.words = AnswerWords.of(template)
+        first, second = answer_ids(processor, template, self.words)
         self._step: Any = jax.jit(
             lambda params, inputs: word_probability(
                 model, params, inputs, first, second, jnp.dtype(compute_dtype)
@@ -122,7 +123,7 @@ class LocalJudge:
             return probability
         self.failures[UNCLEAR] += 1
         if not self.said:
-            words = f"{self.template.supports} and {self.template.contradicts}"
+            words = self.words.both
             token = printable(self.processor.decode([likeliest]))
             self.said = f"it begins with {token!r}; {words} together have {share(both)}"
             if jax.process_index() == 0:
@@ -148,10 +149,11 @@ class LocalJudge:
         return self._step(self.params, self.put_batch(inputs))
 
 
-def _answer_ids(processor: Processor, template: Template) -> tuple[np.ndarray, np.ndarray]:
+def answer_ids(
+    processor: Processor, template: Template, words: AnswerWords
+) -> tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]:
     """Return the ids of all tokens that stand for either answer word. Raises InputError for a word
     that is not one token."""
-    words = AnswerWords.of(template)
     first, second = (processor.token_id(word) for word in (template.supports, template.contradicts))
     tokenizer = processor.tokenizer
     texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])

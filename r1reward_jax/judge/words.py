@@ -52,11 +52,14 @@ class AnswerWords:
 
     supports: str
     contradicts: str
+    both: str
+    """Both, as they are written, for messages."""
 
     @classmethod
     def of(cls, template: Template) -> "AnswerWords":
         """Return the words of a template. Raises InputError for two that are spelled alike."""
-        words = cls(spelling(template.supports), spelling(template.contradicts))
+        both = f"{template.supports} and {template.contradicts}"
+        words = cls(spelling(template.supports), spelling(template.contradicts), both)
         if words.supports == words.contradicts or not words.supports or not words.contradicts:
             raise InputError(
                 f"the judge's answers {template.supports!r} and {template.contradicts!r}: expected "

@@ -53,7 +53,7 @@ def test_the_last_one_wins():
         overrides=overrides(
             "rl.lr=1.0", "--rl.lr", "2.0", "seed=4", "--seed", "5", "workdir=a", "--workdir", "b"
         )
-        + ["model.path=org/m", "data.train="],
+        + ["model.path=org/m", "judge=none", "data.train="],
     )
     with pytest.raises(InputError, match="set data.train=…"):
         options.config_from(args, "rl")
