@@ -45,13 +45,16 @@ def plain_url(name: str, url: str) -> str:
         shown = f" {text!r}" if re.fullmatch(r"[\w.:/-]{1,60}", text) else ""
         raise InputError(f"{name}{shown}: {expected}")
     fields = [field for field, _ in parse_qsl(parts.query, keep_blank_values=True)]
-    if strange := [field for field in fields if field not in QUERIES]:
+    if (
+        parts.fragment
+        or any(field not in QUERIES for field in fields)
+        or (parts.query and not fields)
+    ):
         raise InputError(
-            f"{name}: holds {strange[0][:20]!r} behind its ?, and addresses are stored; a key "
-            "belongs into the environment variable that judge.api_key_env names"
+            f"{name}: something stands behind its ? or #, and addresses are stored; {expected} "
+            f"(with {' or '.join(QUERIES)} at most); a key belongs into the environment variable "
+            "that judge.api_key_env names"
         )
-    if (parts.query and not fields) or parts.fragment:
-        raise InputError(f"{name}: something stands behind its ? or #; {expected}")
     if not _is_host(host) or port == 0:
         shown = f" {host.encode('unicode_escape').decode()[:60]!r}" if host else ""
         problem = "the port is no number up to 65535" if port == 0 else f"no host{shown}"
