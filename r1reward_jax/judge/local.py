@@ -84,10 +84,6 @@ class LocalJudge:
             out_shardings=replicated,
         )
 
-    def describe(self) -> str:
-        """Return one line about the judge, for the beginning of a run."""
-        return f"{self.name}, {self.batch} pairs a batch"
-
     def start(self, pairs: Sequence[tuple[str, Verdict]]) -> Callable[[], list[float | None]]:
         """Dispatch the batches, as `types.Judge`; they run behind what the devices do already.
 

@@ -83,7 +83,10 @@ def chat(content, *tops, **more):
     return {"choices": [choice]}
 
 
-def probability(answer, dialect=Dialect(), least=0.5):
+TOKEN = Dialect()
+
+
+def probability(answer, dialect=TOKEN, least=0.5):
     return read(answer, WORDS, dialect, least).probability
 
 
