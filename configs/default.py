@@ -69,6 +69,7 @@ def get_config() -> ConfigDict:
     c.scalar.batch = 128  # pairs per update
     c.scalar.lr = 1e-6  # peak
     c.scalar.max_response_tokens = 1024  # longest response
+    c.scalar.head = "linear"  # or mlp: two layers, as the baseline of the paper's Table 6
 
     c.rl = ConfigDict()
     c.rl.iterations = 335  # rollout batches

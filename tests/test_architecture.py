@@ -21,7 +21,7 @@ LAYERS = [
     {"models"},
     {"runs", "prompt_file"},
     {"prompts", "images", "config", "hub"},
-    {"types", "testing"},
+    {"types", "testing", "model_folder"},
     {"console", "errors", "files", "places", "reading", "stopping"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

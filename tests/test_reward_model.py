@@ -194,7 +194,7 @@ def test_wrong_settings_are_named(checkpoint, settings, message):
 
 
 def test_wrong_folders(checkpoint, tmp_path):
-    with pytest.raises(InputError, match="not found"):
+    with pytest.raises(InputError, match="holds no config.json: the folder is empty"):
         RewardModel.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_bytes((tmp_path / checkpoint / "config.json").read_bytes())
     (tmp_path / "preprocessor_config.json").write_text("{")

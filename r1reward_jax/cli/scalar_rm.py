@@ -21,6 +21,11 @@ def run(args: Namespace) -> None:
         opening.show_opening(config, "scalar", setup, start.data)
         with build.make_log(config) as log, build.make_checkpoints(config, "scalar") as checkpoints:
             params = train_scalar(
-                setup, build.scalar_config(config), start.items, log=log, checkpoints=checkpoints
+                setup,
+                build.scalar_config(config),
+                start.items,
+                head=config.scalar.head,
+                log=log,
+                checkpoints=checkpoints,
             )
         setup.policy.save(f"{config.workdir}/exported", params)

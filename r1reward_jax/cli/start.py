@@ -109,6 +109,7 @@ def require_devices(config: ConfigDict, verb: str) -> None:
     import jax
 
     from r1reward_jax.models import port_of
+    from r1reward_jax.models.reward_head import require_none
 
     heads = None
     if verb != "quickstart":
@@ -117,9 +118,12 @@ def require_devices(config: ConfigDict, verb: str) -> None:
             config.judge.path = hub.pinned(config.judge.path)
             if judge := config.judge.path and hub.local(config.judge.path):
                 port_of(judge).Config.load(judge)  # a broken one ends here, before all is loaded
+                require_none(judge, "a judge")
         path = hub.local(config.model.path)
         port = port_of(path)
         heads = port.Model(port.Config.load(path)).heads
+        if verb in ("sft", "rl"):
+            require_none(path, verb)
     devices, processes = len(jax.devices()), jax.process_count()
     wrong = configs.device_problems(config, verb, devices, processes, heads)
     if wrong:

@@ -1,11 +1,10 @@
 """Files and folders that a config names: whether they can be what they are named as."""
 
 import os
-from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from r1reward_jax import hub
+from r1reward_jax import hub, model_folder
 from r1reward_jax.config.files import items
 from r1reward_jax.config.values import BENCHMARKS
 from r1reward_jax.errors import InputError
@@ -111,14 +110,7 @@ def model_problems(name: str, path: str) -> list[str]:
         return [f"{name}: {error}"]
     if not path or named is not None or scheme_of(place(path)):
         return []
-    folder, expected = Path(place(path)), MODEL
-    if not os.path.isdir(folder):
-        why = "is a file" if os.path.exists(folder) else "no such folder"
-        return [f"{name}={path}: {why}; expected {expected}"]
-    if not os.access(folder, os.R_OK | os.X_OK):
-        return [f"{name}={path}: cannot be read (permission denied); change its mode"]
-    if (folder / "config.json").is_file():
-        return []
-    inside = folder / "exported"
-    hint = f"did you mean {inside}?" if inside.is_dir() else f"expected {expected}"
-    return [f"{name}={path}: holds no config.json; {hint}"]
+    why = model_folder.problem(place(path))
+    if why in ("no such folder", "is a file"):
+        why += f"; expected {MODEL}"
+    return [f"{name}={path}: {why}"] if why else []

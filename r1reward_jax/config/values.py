@@ -29,6 +29,7 @@ CHOICES = {
     "rl.old_logp": ("trainer", "sampler"),
     "rl.consistency_mode": ("binary", "signed"),
     "judge.mode": ("auto", "token", "text"),
+    "scalar.head": ("linear", "mlp"),
     "eval.stop": ("none", "exact", "posterior"),
 }
 

@@ -84,6 +84,7 @@ def judge_asked(
                 first_row=start,
                 should_stop=should_stop,
                 on_done=batch.on_done,
+                must_be_finite=True,
             )
 
 

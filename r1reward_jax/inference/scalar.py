@@ -105,7 +105,8 @@ class ScalarModel:
           names: what messages call them; None for their ids.
 
         Raises:
-          InputError: a prompt or a response is too long, or an image cannot be read.
+          InputError: a prompt or a response is too long, an image cannot be read, or a score is not
+            a finite number.
         """
         names = [f"record {r.id}" for r in records] if names is None else names
         found: list[tuple[float, float]] = []
@@ -120,10 +121,10 @@ class ScalarModel:
         """Compare as `Reasoner.compare_batch` does; there are no orders.
 
         Raises:
-          InputError: as `score`, or a score is not a finite number.
+          InputError: as `score`.
         """
         scored = self.score(records, names)
-        return [PairJudgement(scores=(finite(a), finite(b))) for a, b in scored]
+        return [PairJudgement(scores=pair) for pair in scored]
 
     def once(
         self, records: Sequence[PreferenceRecord], orders: Sequence[Order], names: Sequence[str]
@@ -151,7 +152,11 @@ class ScalarModel:
         check(inputs)
         out = np.asarray(self._scores(self.params, self.put_batch(inputs)))
         # rows behind those of the records are padding
-        return [(float(a), float(b)) for a, b in out[: len(prompts)].reshape(-1, 2)]
+        scored = [(float(a), float(b)) for a, b in out[: len(prompts)].reshape(-1, 2)]
+        for name, pair in zip(names, scored, strict=True):
+            with concerning(name):  # a damaged model, or one that overflows
+                _ = finite(pair[0]), finite(pair[1])
+        return scored
 
     def _encode(self, record: PreferenceRecord) -> tuple[EncodedPrompt, list[list[int]]]:
         """Return the tokens of the prompt, and of both responses."""

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from r1reward_jax.console import warn
 from r1reward_jax.judge.words import UNCLEAR, AnswerWords, printable, share
 from r1reward_jax.models import port_of
+from r1reward_jax.models.reward_head import require_none
 from r1reward_jax.prompts import Template, judge_prompt
 from r1reward_jax.rollout.answers import word_probability
 from r1reward_jax.sharding import BATCH, param_shardings, put_batch, replicated, row_ways
@@ -184,6 +185,7 @@ def load_local_judge(
     Raises:
       InputError: rows that cannot be split over the devices, or no such folder.
     """
+    require_none(path, "a judge")
     port, ways = port_of(path), row_ways(mesh)
     if rows % ways:
         raise InputError(f"judge.batch {rows}: expected a multiple of {ways} devices")

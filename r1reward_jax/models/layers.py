@@ -1,6 +1,7 @@
 """Layers that decoders and vision towers of all families are made of."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -44,18 +45,37 @@ class Linear(nnx.Module):
         return y if self.bias is None else y + self.bias[...]
 
 
-class SwiGLU(nnx.Module):
-    """Gated feed-forward layer, down(silu(gate(h)) * up(h)) with h = norm(x)."""
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_new": jax.nn.gelu,
+    "gelu_pytorch_tanh": jax.nn.gelu,
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+    "tanh": jnp.tanh,
+    "mish": jax.nn.mish,
+}
+"""Activations by the names of config.json."""
 
-    def __init__(self, width: int, inner: int, *, bias: bool, rngs: nnx.Rngs, scale: float):
+
+class GatedMLP(nnx.Module):
+    """Gated feed-forward layer, down(act(gate(h)) * up(h)) with h = norm(x); SwiGLU with silu."""
+
+    def __init__(
+        self, width: int, inner: int, act: str, *, bias: bool, rngs: nnx.Rngs, scale: float
+    ):
         self.gate_proj = Linear(width, inner, bias=bias, rngs=rngs)
         self.up_proj = Linear(width, inner, bias=bias, rngs=rngs)
         self.down_proj = Linear(inner, width, bias=bias, rngs=rngs, scale=scale)
+        self.act = act
 
     def __call__(self, x: Float[Array, "... D"], norm: RMSNorm) -> Float[Array, "... D"]:
         # the backward pass keeps x, gate and up, and recomputes what is cheap to make from them
         gate, up = jax.checkpoint(lambda x: self._project(norm(x)))(x)
-        return jax.checkpoint(lambda gate, up: self.down_proj(jax.nn.silu(gate) * up))(gate, up)
+        act = ACTIVATIONS[self.act]
+        return jax.checkpoint(lambda gate, up: self.down_proj(act(gate) * up))(gate, up)
 
     def _project(self, h: Float[Array, "... D"]):
         return self.gate_proj(h), self.up_proj(h)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from r1reward_jax import stopping
@@ -102,6 +103,8 @@ class Engine:
         self.slots, self.prefill_batch, self.put_batch = slots, prefill_batch, put_batch
         self.sizes = _sizes(slots, prefill_batch, compact)
         self.programs = Programs(model, config, slots, slot_shardings, param_shardings)
+        self.looked_at = False
+        """Whether the first prompts have shown that the model's outputs are finite numbers."""
 
     def generate(
         self,
@@ -115,6 +118,7 @@ class Engine:
         limits: Sequence[int] | None = None,
         on_done: Callable[[int, list[Completion]], None] | None = None,
         should_stop: ShouldStop | None = None,
+        must_be_finite: bool = False,
     ) -> Rollout:
         """Complete each prompt `samples` times.
 
@@ -130,15 +134,18 @@ class Engine:
           should_stop: asked every `CHECK_STEPS` steps with those of a prompt's completions that
             have ended, by their index, if there are new ones: whether the others are not needed.
             Those end as "stopped", with what they have so far.
+          must_be_finite: whether outputs that are not finite end the call; else they are for the
+            caller to notice in the log-probs.
 
         Raises:
-          InputError: a prompt does not fit its bucket, a limit is not in 1..max_new_tokens, or a
-            setting makes no sense.
+          InputError: a prompt does not fit its bucket, a limit is not in 1..max_new_tokens, a
+            setting makes no sense, or outputs are not finite though they must be.
         """
         temperatures = np.broadcast_to(np.asarray(temperature, np.float32), (samples,))
         if not all(0 <= t < math.inf for t in temperatures):
             raise InputError(f"temperature {temperature}: expected 0 (greedy) or more")
         run = _Run(self, params, prompts, temperatures, seed, first_row, limits)
+        run.must_be_finite = must_be_finite
         return run.rollout(on_done or (lambda place, completions: None), should_stop)
 
 
@@ -149,6 +156,15 @@ def _sizes(slots: int, prefill_batch: int, compact: int) -> list[int]:
     while (fewer := -(-sizes[-1] // (compact * prefill_batch)) * prefill_batch) < sizes[-1]:
         sizes.append(fewer)
     return sizes
+
+
+def require_finite(right: bool) -> None:
+    """Raise InputError unless what a model gave is finite."""
+    if not right:
+        raise InputError(
+            "the model's outputs are not finite (NaN or infinity): its weights are damaged, or "
+            "overflow in this dtype (try bfloat16 or float32); nothing it says would mean anything"
+        )
 
 
 class _Run:
@@ -168,6 +184,7 @@ class _Run:
         self.limits = [capacity] * len(prompts) if limits is None else list(limits)
         if len(self.limits) != len(prompts) or not all(1 <= n <= capacity for n in self.limits):
             raise InputError(f"limits: expected one of 1 to {capacity} tokens for each prompt")
+        self.must_be_finite = False
         samples = len(temperatures)
         replace(engine.config, samples=samples)  # raises for what makes no sense
         self.engine, self.samples, self.first_row = engine, samples, first_row
@@ -265,6 +282,11 @@ class _Run:
         inputs, *others = engine.put_batch((inputs, where, seeds, limits))
         jitted = engine.programs.of(self.samples, self.width, self.params, inputs)
         self.jitted, new = jitted, jitted.prefill(self.params, inputs)
+        if (
+            self.must_be_finite and not engine.looked_at
+        ):  # before a whole completion of nonsense; waits once, at the start
+            require_finite(bool(jnp.isfinite(new.hidden).all()))
+            engine.looked_at = True
         return jitted.insert(slots or jitted.empty(count=self.slots), new, *others)
 
     def _compacted(self, slots: Slots) -> Slots:
@@ -324,6 +346,8 @@ class _Run:
         """Decode the samples of prompts into text and hand them to `on_done`."""
         began = time.perf_counter()
         for place in places:
+            # overflows, and what only a later image shows: the log-probs of what was sampled
+            require_finite(not self.must_be_finite or not np.isnan(self.out.logp[place]).any())
             known = self.ended.pop(place, {})
             for k, row in enumerate(zip(*(x[place] for x in self.out), strict=True)):
                 self.completions[place].append(known.get(k) or self._completion(place, *row))

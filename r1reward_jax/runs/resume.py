@@ -81,7 +81,7 @@ UNREAD = {
     ),
     "evaluate": (
         *("sft.*", "rl.*", "judge.*", "optimizer.*", "step.*", "checkpoint.*", "eval.records"),
-        *("scalar.steps", "scalar.batch", "scalar.lr", "model.freeze_vision"),
+        *("scalar.steps", "scalar.batch", "scalar.lr", "scalar.head", "model.freeze_vision"),
         *("data.train", "data.heldout", "wandb", "profile_step", *_MADE),
     ),
     "quickstart": (

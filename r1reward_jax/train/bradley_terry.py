@@ -1,9 +1,11 @@
 """The paper's baseline: a scalar reward model with a Bradley-Terry loss, on the policy's backbone
-and the same records. It reads one response at a time and writes nothing."""
+and the same records. It reads one response at a time and writes nothing. The head is linear, or has
+two layers as that of the paper's Table 6."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from r1reward_jax.console import warn
 from r1reward_jax.data.pipeline import batches
 from r1reward_jax.errors import about
 from r1reward_jax.evals.evaluate import require_labels
@@ -62,6 +64,7 @@ def train_scalar(
     config: PhaseConfig,
     records: Sequence[PreferenceRecord],
     *,
+    head: str,
     log: MetricsLog,
     checkpoints: Checkpoints | None = None,
 ) -> Params:
@@ -72,6 +75,7 @@ def train_scalar(
       setup: its policy is the backbone to start from.
       config: of the phase.
       records: labelled, and short enough (`train.preflight`).
+      head: linear or mlp, of a fresh head (`models.reward_head`); that of a folder keeps its kind.
       log: where metrics are written.
       checkpoints: where to save and resume; None for neither.
 
@@ -88,8 +92,10 @@ def train_scalar(
     require_labels(records)
     if reward_head.has_head(policy.path):
         params = reward_head.load_head(policy.path, policy.model, policy.params)
+        if (kind := reward_head.kind_of(params)) != head:
+            warn(f"scalar.head={head}: the head of {policy.path} is {kind}, and goes on as such")
     else:
-        params = reward_head.init_head(policy.model, policy.params, seed=setup.seed)
+        params = reward_head.init_head(policy.model, policy.params, seed=setup.seed, kind=head)
 
     def data(first: int) -> Iterator[PairBatch]:
         return batches(

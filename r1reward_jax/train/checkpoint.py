@@ -284,8 +284,9 @@ def load_params(folder: str, abstract: Params, *, step: int | str = "newest") ->
 def _read_params(path: epath.Path, abstract: Params) -> Params:
     stored = _shapes(path / "state")
     if "reward_head" in stored:
-        shape = stored["reward_head"]["weight"]
-        abstract = abstract | {"reward_head": {"weight": jax.ShapeDtypeStruct(shape, "float32")}}
+        shapes = stored["reward_head"].items()  # of either kind of head
+        head = {name: jax.ShapeDtypeStruct(shape, "float32") for name, shape in shapes}
+        abstract = abstract | {"reward_head": head}
     if stored != jax.tree.map(lambda x: tuple(x.shape), abstract):
         raise InputError(f"{path}: the checkpoint is of another model than the one given")
     # only the parameters, and onto one device whatever the mesh that wrote them

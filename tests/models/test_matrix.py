@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.models.layers import attention
+from r1reward_jax.models.qwen2_5_vl.rope_scaling import RopeScaling
 from r1reward_jax.models.qwen2_5_vl.weights import hub_names, to_hub
 from r1reward_jax.prompts import SYSTEM
 from r1reward_jax.types import ImagePart, Prompt, VideoPart
@@ -51,13 +52,32 @@ CASES = {
 }
 MIXED = ["text", "five images", "partial windows on both sides", "image and video"]
 TIED = {"tie_word_embeddings": True}
-CONFIGS = {
-    "untied": {"tie_word_embeddings": False},
-    "every head its own keys": TIED | {"num_key_value_heads": 4},
-    "one pair of keys and values": {"tie_word_embeddings": False, "num_key_value_heads": 1},
-}
+UNTIED = {"tie_word_embeddings": False}
 DEEP_VISION = {"depth": 6, "fullatt_block_indexes": (2, 5)}
 """Two groups of two window layers and a full one."""
+YARN = RopeScaling("yarn", 4.0, 64, attention_factor=1.2, beta_fast=8.0)
+CONFIGS = {
+    "untied": (UNTIED, DEEP_VISION),
+    "every head its own keys": (TIED | {"num_key_value_heads": 4}, DEEP_VISION),
+    "one pair of keys and values": (UNTIED | {"num_key_value_heads": 1}, DEEP_VISION),
+    "yarn, gelu, three full layers of eight": (
+        TIED | {"rope": YARN, "hidden_act": "gelu"},
+        {"depth": 8, "fullatt_block_indexes": (1, 3, 5), "hidden_act": "quick_gelu"},
+    ),
+    "linear, tanh gelu, all layers full": (
+        UNTIED | {"rope": RopeScaling("linear", 4.0), "hidden_act": "gelu_pytorch_tanh"},
+        {"depth": 2, "fullatt_block_indexes": (0, 1), "hidden_act": "gelu"},
+    ),
+    "llama3, relu, no layer full": (
+        TIED | {"rope": RopeScaling("llama3", 8.0, 64), "hidden_act": "relu"},
+        {"depth": 2, "fullatt_block_indexes": (), "hidden_act": "relu"},
+    ),
+    "a first full layer, another vocabulary, theta and eps": (
+        UNTIED | {"vocab_size": 424, "rope_theta": 5e4, "rms_norm_eps": 1e-2},
+        {"depth": 3, "fullatt_block_indexes": (0,), "window_size": 56},
+    ),
+}
+"""Each field of a config.json that is honoured differs in one of them: text and vision."""
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +114,11 @@ def test_inputs(both_logits, case):
     assert_equal_logits(*both_logits[case])
 
 
-def other_model(loaded, checkpoint, folder, text):
-    """With other text settings and a deep vision tower; random weights, also in `folder`."""
+def other_model(loaded, checkpoint, folder, text, vision):
+    """With other settings; random weights, also in `folder`."""
     config = loaded[0].config
     config = replace(config, text=replace(config.text, **text))
-    config = replace(config, vision=replace(config.vision, **DEEP_VISION))
+    config = replace(config, vision=replace(config.vision, **vision))
     model = qwen2_5_vl.Model(config)
     params = random_params(model.abstract_params(), 5)
     qwen2_5_vl.save(str(folder), model, params, like=checkpoint)
@@ -106,8 +126,10 @@ def other_model(loaded, checkpoint, folder, text):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_configurations(name, checkpoint, loaded, processor, tmp_path):
-    model, params = other_model(loaded, checkpoint, tmp_path, CONFIGS[name])
+def test_configurations(name, checkpoint, loaded, tmp_path):
+    model, params = other_model(loaded, checkpoint, tmp_path, *CONFIGS[name])
+    assert qwen2_5_vl.Config.load(str(tmp_path)) == model.config
+    processor = qwen2_5_vl.Processor(str(tmp_path), BUCKETS, video_rule="side")
     prompts, encoded = encode(processor, MIXED)
     theirs = original_logits(str(tmp_path), prompts, encoded, processor)
     for ours, reference in zip(our_logits(model, params, processor, encoded), theirs):
@@ -168,10 +190,10 @@ def test_the_older_position_rule_gives_the_originals_logits(checkpoint, loaded):
     assert_equal_logits(ours, theirs)
 
 
-@pytest.mark.parametrize(("text", "remat"), [(TIED, False), (CONFIGS["untied"], True)])
+@pytest.mark.parametrize(("text", "remat"), [(TIED, False), (UNTIED, True)])
 def test_gradient_of_every_tensor(checkpoint, loaded, processor, tmp_path, text, remat):
     """Of the mean next-token loss of each row, images and videos included."""
-    model, params = other_model(loaded, checkpoint, tmp_path, text)
+    model, params = other_model(loaded, checkpoint, tmp_path, text, DEEP_VISION)
     prompts, encoded = encode(processor, MIXED)
     original = load_original(str(tmp_path))
     import torch

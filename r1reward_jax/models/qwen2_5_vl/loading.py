@@ -12,12 +12,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 from safetensors import SafetensorError, safe_open
 
 from r1reward_jax.console import progress
+from r1reward_jax.errors import about
+from r1reward_jax.model_folder import weight_files
+from r1reward_jax.models import checksums
 from r1reward_jax.models.qwen2_5_vl.config import Config
 from r1reward_jax.models.qwen2_5_vl.model import Model
 from r1reward_jax.models.qwen2_5_vl.weights import hub_names
@@ -25,6 +27,10 @@ from r1reward_jax.types import InputError, Params
 
 PIECE_BYTES = 2**28
 """Larger tensors are read piece by piece."""
+BUFFERS = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq", "position_ids", "masked_bias")
+"""Ends of names that older releases of `transformers` saved though they are no parameters: the
+config says what they hold."""
+EMBEDDING = "model.embed_tokens.weight"
 DTYPES = {"F32": jnp.float32, "BF16": jnp.bfloat16, "F16": jnp.float16}
 
 
@@ -45,8 +51,8 @@ def load(
       with_vision: False leaves the vision tower on disk, for prompts of text.
 
     Raises:
-      InputError: no such folder, another model type, or tensors that are missing, left over or of
-        another shape, all of them in one message.
+      InputError: no such folder, another model type, or tensors that are missing, left over, of
+        another shape or not finite, all of them in one message; or a damaged export.
     """
     config = Config.load(folder)
     model, tensors = Model(config, with_vision), _open(folder)
@@ -55,6 +61,24 @@ def load(
     abstract = model.abstract_params()
     shapes = flatten_dict(abstract, sep="/")
     _check(folder, config, shapes, tensors)
+    # each process hashes its share of the files, beside reading its slices of them
+    share = weight_files(folder)[jax.process_index() :: jax.process_count()]
+    with checksums.verified(share):
+        params = _read_all(config, tensors, abstract, dtype, place)
+    with about(folder):
+        _require_finite(config, params)
+    return model, unflatten_dict(params, sep="/")
+
+
+def _read_all(
+    config: Config,
+    tensors: dict[str, Any],
+    abstract: Params,
+    dtype: Any,
+    place: Callable[[Params], Any] | None,
+) -> dict[str, jax.Array]:
+    """Return the parameters by their paths; arguments as in `load`."""
+    shapes = flatten_dict(abstract, sep="/")
     here = SingleDeviceSharding(jax.local_devices()[0])
     shardings: dict[str, Any] = (
         flatten_dict(place(abstract), sep="/") if place else dict.fromkeys(shapes, here)
@@ -74,7 +98,34 @@ def load(
         for i, part in enumerate(stored):
             value = _put(shardings[path])(value, one(part, shape=leaf.shape[1:]), i)
         params[path] = value
-    return model, unflatten_dict(params, sep="/")
+    return params
+
+
+def _require_finite(config: Config, params: dict[str, jax.Array]) -> None:
+    """Raise InputError naming the tensors that hold NaN or infinity."""
+    stacked = frozenset(p for p in params if not isinstance(hub_names(config, p), str))
+    found = _finite(stacked)(params)
+    wrong = []
+    for path in params:
+        names, right = hub_names(config, path), np.atleast_1d(np.asarray(found[path]))
+        named = [names] if isinstance(names, str) else names
+        wrong += [name for name, one in zip(named, right, strict=True) if not one]
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise InputError(
+            f"{len(wrong)} of the model's tensors hold numbers that are not finite (NaN or so), "
+            f"so its outputs would mean nothing: {', '.join(wrong[:5])}{more}; is the file damaged?"
+        )
+
+
+@functools.lru_cache
+def _finite(stacked: frozenset[str]) -> Callable:
+    """Return a function from parameters to whether all numbers of each are finite; for each layer
+    of the stacked ones."""
+    axes = lambda path, x: tuple(range(1 if path in stacked else 0, x.ndim))  # noqa: E731
+    return jax.jit(
+        lambda params: {p: jnp.isfinite(x).all(axis=axes(p, x)) for p, x in params.items()}
+    )
 
 
 def _inner(sharding: Any, names: str | Sequence[str]) -> Any:
@@ -148,17 +199,16 @@ def _put_rows(sharding: Any) -> Callable:
 
 def _open(folder: str) -> dict[str, Any]:
     """Return handles of a folder's tensors by hub name, whatever prefix they were saved with."""
-    files = sorted(epath.Path(folder).glob("*.safetensors"))
-    if not files:
-        raise InputError(f"{folder}: no *.safetensors file")
     tensors, twice = {}, []
-    for file in files:
+    for file in weight_files(folder):
         try:
             handle = safe_open(os.fspath(file), "numpy")
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             raise InputError(f"{file}: cannot be read ({error}); is it complete?") from None
         for stored in handle.keys():  # noqa: SIM118
             name = _hub_name(stored)
+            if name.endswith(BUFFERS):
+                continue
             twice += [f"{name} (again in {file.name})"] if name in tensors else []
             tensors[name] = handle.get_slice(stored)
     if twice:
@@ -190,10 +240,24 @@ def _check(folder: str, config: Config, shapes: dict[str, Any], tensors: dict[st
             if tensors[name].get_dtype() not in DTYPES:
                 problems.append(f"{name} is of dtype {tensors[name].get_dtype()}")
     tied = {"lm_head.weight"} if config.text.tie_word_embeddings else set()
+    if tied & set(tensors) and not _equal(tensors["lm_head.weight"], tensors.get(EMBEDDING)):
+        problems.append(
+            f"lm_head.weight differs from {EMBEDDING}, though tie_word_embeddings is true"
+        )
     problems += [f"unexpected {n}" for n in sorted(set(tensors) - used - tied)]
     if problems:
         shown = "; ".join(problems[:20]) + (" …" if len(problems) > 20 else "")
         raise InputError(f"{folder}: {len(problems)} tensors do not fit the config: {shown}")
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Return whether two stored matrices are equal; they are read piece by piece."""
+    if other is None or one.get_shape() != other.get_shape() or len(one.get_shape()) != 2:
+        return False
+    count, width = one.get_shape()
+    rows = max(1, PIECE_BYTES // (4 * width))
+    pieces = (slice(at, min(at + rows, count)) for at in range(0, count, rows))
+    return all(np.array_equal(one[piece], other[piece]) for piece in pieces)
 
 
 def _our_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,12 +1,10 @@
 """Turn images and videos into patches in window order, with the family's own image processor."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from etils import epath
 from PIL import Image
 from transformers import Qwen2VLImageProcessorPil
 
@@ -114,53 +112,3 @@ def _in_window_order(
     patches = patches.reshape(len(order), merge**2, -1)[order].reshape(patches.shape)
     ids = cells[order].reshape(-1, 2).astype(np.int32)
     return EncodedImage(patches, ids, windows, home, (rows, columns))
-
-
-def family_processor(folder: str, kind: str, max_pixels: int | None) -> Qwen2VLImageProcessorPil:
-    """Return the family's image processor with the settings of a folder; videos fall back on those
-    of images.
-
-    Args:
-      folder: a Hugging Face folder.
-      kind: image_processor or video_processor.
-      max_pixels: a smaller limit; None for the folder's.
-    """
-    stored = _settings(folder, kind)
-    size = stored.get("size") or {}
-    # newer releases write the limits as edges of `size`, though they are still numbers of pixels
-    smallest = stored.get("min_pixels") or size.get("shortest_edge") or 3136
-    largest = stored.get("max_pixels") or size.get("longest_edge") or 12_845_056
-    colours = {
-        k: stored[k] for k in ("image_mean", "image_std", "resample") if stored.get(k) is not None
-    }
-    return Qwen2VLImageProcessorPil(
-        min_pixels=smallest, max_pixels=min(largest, max_pixels or largest), **colours
-    )
-
-
-def _settings(folder: str, kind: str) -> dict[str, Any]:
-    """Return the settings in a folder's files: `transformers` 5 writes one file for all processors,
-    older releases one each."""
-    root = epath.Path(folder)
-    both = root / "processor_config.json"
-    parts = _read_json(both) if both.exists() else {}
-    files = {
-        "image_processor": root / "preprocessor_config.json",
-        "video_processor": root / "video_preprocessor_config.json",
-    }
-    for name in (kind, "image_processor"):
-        if name in parts:
-            return parts[name]
-        if files[name].exists():
-            return _read_json(files[name])
-    raise InputError(
-        f"{files['image_processor']}: not found, and no processor_config.json either; expected a "
-        "Hugging Face Qwen2.5-VL folder"
-    )
-
-
-def _read_json(path: epath.Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error})") from None

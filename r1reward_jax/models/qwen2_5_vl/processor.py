@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from etils import epath
-from transformers import AutoTokenizer
 
 from r1reward_jax.images import image_name, image_size, open_image
 from r1reward_jax.models import packing
 from r1reward_jax.models.packing import Buckets, EncodedImage
 from r1reward_jax.models.qwen2_5_vl import patches
 from r1reward_jax.models.qwen2_5_vl.config import Config
+from r1reward_jax.models.qwen2_5_vl.image_settings import family_processor
 from r1reward_jax.models.qwen2_5_vl.patches import EncodedMedia
 from r1reward_jax.models.qwen2_5_vl.rope import mrope_positions
+from r1reward_jax.models.qwen2_5_vl.tokens import load_tokenizer
 from r1reward_jax.types import (
     EncodedPrompt,
     ImagePart,
@@ -54,11 +54,12 @@ class Processor:
         if video_rule not in ("max", "side"):
             raise InputError(f"video_rule is {video_rule!r}, expected max or side")
         self.folder, self.buckets, self.config = folder, buckets, Config.load(folder)
-        self.tokenizer = _tokenizer(folder)
+        self.tokenizer = load_tokenizer(folder, self.config)
         self._backend = self.tokenizer.backend_tokenizer
         self._backend.encode_special_tokens = True  # record text is not markup
-        self._images = patches.family_processor(folder, "image_processor", max_pixels)
-        self._frames = patches.family_processor(folder, "video_processor", max_pixels)
+        settings = max_pixels, self.config.vision
+        self._images = family_processor(folder, "image_processor", *settings)
+        self._frames = family_processor(folder, "video_processor", *settings)
         self._video_rule = video_rule
         ids = self.tokenizer.convert_tokens_to_ids
         self._im_start, self._im_end = ids("<|im_start|>"), ids("<|im_end|>")
@@ -223,12 +224,3 @@ class Processor:
             rows=rows,
             capacity=completion_capacity or 0,
         )
-
-
-def _tokenizer(folder: str) -> Any:
-    if not (epath.Path(folder) / "tokenizer.json").exists():
-        raise InputError(f"{folder}/tokenizer.json: not found; expected a Hugging Face folder")
-    try:
-        return AutoTokenizer.from_pretrained(folder)
-    except Exception as error:  # tokenizers raises no narrower type
-        raise InputError(f"{folder}: the tokenizer cannot be read ({error})") from None

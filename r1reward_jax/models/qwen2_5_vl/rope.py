@@ -30,8 +30,10 @@ def mrope_positions(
       intervals: time positions between the temporal patches of each; fractions are truncated.
       merge: patches merged along each side (2).
       video_rule: where text continues behind a video. "max": at the largest position so far + 1, on
-        all three axes (transformers up to 4.57, with which the hub's models were trained);
-        "side": at the video's start + its longer side (transformers 5).
+        all three axes, the rule of transformers up to 4.51, with which the hub's models were
+        trained (4.57 has the same rule, but casts the seconds per grid to whole ones first, so
+        times differ where `2 / fps` is no whole number); "side": at the video's start + its longer
+        side (transformers 5).
 
     Returns:
       int32 [T, 3] and `rope_delta`.
@@ -56,8 +58,7 @@ def mrope_positions(
 
 def text_angles(positions: Int[Array, "... 3"], config: TextConfig) -> Float[Array, "... half"]:
     """Return the rotation angle of each frequency, float32 [..., head_dim / 2]."""
-    half = config.head_dim // 2
-    frequency = 1.0 / config.rope_theta ** (np.arange(half, dtype=np.float32) / half)
+    frequency = config.rope.frequencies(config.head_dim // 2, config.rope_theta)
     axis = np.repeat(np.arange(3), config.mrope_section)
     return positions[..., axis].astype(jnp.float32) * frequency
 
@@ -71,10 +72,15 @@ def vision_angles(ids: Int[Array, "... 2"], config: VisionConfig) -> Float[Array
     return angles.reshape(*angles.shape[:-2], 2 * quarter)
 
 
-def rotate(x: Float[Array, "... H"], angles: Float[Array, "... half"]) -> Float[Array, "... H"]:
-    """Rotate the pairs (x[i], x[i + H/2]) by `angles`, in float32; return them in x's dtype."""
+def rotate(
+    x: Float[Array, "... H"], angles: Float[Array, "... half"], scale: float = 1.0
+) -> Float[Array, "... H"]:
+    """Rotate the pairs (x[i], x[i + H/2]) by `angles`, in float32, and multiply them by `scale`
+    (yarn's attention factor); return them in x's dtype."""
     a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     cos, sin = jnp.cos(angles), jnp.sin(angles)
+    if scale != 1.0:
+        cos, sin = cos * scale, sin * scale
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
 
 

@@ -7,6 +7,7 @@ folder may be in a bucket (`gs://`).
 import json
 import os
 import re
+import stat
 from typing import Any, NamedTuple
 
 import jax
@@ -21,10 +22,12 @@ from safetensors.numpy import save_file
 from yaml import YAMLError
 
 from r1reward_jax.console import progress
-from r1reward_jax.models import reward_head
+from r1reward_jax.files import is_remote, write_whole
+from r1reward_jax.model_folder import read_json
+from r1reward_jax.models import checksums, reward_head
 from r1reward_jax.models.qwen2_5_vl.model import Model
 from r1reward_jax.models.qwen2_5_vl.weights import hub_names, to_hub
-from r1reward_jax.types import Params
+from r1reward_jax.types import InputError, Params
 
 COPIED_FILES = (
     "tokenizer.json",
@@ -39,10 +42,10 @@ COPIED_FILES = (
     "processor_config.json",
     "video_preprocessor_config.json",
     "generation_config.json",
+    "LICENSE",
 )
 SHARD_BYTES = 5 * 10**9
-METADATA = {"format": "pt"}
-"""`transformers` refuses safetensors that do not say which framework they are for."""
+TEMPLATES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 OWN_TAG = "r1reward-jax"
 CARD = """\
 # {name}
@@ -99,23 +102,64 @@ def save(
             _write_tensors(target / f"{file}.part", shard)
     if not first:
         return
+    # before the weights: a save that is interrupted leaves a folder that says what is missing
+    hf = _config(model, epath.Path(like) / "config.json", str(stored or _main_dtype(leaves)))
+    write_whole(target / "config.json", json.dumps(hf, indent=2))
     # only now: a left-over shard, or the reward head of another model, would be read as well
     for pattern in ("*.safetensors", "*.safetensors.index.json", reward_head.FILE):
         for old in target.glob(pattern):
-            old.unlink()
-    for file in split.filename_to_tensors:
-        (target / f"{file}.part").rename(target / file)
+            if old.name not in split.filename_to_tensors:
+                old.unlink()
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
-        (target / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
-    hf = model.config.to_hf() | {"torch_dtype": str(stored or _main_dtype(leaves))}
-    (target / "config.json").write_text(json.dumps(hf, indent=2))
+        write_whole(target / "model.safetensors.index.json", json.dumps(index, indent=2))
+    for file in split.filename_to_tensors:
+        (target / f"{file}.part").replace(target / file)
     for name in COPIED_FILES:
         source = epath.Path(like) / name
         if source.exists() and source != target / name:
-            (target / name).write_bytes(source.read_bytes())
+            write_whole(target / name, source.read_bytes())
+    _write_chat_template(target)
     if epath.Path(like) != target:  # a model that is its own base was not trained by us
         (target / "README.md").write_text(_card(target.name, epath.Path(like), about or ABOUT))
+
+
+def _config(model: Model, like: epath.Path, dtype: str) -> dict[str, Any]:
+    """Return the config.json to write: that of the base with all its fields, also those that mean
+    nothing here, where it describes this model; the fields that are known where it does not.
+
+    Args:
+      model: what is saved.
+      like: config.json of the base; it may be missing.
+      dtype: of the weights, the one thing that a save can change.
+    """
+    try:
+        hf = read_json(like) if like.exists() else {}
+        if not hf or type(model.config).from_hf(hf, str(like)) != model.config:
+            hf = model.config.to_hf()
+    except InputError:
+        hf = model.config.to_hf()
+    for part in (hf, hf.get("text_config"), hf.get("vision_config")):
+        for name in ("torch_dtype", "dtype"):
+            if isinstance(part, dict) and part.get(name) is not None:
+                part[name] = dtype
+    return hf if "torch_dtype" in hf or "dtype" in hf else {**hf, "torch_dtype": dtype}
+
+
+def _write_chat_template(target: epath.Path) -> None:
+    """Write the chat template where the processors of all releases of `transformers` look: in
+    chat_template.jinja since 4.52, in chat_template.json before. Tokenizers alone may have it."""
+    raw, old, tokenizer = (target / name for name in TEMPLATES)
+    template = raw.read_text() if raw.exists() else None
+    for path in (old, tokenizer):
+        if template is None and path.exists():
+            template = read_json(path).get("chat_template")
+    if not isinstance(template, str):  # none, or a list of named ones
+        return
+    if not raw.exists():
+        write_whole(raw, template)
+    if not old.exists():
+        write_whole(old, json.dumps({"chat_template": template}, indent=2))
 
 
 class _Tensor(NamedTuple):
@@ -142,11 +186,17 @@ def _tensors(model: Model, leaves: dict[str, Any], stored: np.dtype | None) -> d
 
 
 def _write_tensors(path: epath.Path, tensors: dict[str, np.ndarray]) -> None:
-    """Write a safetensors file; one in a bucket passes through memory, a local one does not."""
-    if "://" in os.fspath(path):
-        path.write_bytes(serialize(tensors, METADATA))
-    else:
-        save_file(tensors, os.fspath(path), METADATA)
+    """Write a safetensors file with its digest; one in a bucket passes through memory, a local one
+    does not."""
+    local = os.fspath(path)
+    if is_remote(local):
+        path.write_bytes(checksums.seal_bytes(serialize(tensors, checksums.METADATA)))
+        return
+    with open(local, "wb") as file:  # with the mode that the umask asks for, unlike save_file
+        mode = os.fstat(file.fileno()).st_mode
+    save_file(tensors, local, checksums.METADATA)
+    os.chmod(local, stat.S_IMODE(mode))
+    checksums.seal(local)
 
 
 def _main_dtype(leaves: dict[str, Any]) -> np.dtype:

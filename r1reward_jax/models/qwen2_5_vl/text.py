@@ -1,4 +1,4 @@
-"""The decoder: pre-norm grouped-query attention with M-RoPE, SwiGLU, stacked layers.
+"""The decoder: pre-norm grouped-query attention with M-RoPE, a gated MLP, stacked layers.
 
 One block serves training, prefill and decode: it projects and rotates, then calls the attention
 function that it is given.
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from r1reward_jax.models.layers import Linear, RMSNorm, SwiGLU, attention, stack
+from r1reward_jax.models.layers import GatedMLP, Linear, RMSNorm, attention, stack
 from r1reward_jax.models.qwen2_5_vl.config import TextConfig
 from r1reward_jax.models.qwen2_5_vl.rope import rotate, text_angles
 from r1reward_jax.types import Cache
@@ -33,8 +33,11 @@ class Block(nnx.Module):
         self.o_proj = Linear(
             config.num_attention_heads * dim, width, bias=False, rngs=rngs, scale=scale
         )
-        self.mlp = SwiGLU(width, config.intermediate_size, bias=False, rngs=rngs, scale=scale)
+        self.mlp = GatedMLP(
+            width, config.intermediate_size, config.hidden_act, bias=False, rngs=rngs, scale=scale
+        )
         self.kv_heads, self.head_dim = config.num_key_value_heads, dim
+        self.rope_scale = config.rope.attention_factor
 
     def __call__(
         self, x: Float[Array, "B T D"], angles: Float[Array, "B T half"], attend: Callable
@@ -45,8 +48,8 @@ class Block(nnx.Module):
         q_BTKGH = q.reshape(rows, length, self.kv_heads, -1, self.head_dim)
         k_BTKH = k.reshape(rows, length, self.kv_heads, self.head_dim)
         v_BTKH = v.reshape(rows, length, self.kv_heads, self.head_dim)
-        q_BTKGH = rotate(q_BTKGH, angles[:, :, None, None])
-        k_BTKH = rotate(k_BTKH, angles[:, :, None])
+        q_BTKGH = rotate(q_BTKGH, angles[:, :, None, None], self.rope_scale)
+        k_BTKH = rotate(k_BTKH, angles[:, :, None], self.rope_scale)
         mixed = attend(q_BTKGH, k_BTKH, v_BTKH)
         x = x + self.o_proj(mixed.reshape(rows, length, -1))
         return x + self.mlp(x, self.post_attention_layernorm)

@@ -7,20 +7,21 @@ batch of small attentions instead of one large masked one.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from r1reward_jax.models.layers import Linear, RMSNorm, SwiGLU, attention, stack
+from r1reward_jax.models.layers import GatedMLP, Linear, RMSNorm, attention, stack
 from r1reward_jax.models.qwen2_5_vl.config import VisionConfig
 from r1reward_jax.models.qwen2_5_vl.rope import rotate, vision_angles
 from r1reward_jax.types import VisionInputs
 
 
 class Block(nnx.Module):
-    """Pre-norm attention within a row, then SwiGLU."""
+    """Pre-norm attention within a row, then a gated MLP."""
 
     def __init__(self, config: VisionConfig, rngs: nnx.Rngs):
         width, scale = config.hidden_size, (2 * config.depth) ** -0.5
@@ -28,7 +29,9 @@ class Block(nnx.Module):
         self.norm2 = RMSNorm(width, 1e-6)
         self.qkv = Linear(width, 3 * width, bias=True, rngs=rngs)
         self.proj = Linear(width, width, bias=True, rngs=rngs, scale=scale)
-        self.mlp = SwiGLU(width, config.intermediate_size, bias=True, rngs=rngs, scale=scale)
+        self.mlp = GatedMLP(
+            width, config.intermediate_size, config.hidden_act, bias=True, rngs=rngs, scale=scale
+        )
         self.heads = config.num_heads
 
     def __call__(
@@ -63,13 +66,14 @@ class Merger(nnx.Module):
 
 
 class VisionTower(nnx.Module):
-    """Patch embedding, groups of window layers that end in a full one, merger."""
+    """Patch embedding, window and full layers in the order of the config, merger."""
 
     def __init__(self, config: VisionConfig, rngs: nnx.Rngs):
-        groups, windowed = config.groups
+        full = len(config.fullatt_block_indexes)
         self.patch_embed = Linear(config.patch_dim, config.hidden_size, bias=False, rngs=rngs)
-        self.window_layers = stack(groups * windowed, lambda r: Block(config, r), rngs)
-        self.full_layers = stack(groups, lambda r: Block(config, r), rngs)
+        some = lambda n: stack(n, lambda r: Block(config, r), rngs) if n else None  # noqa: E731
+        self.window_layers = some(config.depth - full)
+        self.full_layers = some(full)
         self.merger = Merger(config, rngs)
         self.config = config
 
@@ -86,31 +90,55 @@ class VisionTower(nnx.Module):
         return self.merger(x).reshape(rows, images * patches // 4, -1)
 
     def _layers(self, x: Float[Array, "R P D"], vision: VisionInputs, remat: bool, pin: Callable):
-        groups, windowed = self.config.groups
         angles = vision_angles(vision.rotary_ids, self.config)
         to_windows, from_windows, window_lengths = _window_moves(vision, self.config)
         window_angles = to_windows(angles)
         window_graph, window_params = nnx.split(self.window_layers)
         full_graph, full_params = nnx.split(self.full_layers)
-        window_params = jax.tree.map(
-            lambda p: p.reshape(groups, windowed, *p.shape[1:]), window_params
-        )
 
         def window_layer(x, params):
-            return pin(nnx.merge(window_graph, params)(pin(x), window_angles, window_lengths)), None
+            layer: Any = nnx.merge(window_graph, params)
+            return pin(layer(pin(x), window_angles, window_lengths)), None
 
         def full_layer(x, params):
-            return pin(nnx.merge(full_graph, params)(pin(x), angles, vision.lengths))
+            layer: Any = nnx.merge(full_graph, params)
+            return pin(layer(pin(x), angles, vision.lengths)), None
 
         if remat:
             window_layer, full_layer = jax.checkpoint(window_layer), jax.checkpoint(full_layer)
 
-        def group(x, params):
-            of_windows, of_full = params
-            windows, _ = jax.lax.scan(window_layer, to_windows(x), of_windows)
-            return full_layer(from_windows(windows), of_full), None
+        def windows(x, params):
+            return from_windows(jax.lax.scan(window_layer, to_windows(x), params)[0])
 
-        return jax.lax.scan(group, x, (window_params, full_params))[0]
+        if self.config.groups:  # every size of the hub: one program for all groups
+            groups, windowed = self.config.groups
+            window_params = jax.tree.map(
+                lambda p: p.reshape(groups, windowed, *p.shape[1:]), window_params
+            )
+
+            def group(x, params):
+                return full_layer(windows(x, params[0]), params[1])
+
+            return jax.lax.scan(group, x, (window_params, full_params))[0]
+        of_full, of_windows = _in_turn(full_params), _in_turn(window_params)
+        for full, count in self.config.runs:
+            if full:
+                x, _ = jax.lax.scan(full_layer, x, of_full(count))
+            else:
+                x = windows(x, of_windows(count))
+        return x
+
+
+def _in_turn(params: Any) -> Callable[[int], Any]:
+    """Return a function that gives the next so many layers of stacked parameters."""
+    taken = 0
+
+    def take(count: int) -> Any:
+        nonlocal taken
+        start, taken = taken, taken + count
+        return jax.tree.map(lambda p: p[start : start + count], params)
+
+    return take
 
 
 def _window_moves(vision: VisionInputs, config: VisionConfig):
