@@ -39,6 +39,7 @@ def get_config() -> ConfigDict:
     c.data.video_fps = 2.0  # frames per second to look at; the rate of a folder of frames
     c.data.video_frames = 16  # at most; longer videos are sampled more thinly
     c.data.skip_unreadable = False  # leave out records with broken images or videos; else no start
+    c.data.outside = True  # read images outside of the data's folder (../, links); else no start
     c.data.threads = 8  # reader threads that decode images and tokenise
 
     c.optimizer = ConfigDict()

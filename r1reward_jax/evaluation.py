@@ -82,7 +82,9 @@ def _read(
     """The benchmark, its records and remarks about them."""
     port_of(hub.local(config.model.path))
     sampling = Sampling(config.data.video_fps, config.data.video_frames)
-    benchmark, records, notes = read_benchmark(config.eval.benchmark, config.eval.data, sampling)
+    benchmark, records, notes = read_benchmark(
+        config.eval.benchmark, config.eval.data, sampling, outside=config.data.outside
+    )
     if limit is not None and limit < len(records):
         notes = [*notes, f"the first {limit:,} of {len(records):,} records (--limit)"]
         records = records[:limit]

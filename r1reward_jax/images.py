@@ -59,9 +59,7 @@ def embedded_bytes(text: str) -> bytes | None:
       InputError: a data URL that is not valid base64.
     """
     url = text[:5].lower() == "data:"
-    # a path is turned away at its first characters; 64 of base64 hold 48 bytes, enough for a header
-    head = "".join(text[:80].split())[:64]
-    if not url and len(text) <= LONGEST_PATH and not _has_header(_decoded(head) or b""):
+    if not url and len(text) <= LONGEST_PATH and not looks_encoded(text):
         return None
     data = _decoded(urllib.parse.unquote(text.partition(",")[2]) if url else text)
     if not data and url:
@@ -69,6 +67,12 @@ def embedded_bytes(text: str) -> bytes | None:
             f"image {shortened(text)}: not valid base64; expected data:image/TYPE;base64,DATA"
         )
     return data
+
+
+def looks_encoded(text: str) -> bool:
+    """Return whether a text begins like the base64 of an image file; the rest is not looked at."""
+    # 64 characters hold 48 bytes, enough for a header
+    return _has_header(_decoded("".join(text[:80].split())[:64]) or b"")
 
 
 def _decoded(text: str) -> bytes | None:

@@ -6,11 +6,12 @@ the caller says, and never an address: nothing is downloaded. Paths in object st
 through epath, as everywhere.
 """
 
+import json
 import os
 import re
 import stat
 import urllib.parse
-from typing import IO
+from typing import IO, Any
 
 from r1reward_jax.errors import InputError
 
@@ -143,3 +144,38 @@ def read_file(path: str | os.PathLike, *, most: int, expected: str) -> bytes:
         reason = error.strerror or str(error)
         name = shortened(os.fspath(path))
         raise InputError(f"{name}: {reason}; expected {expected}") from None
+
+
+def load_json(text: str) -> Any:
+    """Return what a JSON text says.
+
+    Raises:
+      ValueError: it is no JSON, or none that can be held: brackets within brackets by the thousand,
+        numbers of thousands of digits. The message says what, in one line.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(error.msg) from error
+    except RecursionError:
+        raise ValueError("brackets are nested too deeply") from None
+    except ValueError:  # of int(): more digits than Python converts
+        raise ValueError("a whole number of too many digits") from None
+
+
+def surrogate_in(value: Any, name: str = "") -> str | None:
+    """Return where a value, in its texts or keys, holds half of a character, which no text can be
+    written with: `meta.group (\\ud83d)`. None if it does not."""
+    if isinstance(value, str):
+        if value.isascii():
+            return None
+        half = next((letter for letter in value if "\ud800" <= letter <= "\udfff"), None)
+        return None if half is None else f"{name} (\\u{ord(half):x})"
+    if isinstance(value, dict):
+        inside = (
+            (surrogate_in(k, f"a name in {name}"), v, f"{name}.{k}") for k, v in value.items()
+        )
+        return next((bad for key, v, at in inside if (bad := key or surrogate_in(v, at))), None)
+    if isinstance(value, (list, tuple)):
+        return next((bad for item in value if (bad := surrogate_in(item, name))), None)
+    return None

@@ -72,7 +72,10 @@ def started(
     from r1reward_jax.runs.run_dir import claim_data, run_folder
 
     require_devices(config, args.verb)
-    look = {"require_files": not config.data.skip_unreadable}
+    look = {
+        "require_files": not config.data.skip_unreadable,
+        "outside": config.data.outside,
+    }
     items, records = read(config.data.train, frames(config), **look), heldout(config, args.verb)
     if args.dry_run:
         show_dry_run(config, args.verb, items, records)
@@ -144,7 +147,10 @@ def heldout(config: ConfigDict, verb: str) -> "list[Record]":
             why = "scalar-rm measures nothing while it trains"
         note(f"data.heldout={path} is not used: {why}")
         return []
-    look = {"require_files": not config.data.skip_unreadable}
+    look = {
+        "require_files": not config.data.skip_unreadable,
+        "outside": config.data.outside,
+    }
     records = read_records(path, frames(config), **look)
     require_labels(records)
     return records

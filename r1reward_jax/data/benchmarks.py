@@ -22,8 +22,11 @@ from typing import Any, Literal
 from etils import epath
 
 from r1reward_jax.data.files import Row, find_file
-from r1reward_jax.data.layouts import read_table
+from r1reward_jax.data.layouts import has_media, read_table
+from r1reward_jax.data.shown import like_media
 from r1reward_jax.data.video import Sampling
+from r1reward_jax.images import is_file
+from r1reward_jax.reading import scheme_of
 from r1reward_jax.types import InputError, PreferenceRecord, Record
 
 
@@ -110,7 +113,9 @@ def _multimodal_rewardbench(row: Row) -> dict[str, Any]:
 
 
 def _mm_rlhf_rewardbench(row: Row) -> dict[str, Any]:
-    given = row.fields.get("image") or row.fields.get("video") or ""
+    named = [value for name, value in row.fields.items() if like_media(name) and value]
+    given = named[0] if named else ""
+    given = given[0] if isinstance(given, list) else given
     path = given.get("path") if isinstance(given, dict) else given
     groups = BENCHMARKS["mm_rlhf_rewardbench"].groups
     parts = path.split("/") if isinstance(path, str) else []
@@ -135,7 +140,7 @@ _READINGS = {
 
 
 def read_benchmark(
-    name_or_path: str, data: str, frames: Sampling
+    name_or_path: str, data: str, frames: Sampling, *, outside: bool = True
 ) -> tuple[Benchmark, list[Record], list[str]]:
     """Return a benchmark's records; their images are not decoded yet.
 
@@ -144,6 +149,7 @@ def read_benchmark(
       data: the folder with the benchmark's files, or the file in it; for a file of one's own the
         folder that its paths start in, empty for the file's.
       frames: how many frames of a video are read; a benchmark that fixes their number overrides it.
+      outside: whether images may lie outside of the data folder.
 
     Returns:
       how to score the benchmark, the records in the order of the file, and notes for the user.
@@ -153,11 +159,12 @@ def read_benchmark(
         or videos that are missing.
     """
     if name_or_path in BENCHMARKS:
-        return _read_public(BENCHMARKS[name_or_path], data, frames)
-    records = read_table(files_of(name_or_path, data)).records(frames, folder=data)
+        return _read_public(BENCHMARKS[name_or_path], data, frames, outside)
+    table = read_table(files_of(name_or_path, data))
+    records = table.records(frames, folder=data, outside=outside)
     groups = [str(r.meta.get("group") or r.meta.get("skill") or "") for r in records]
     records = [replace(r, meta=r.meta | {"group": g}) for r, g in zip(records, groups)]
-    return Benchmark(epath.Path(name_or_path).stem), records, []
+    return Benchmark(epath.Path(name_or_path).stem), records, table.notes
 
 
 def files_of(name_or_path: str, data: str) -> list[str]:
@@ -167,12 +174,12 @@ def files_of(name_or_path: str, data: str) -> list[str]:
       InputError: an unknown name, no file or several.
     """
     if name_or_path in BENCHMARKS:
-        if not data or not epath.Path(data).exists():
+        if not data or not is_file(data):
             raise InputError(
                 f"{name_or_path}: {data or 'no data'} not found; give --data, the folder it is in"
             )
         return find_file(data, _READINGS[name_or_path].files)
-    if not epath.Path(name_or_path).exists():
+    if scheme_of(name_or_path) is None and not is_file(name_or_path):
         raise InputError(
             f"benchmark {name_or_path}: neither a file nor one of {', '.join(BENCHMARKS)}"
         )
@@ -180,7 +187,7 @@ def files_of(name_or_path: str, data: str) -> list[str]:
 
 
 def _read_public(
-    benchmark: Benchmark, data: str, frames: Sampling
+    benchmark: Benchmark, data: str, frames: Sampling, outside: bool
 ) -> tuple[Benchmark, list[Record], list[str]]:
     reading, name = _READINGS[benchmark.name], benchmark.name
     table = read_table(files_of(name, data))
@@ -192,16 +199,12 @@ def _read_public(
     metas = [reading.meta(row) for row in table.rows]
     # the authors' number of frames goes before the caller's: their scores belong to it
     fixed = replace(frames, most=benchmark.frames or frames.most)
-    records = table.records(fixed, folder=data)
-    blind = [row.name for row, r in zip(table.rows, records) if not _has_media(r)]
+    records = table.records(fixed, folder=data, outside=outside)
+    blind = [row.name for row, r in zip(table.rows, records) if not has_media(r)]
     if blind:
         raise InputError(f"{blind[0]}: no image and no video; {len(blind)} rows are like that")
     records = [replace(r, meta=r.meta | meta) for r, meta in zip(records, metas)]
-    return benchmark, records, _notes(benchmark, records, frames)
-
-
-def _has_media(record: Any) -> bool:
-    return bool(record.images or record.video)
+    return benchmark, records, [*_notes(benchmark, records, frames), *table.notes]
 
 
 def _notes(benchmark: Benchmark, records: Sequence[Record], frames: Sampling) -> list[str]:

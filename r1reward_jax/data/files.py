@@ -2,22 +2,31 @@
 
 A row is a plain dict, and the words by which messages name it. What its fields mean is the business
 of `data/layouts.py`; which files its images are, of `data/media.py`. Another container (csv, an
-archive) is another branch of `_read`.
+archive) is another branch of `_read`. Files are anybody's: a line, a list and what a table unfolds
+to have limits, which no set of this kind comes near.
 """
 
-import io
-import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from etils import epath
 
+from r1reward_jax.data.tables import read_parquet
 from r1reward_jax.places import place
+from r1reward_jax.reading import MB, load_json, open_regular, shortened, surrogate_in
 from r1reward_jax.types import InputError
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
+MOST_BYTES = 65_536 * MB
+"""Bytes of a data file."""
+MOST_AT_ONCE = 4096 * MB
+"""Bytes of a json list, which is parsed as one."""
+MOST_LINE = 512 * MB
+"""Bytes of a line of jsonl, images in it included."""
+BOM = "\ufeff"
+"""The byte order mark that Windows editors write before a text."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +43,20 @@ class Row:
     def name(self) -> str:
         """Return the row's place, and its id if it has one."""
         given = self.fields.get("id", self.fields.get("ID"))
-        return self.where if given is None else f"{self.where} (id {given})"
+        return self.where if given is None else f"{self.where} (id {shortened(str(given))})"
 
 
-def read_rows(paths: Sequence[str]) -> list[Row]:
+def read_rows(paths: Sequence[str], wanted: Callable[[str], bool] = lambda name: True) -> list[Row]:
     """Return the rows of one file, or of the parts of one in order.
 
     Args:
       paths: .json, .jsonl or .parquet files.
+      wanted: by a column's name, whether a table's is read; what holds bytes always is.
 
     Raises:
       InputError: a file that cannot be read, a row that is no object, or no rows at all.
     """
-    stored = (item for path in paths for item in _read(path))
+    stored = (item for path in paths for item in _read(path, wanted))
     rows = [_checked(row, where, number) for number, (row, where) in enumerate(stored, 1)]
     if not rows:
         raise InputError(f"{', '.join(paths)}: no rows")
@@ -56,59 +66,67 @@ def read_rows(paths: Sequence[str]) -> list[Row]:
 def _checked(row: Any, where: str, number: int) -> Row:
     if not isinstance(row, dict):
         raise InputError(f"{where}: {type(row).__name__}, expected an object of named fields")
+    for name, value in row.items():
+        if half := surrogate_in(name, "a field's name") or surrogate_in(value, name):
+            raise InputError(f"{where}: half of a character in {shortened(half)}; write it whole")
     return Row(row, where, number)
 
 
-def _read(path: str) -> Iterable[tuple[Any, str]]:
-    file = epath.Path(path)
-    if not file.exists():
-        raise InputError(f"{path}: not found; expected a file of {', '.join(SUFFIXES)}")
-    if file.suffix == ".parquet":
-        return _parquet(path)
+def _read(path: str, wanted: Callable[[str], bool]) -> Iterator[tuple[Any, str]]:
     try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}; expected json or jsonl in UTF-8") from None
-    # the content decides, not the suffix: there are lists in files named .jsonl, and the reverse
-    return _list(path, text) if text.lstrip().startswith("[") else _lines(path, text)
+        file = open_regular(path, MOST_BYTES)
+    except FileNotFoundError:
+        expected = f"expected a file of {', '.join(SUFFIXES)}"
+        raise InputError(f"{shortened(path)}: not found; {expected}") from None
+    except OSError as error:
+        raise InputError(f"{shortened(path)}: {error.strerror or error}") from None
+    with file:
+        if path.lower().endswith(".parquet"):
+            yield from read_parquet(file, path, wanted)
+            return
+        start = file.read(4096)
+        file.seek(0)
+        if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise InputError(f"{path}: UTF-16 or another encoding; save the file as UTF-8")
+        # not the suffix decides: there are lists in files named .jsonl, and the reverse
+        begin = start.removeprefix(BOM.encode()).lstrip()[:1]
+        yield from _list(path, file) if begin == b"[" else _lines(path, file)
 
 
-def _list(path: str, text: str) -> Iterator[tuple[Any, str]]:
+def _list(path: str, file: IO[bytes]) -> Iterator[tuple[Any, str]]:
+    data = file.read(MOST_AT_ONCE + 1)
+    if len(data) > MOST_AT_ONCE:
+        limit = f"at most {MOST_AT_ONCE // MB:,} MB"
+        raise InputError(f"{path}: a list of more than {limit}; write one row on each line")
     try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: {error.msg}; is the file complete?") from None
-    return ((row, f"{path} row {number}") for number, row in enumerate(rows, 1))
+        text = data.decode("utf-8-sig")
+        rows = load_json(text)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: {error.reason}; expected json or jsonl in UTF-8") from None
+    except ValueError as error:
+        line = getattr(error.__cause__, "lineno", None)
+        where = f"{path}:{line}" if line else path
+        raise InputError(f"{where}: {error}; is the file complete?") from None
+    yield from ((row, f"{path} row {number}") for number, row in enumerate(rows, 1))
 
 
-def _lines(path: str, text: str) -> Iterator[tuple[Any, str]]:
-    # not splitlines(): U+2028 and U+0085 stand inside texts, and json leaves them unescaped
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
+def _lines(path: str, file: IO[bytes]) -> Iterator[tuple[Any, str]]:
+    # lines of bytes, not of text: U+2028 and U+0085 stand inside texts, json leaves them unescaped
+    for number, line in enumerate(iter(lambda: file.readline(MOST_LINE + 1), b""), 1):
+        where = f"{path}:{number}"
+        if len(line) > MOST_LINE:
+            raise InputError(f"{where}: a line of more than {MOST_LINE // MB:,} MB; is it jsonl?")
         try:
-            yield json.loads(line), f"{path}:{number}"
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}:{number}: {error.msg}; expected a list of rows, or one row on each line"
-            ) from None
-
-
-def _parquet(path: str) -> Iterator[tuple[Any, str]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise InputError(f"{path}: parquet needs pyarrow; pip install pyarrow") from None
-    try:
-        file = pyarrow.parquet.ParquetFile(io.BytesIO(epath.Path(path).read_bytes()))
-        number = 0
-        for batch in file.iter_batches(batch_size=64):
-            for row in batch.to_pylist():
-                number += 1
-                yield row, f"{path} row {number}"
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: {error}; is the file complete?") from None
+            text = line.decode().strip().strip(BOM)
+            if text.strip():
+                yield load_json(text), where
+        except UnicodeDecodeError as error:
+            raise InputError(f"{where}: {error.reason}; expected json or jsonl in UTF-8") from None
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            expected = "expected a list of rows, or one row on each line"
+            raise InputError(f"{where}: {error}; {expected}") from None
 
 
 def find_file(path: str, usual: Sequence[str] = ()) -> list[str]:

@@ -13,18 +13,21 @@ they are stored in, also where that is the better one first: an evaluation shows
 the cold start warns (`train.preflight`).
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from etils import epath
 
+from r1reward_jax.data.chats import last_turn
 from r1reward_jax.data.files import Row, read_rows
 from r1reward_jax.data.media import Finder
 from r1reward_jax.data.relevance import relevance_record
+from r1reward_jax.data.shown import count_marks, like_media, shown
+from r1reward_jax.data.tables import NotRead
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.prompts import parse_verdict, split_message
+from r1reward_jax.reading import shortened
 from r1reward_jax.types import InputError, PreferenceRecord, Record, Verdict
 
 
@@ -49,15 +52,25 @@ class Table:
     layout: str
     """A key of LAYOUTS."""
 
+    notes: list[str] = field(default_factory=list)
+    """What `records` found that its user should know, a line each."""
+
     def records(
-        self, frames: Sampling, *, folder: str = "", require_files: bool = True
+        self,
+        frames: Sampling,
+        *,
+        folder: str = "",
+        require_files: bool = True,
+        outside: bool = True,
     ) -> list[Record]:
         """Return the record of each row; images are not decoded yet.
 
         Args:
           frames: how many frames of a video are read.
           folder: where the paths of images may start, beside the folder of the file.
-          require_files: False keeps the paths of images that are missing.
+          require_files: False keeps the paths of images and videos that are missing; whoever looks
+            at one gets the error, as with a video that cannot be read.
+          outside: whether images may lie outside of the folders; False refuses them.
 
         Raises:
           InputError: a row that is not as its layout says, with file, line and id; or images and
@@ -69,7 +82,25 @@ class Table:
         records = [_record(row, LAYOUTS[self.layout], finder) for row in self.rows]
         if require_files:
             finder.require_all()
+        if not outside:
+            finder.require_inside()
+        blind = [row for row, record in zip(self.rows, records) if not has_media(record)]
+        if len(blind) < len(records):
+            for row in blind:
+                finder.note("have no image and no video", row)
+        self.notes[:] = finder.notes()
         return records
+
+
+def has_media(record: Record) -> bool:
+    """Return whether a record shows an image or a video."""
+    holders = getattr(record, "candidates", (record,))
+    return any(holder.images or holder.video for holder in holders)
+
+
+def _wanted(name: str) -> bool:
+    """Return whether somebody reads a column of a table."""
+    return name in KNOWN or like_media(name)
 
 
 def read_table(paths: Sequence[str]) -> Table:
@@ -81,7 +112,7 @@ def read_table(paths: Sequence[str]) -> Table:
     Raises:
       InputError: a file that cannot be read, or rows of no known layout, or of several.
     """
-    rows = read_rows(paths)
+    rows = read_rows(paths, _wanted)
     return Table(paths, rows, _layout_of(rows))
 
 
@@ -114,7 +145,8 @@ def _unknown(row: Row) -> InputError:
     known = "".join(f"\n  {name}: {', '.join(x.fields)}" for name, x in LAYOUTS.items())
     near = min(LAYOUTS, key=lambda k: len(_lacking(row, LAYOUTS[k])) / len(LAYOUTS[k].fields))
     return InputError(
-        f"{row.name}: unknown fields {', '.join(row.fields)}; expected all of one of{known}\n"
+        f"{row.name}: unknown fields {shortened(', '.join(row.fields))}; "
+        f"expected all of one of{known}\n"
         f"The nearest is {near}, without {', '.join(_lacking(row, LAYOUTS[near]))}"
     )
 
@@ -124,14 +156,14 @@ def _lacking(row: Row, layout: Layout) -> list[str]:
 
 
 def _record(row: Row, layout: Layout, finder: Finder) -> Record:
+    unread = [f for f in layout.fields if isinstance(row.fields[f], NotRead)]
+    assert not unread, f"columns {unread} of a layout are not among KNOWN"
     try:
         record = layout.to_record(row, finder)
     # a field of another type than the layout's; its function need not check each of them
-    except (LookupError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        problem = f"{type(error).__name__}: {error}"
-        raise InputError(
-            f"{row.name}: not what the fields {', '.join(layout.fields)} hold ({problem})"
-        ) from None
+    except (LookupError, TypeError, AttributeError, RecursionError):
+        kinds = ", ".join(f"{f} ({type(row.fields[f]).__name__})" for f in layout.fields)
+        raise InputError(f"{row.name}: not what the layout has in its fields {kinds}") from None
     kept = {f: row.fields[f] for f in layout.kept if row.fields.get(f) is not None}
     return replace(record, meta=kept | record.meta)
 
@@ -143,23 +175,33 @@ def _pair(
     texts = {"question": question, "first response": responses[0], "second": responses[1]}
     for name, text in texts.items():
         if not isinstance(text, str) or (not text.strip() and name != "question"):
-            said = "empty" if text is None or text == "" else repr(text)[:40]
+            said = "empty" if text is None or text == "" else shortened(repr(text))[:40]
             raise InputError(f"{row.name}: the {name} is {said}; expected a text")
-    fields = row.fields
-    image = next((fields[f] for f in ("image", "Image", "image_path") if fields.get(f)), None)
+    media = shown(row.fields, row, finder)
+    count_marks([question], media, row, finder)
     return PreferenceRecord(
-        id=str(fields.get("id", fields.get("ID"))),
+        id=_id(row),
         question=question,
         responses=(responses[0], responses[1]),
         preferred=preferred,
-        images=finder.images(image, row),
-        video=finder.video(fields.get("video"), row),
+        images=media[0],
+        video=media[1],
         meta=dict(_meta(row)),
     )
 
 
+def _id(row: Row) -> str:
+    """Return a row's id, or its number if it has none."""
+    given = row.fields.get("id", row.fields.get("ID"))
+    if isinstance(given, (dict, list, bytes)):
+        raise InputError(f"{row.where}: id is {type(given).__name__}; expected a text or a number")
+    return str(row.number if given is None else given)
+
+
 def _meta(row: Row) -> Mapping[str, Any]:
-    meta = row.fields.get("meta") or {}
+    meta = row.fields.get("meta")
+    if meta is None:
+        return {}
     if not isinstance(meta, Mapping):
         raise InputError(f"{row.name}: meta is {type(meta).__name__}; expected an object")
     return meta
@@ -171,11 +213,14 @@ def _released(row: Row, finder: Finder) -> PreferenceRecord:
 
 
 def _hub(row: Row, finder: Finder) -> PreferenceRecord:
-    responses, ranking = row.fields["response"], list(row.fields["human_ranking"])
+    responses, ranking = row.fields["response"], row.fields["human_ranking"]
+    if not isinstance(responses, list) or not isinstance(ranking, list):
+        kinds = f"{type(responses).__name__} and {type(ranking).__name__}"
+        raise InputError(f"{row.name}: response and human_ranking are {kinds}; expected two lists")
     if len(responses) != 2 or ranking not in ([0, 1], [1, 0]):
         raise InputError(
-            f"{row.name}: {len(responses)} responses ranked {ranking}; expected two, ranked [0, 1] "
-            "or [1, 0], where 0 is the better one"
+            f"{row.name}: {len(responses)} responses ranked {ranking!r:.40}; expected two, ranked "
+            "[0, 1] or [1, 0], where 0 is the better one"
         )
     return _pair(row, finder, row.fields["query"], responses, 1 if ranking[0] == 0 else 2)
 
@@ -186,7 +231,7 @@ def _multimodal(row: Row, finder: Finder) -> PreferenceRecord:
     preferred = better.get(str(fields["Better"]).strip().lower())
     if preferred is None:
         raise InputError(
-            f"{row.name}: Better is {fields['Better']!r}; expected 'Output1' or 'Output2'"
+            f"{row.name}: Better is {fields['Better']!r:.40}; expected 'Output1' or 'Output2'"
         )
     return _pair(row, finder, fields["Text"], (fields["Output1"], fields["Output2"]), preferred)
 
@@ -194,8 +239,8 @@ def _multimodal(row: Row, finder: Finder) -> PreferenceRecord:
 def _rl(row: Row, finder: Finder) -> PreferenceRecord:
     """Return the record of an R1-Reward-RL row: its message is a chat whose last turn is an
     evaluator prompt, from which question and responses are cut out again."""
-    texts, images, videos = _parts(row)
-    sections = split_message("".join(texts))
+    said = last_turn(row, finder)
+    sections = split_message("".join(said.texts))
     if sections is None:
         raise InputError(
             f"{row.name}: the message needs the sections [Question]:, [Response 1]: and "
@@ -203,36 +248,45 @@ def _rl(row: Row, finder: Finder) -> PreferenceRecord:
         )
     if not all(sections[1:]):
         raise InputError(f"{row.name}: a response is empty; expected two texts")
-    fields = row.fields
-    answer = fields["answer"][0] if isinstance(fields["answer"], list) else fields["answer"]
-    preferred = parse_verdict(answer)
-    if preferred is None:
-        raise InputError(
-            f"{row.name}: answer {answer!r} is neither <answer>1</answer> nor <answer>2</answer>"
-        )
-    # tables keep pictures in a column of their own, and the message only names them
-    stored = isinstance(fields.get("image"), (bytes, dict, list))
+    question = row.fields.get("question")
+    if question is not None and not isinstance(question, str):
+        raise InputError(f"{row.name}: question is {type(question).__name__}; expected a text")
+    media = shown(row.fields, row, finder, images=said.images, videos=said.videos)
+    if said.empty and said.empty != len(media[0]) + bool(media[1]):
+        finder.note("have another number of images than parts of their message ask for", row)
+    count_marks(said.texts, media, row, finder)
     return PreferenceRecord(
-        id=str(fields.get("id", row.number)),
-        question=fields.get("question") or sections[0],
+        id=_id(row),
+        question=question or sections[0],
         responses=sections[1:],
-        preferred=preferred,
-        images=finder.images(images if images and not stored else fields.get("image"), row),
-        video=finder.video(videos[0] if videos else fields.get("video"), row),
+        preferred=_label(row),
+        images=media[0],
+        video=media[1],
         meta=dict(_meta(row)),
     )
 
 
-def _parts(row: Row) -> tuple[list[str], list[Any], list[Any]]:
-    """Return the texts, images and videos of the last turn of a row's message."""
-    parts: dict[str, list[Any]] = {"text": [], "image": [], "video": []}
-    for part in json.loads(row.fields["message"])[-1]["content"]:
-        if part["type"] not in parts:
-            raise InputError(f"{row.name}: {part['type']} is neither text, image nor video")
-        parts[part["type"]].append(part[part["type"]])
-    if len(parts["video"]) > 1:
-        raise InputError(f"{row.name}: {len(parts['video'])} videos, a record has at most one")
-    return parts["text"], parts["image"], parts["video"]
+def _label(row: Row) -> Verdict:
+    """Return the label of a row's answer: `<answer>2</answer>`, or the number alone, also in a
+    list."""
+    answer = row.fields["answer"]
+    given = answer if isinstance(answer, list) and answer else [answer]
+    labels = {_verdict(each) for each in given}
+    if len(labels) != 1 or None in labels:
+        raise InputError(
+            f"{row.name}: answer {answer!r:.60} is neither <answer>1</answer> nor "
+            "<answer>2</answer>, nor one of these numbers"
+        )
+    return 1 if labels == {1} else 2
+
+
+def _verdict(given: Any) -> Verdict | None:
+    if isinstance(given, str):
+        word = given.strip()
+        return parse_verdict(f"<answer>{word}</answer>" if word in ("1", "2") else given)
+    # tables hold whole numbers as floats where a value is missing; True is not a position
+    whole = isinstance(given, (int, float)) and not isinstance(given, bool)
+    return (1 if given == 1 else 2) if whole and given in (1, 2) else None
 
 
 LAYOUTS = {
@@ -250,3 +304,8 @@ LAYOUTS = {
     "rl": Layout(("message", "answer"), _rl),
     "relevance": Layout(("query", "candidates", "preferred"), relevance_record),
 }
+
+KNOWN = frozenset(
+    ("id", "ID", "meta", "question", "completion", "attempts", "matched"),
+).union(*(layout.fields + layout.kept for layout in LAYOUTS.values()))
+"""Columns of tables that are read, beside those of images and videos."""

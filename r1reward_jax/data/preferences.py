@@ -8,6 +8,7 @@ text is an evaluator prompt with the sections [Question], [Response 1], [Respons
 and `matched`; readers of the public schema ignore these.
 """
 
+import functools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 
 from etils import epath
 
+from r1reward_jax.console import warn
 from r1reward_jax.data.files import Row, find_file
 from r1reward_jax.data.layouts import Table, read_table
 from r1reward_jax.data.media import image_text
@@ -36,7 +38,7 @@ class Annotation:
 
 
 def read_records(
-    path: str, frames: Sampling = DEFAULT, *, require_files: bool = True
+    path: str, frames: Sampling = DEFAULT, *, require_files: bool = True, outside: bool = True
 ) -> list[Record]:
     """Return all records of a file, in any layout.
 
@@ -44,26 +46,27 @@ def read_records(
       path: a json, jsonl or parquet file, or a folder that holds one.
       frames: how many frames of a video are read.
       require_files: False keeps the paths of images that are missing.
+      outside: whether images may lie outside of the data folder.
 
     Raises:
       InputError: what is wrong, with file, line and id; all missing images in one message.
     """
-    return _table(path).records(frames, require_files=require_files)
+    return _told(_table(path), frames, require_files, outside)
 
 
 def read_preferences(
-    path: str, frames: Sampling = DEFAULT, *, require_files: bool = True
+    path: str, frames: Sampling = DEFAULT, *, require_files: bool = True, outside: bool = True
 ) -> list[PreferenceRecord]:
     """Return the records that `rl` and `scalar-rm` train on.
 
     Raises:
       InputError: as `read_records`, or records that are no preferences.
     """
-    return _preferences(_table(path), frames, require_files)
+    return _preferences(_table(path), frames, require_files, outside)
 
 
 def read_annotations(
-    path: str, frames: Sampling = DEFAULT, *, require_files: bool = True
+    path: str, frames: Sampling = DEFAULT, *, require_files: bool = True, outside: bool = True
 ) -> list[Annotation]:
     """Return the annotated records that `sft` trains on: rows of any layout with the fields
     `completion`, `attempts` and `matched`.
@@ -74,7 +77,7 @@ def read_annotations(
     table = _table(path)
     # annotations first: a file that is not annotated at all needs no look at its images
     written = [_annotated(row) for row in table.rows]
-    records = _preferences(table, frames, require_files)
+    records = _preferences(table, frames, require_files, outside)
     return [Annotation(record, *fields) for record, fields in zip(records, written, strict=True)]
 
 
@@ -82,13 +85,28 @@ def _table(path: str) -> Table:
     return read_table(find_file(path))
 
 
-def _preferences(table: Table, frames: Sampling, require_files: bool) -> list[PreferenceRecord]:
+def _told(table: Table, frames: Sampling, require_files: bool, outside: bool) -> list[Record]:
+    """Return a table's records, after its notes were printed."""
+    records = table.records(frames, require_files=require_files, outside=outside)
+    for line in table.notes:
+        _warn_once(f"{table.paths[0]}: {line}")
+    return records
+
+
+@functools.cache  # a report at the end of a run reads the same file again
+def _warn_once(line: str) -> None:
+    warn(line)
+
+
+def _preferences(
+    table: Table, frames: Sampling, require_files: bool, outside: bool
+) -> list[PreferenceRecord]:
     if table.layout == "relevance":
         raise InputError(
             f"{table.paths[0]}: rows of a query and two candidates; training needs a question and "
             "two responses (`r1reward evaluate` reads both)"
         )
-    records = table.records(frames, require_files=require_files)
+    records = _told(table, frames, require_files, outside)
     return [r for r in records if isinstance(r, PreferenceRecord)]
 
 

@@ -25,6 +25,7 @@ from etils import epath
 
 from r1reward_jax.data.files import Row, read_rows
 from r1reward_jax.data.media import Finder, image_text
+from r1reward_jax.data.shown import count_marks, shown
 from r1reward_jax.data.video import DEFAULT, Sampling, path_of
 from r1reward_jax.types import Candidate, InputError, RelevanceRecord
 
@@ -53,11 +54,13 @@ def relevance_record(row: Row, finder: Finder) -> RelevanceRecord:
     if not isinstance(candidates, list) or len(candidates) != 2:
         raise InputError(f"{row.name}: candidates must be a list of two")
     if preferred is not None and (isinstance(preferred, bool) or preferred not in (1, 2)):
-        raise InputError(f"{row.name}: preferred is {preferred!r}; expected 1, 2 or null")
-    meta = fields.get("meta") or {}
+        raise InputError(f"{row.name}: preferred is {preferred!r:.40}; expected 1, 2 or null")
+    meta = {} if fields.get("meta") is None else fields["meta"]
     if not isinstance(meta, dict):
         raise InputError(f"{row.name}: meta is {type(meta).__name__}; expected an object")
-    first, second = (_candidate(c, row, finder) for c in candidates)
+    if any(shown(fields, row, finder)):
+        raise InputError(f"{row.name}: images of the row; each candidate has its own")
+    first, second = (_candidate(c, i, row, finder) for i, c in enumerate(candidates, 1))
     return RelevanceRecord(
         id=str(fields.get("id", row.number)),
         query=query,
@@ -67,13 +70,14 @@ def relevance_record(row: Row, finder: Finder) -> RelevanceRecord:
     )
 
 
-def _candidate(given: Any, row: Row, finder: Finder) -> Candidate:
+def _candidate(given: Any, number: int, row: Row, finder: Finder) -> Candidate:
     if not isinstance(given, dict) or not isinstance(given.get("text"), str):
         raise InputError(f"{row.name}: a candidate needs a `text`, and may have images or a video")
-    seen = given.get("images"), given.get("video")
-    if not given["text"].strip() and not any(seen):
+    media = shown(given, row, finder, of=f"candidate {number}: ")
+    if not given["text"].strip() and not any(media):
         raise InputError(f"{row.name}: a candidate is empty: no text, no images, no video")
-    return Candidate(given["text"], finder.images(seen[0], row), finder.video(seen[1], row))
+    count_marks([given["text"]], media, row, finder)
+    return Candidate(given["text"], *media)
 
 
 def write_relevance(path: str, records: Iterable[RelevanceRecord]) -> None:

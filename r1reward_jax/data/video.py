@@ -67,7 +67,7 @@ def read_video(path: str, sampling: Sampling) -> VideoPart:
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"video {shortened(path)}: {error}; {EXPECTED}") from None
     if is_folder:
-        return of_frames(_frames_in(where), sampling)
+        return of_frames(_frames_in(where), sampling, tuple)
     if not exists:
         raise InputError(f"video {shortened(path)}: not found; {EXPECTED}")
     total, seconds = _length(path)
@@ -91,21 +91,25 @@ def _frames_in(folder: epath.Path) -> list[str]:
         raise InputError(f"video {folder}: {error}") from None
 
 
-def of_frames(frames: Sequence[str], sampling: Sampling) -> VideoPart:
+class Listed(tuple):
+    """Frames that somebody listed, which need not be all of a folder."""
+
+
+def of_frames(frames: Sequence[str], sampling: Sampling, kind: type[tuple] = Listed) -> VideoPart:
     """Return the video of frames that are given in order, at the assumed rate of a folder's."""
     chosen = evenly(len(frames), sampling.most)
     fps = sampling.fps * len(chosen) / len(frames)
-    return VideoPart(tuple(frames[i] for i in chosen), fps)
+    return VideoPart(kind(frames[i] for i in chosen), fps)
 
 
 def path_of(video: VideoPart) -> str:
-    """Return the path that `read_video` read. Raises InputError for frames in memory."""
+    """Return the path that `read_video` read. Raises InputError for frames in memory, or listed."""
     frames = video.frames
-    if isinstance(frames, FileFrames):
+    if isinstance(frames, (FileFrames, Broken)):
         return frames.path
     first = next(iter(frames), None)
-    if not isinstance(first, str):
-        raise InputError("a video of frames in memory cannot be written; save them to a folder")
+    if not isinstance(first, str) or isinstance(frames, Listed):
+        raise InputError("a video of frames one by one cannot be written; save them to a folder")
     return os.fspath(epath.Path(first).parent)
 
 
@@ -138,6 +142,23 @@ class FileFrames:
                 if found == len(wanted):
                     return
         raise InputError(f"video {self.path}: ends after {found} of {len(wanted)} sampled frames")
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The frames of a video that cannot be read; whoever looks at one learns why."""
+
+    path: str
+    problem: str
+
+    def __len__(self) -> int:
+        return 1
+
+    def __contains__(self, frame: object) -> bool:
+        return False
+
+    def __iter__(self) -> Iterator[Any]:
+        raise InputError(self.problem)
 
 
 def _refuse(url: str, flags: int, options: Any) -> Any:

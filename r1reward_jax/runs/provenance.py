@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,8 @@ import jax
 from etils import epath
 
 import r1reward_jax
+from r1reward_jax.errors import InputError
+from r1reward_jax.reading import open_regular
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "grain", "numpy")
 
@@ -41,10 +44,16 @@ def _cpu() -> str:
 
 
 def file_hash(*paths: str) -> str:
-    """Return the sha256 of a file, or of the parts of one in order."""
+    """Return the sha256 of a file, or of the parts of one in order. Raises InputError for what is
+    no file."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(epath.Path(path).read_bytes())
+        try:
+            with open_regular(path, sys.maxsize) as file:
+                while block := file.read(2**20):
+                    digest.update(block)
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}") from None
     return digest.hexdigest()
 
 

@@ -26,7 +26,7 @@ NOTHING = "no number of the run depends on it"
 DEVICES = ("mesh.*", "rollout.mesh.*", "judge.mesh.*", "judge.devices")
 ROUNDING = "sums over devices are taken in another order; what follows may differ in rounding"
 MAY_CHANGE = (
-    (("data.threads", "wandb", "profile_step", "checkpoint.keep"), NOTHING),
+    (("data.threads", "data.outside", "wandb", "profile_step", "checkpoint.keep"), NOTHING),
     (GUARDS, f"{NOTHING}: it only says when to stop or to warn"),
     (("data.train",), "the numbers are the same: the file must have the same hash"),
     (

@@ -84,11 +84,11 @@ def test_base64_images_become_bytes(tmp_path):
     [
         ("{not json", "one row on each line"),
         (public_row(answer=["<answer>3</answer>"]), "neither"),
-        (public_row(answer=["1"]), "neither"),
+        (public_row(answer=["3"]), "neither"),
         (public_row(text="no sections"), "sections"),
         (public_row(text=MESSAGE + "\n[Response 2]: again"), "exactly once"),
         ({"question": "?"}, "no field message, answer; a row of the layout rl has"),
-        (public_row(message="3"), "TypeError"),
+        (public_row(message="3"), "message is 3; expected a chat"),
         (public_row(text=MESSAGE.replace("A {{dog}}.", "")), "empty"),
     ],
 )
