@@ -4,22 +4,15 @@ training."""
 from dataclasses import replace
 from typing import Any
 
-<<<<<<< HEAD
 from r1reward_jax.places import require
 from r1reward_jax.prompts import SYSTEM, Template, message_spans
-from r1reward_jax.reading import MB, read_file
-=======
-from r1reward_jax.prompts import SYSTEM, Template, message_spans
-from r1reward_jax.reading import MB, load_json, read_regular
->>>>>>> 9e228f1 (Rows: every usual field of images and videos is read, one that is not is refused by name; tables unpack only what is read; labels, chats and odd JSON in words; data.outside)
+from r1reward_jax.reading import MB, load_json, read_file
 from r1reward_jax.types import InputError
 
 LARGEST = 1024 * MB
 """Bytes of a file with a prompt, or of rows of which one is taken."""
 FIELDS = ("question", "first", "second", "images")
 NEEDED = FIELDS[:3]
-MOST_BYTES = 1024 * MB
-"""Bytes of a file with a prompt in it, which may be a whole set."""
 
 
 def with_prompt_from(template: Template, source: str) -> Template:
@@ -36,19 +29,12 @@ def with_prompt_from(template: Template, source: str) -> Template:
     """
     path, number = _split(source)
     try:
-<<<<<<< HEAD
         data = read_file(require(path, "file"), most=LARGEST, expected="a text file")
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
     except InputError as error:
         raise InputError(f"prompt from {error}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"prompt from {source}: {error}; expected a text file") from None
-=======
-        text = read_regular(path, MOST_BYTES).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError, InputError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"prompt from {source}: {reason}; expected a text file") from None
->>>>>>> 9e228f1 (Rows: every usual field of images and videos is read, one that is not is refused by name; tables unpack only what is read; labels, chats and odd JSON in words; data.outside)
     if not path.endswith(".jsonl"):
         return replace(template, evaluator=_escaped(text.removesuffix("\n"), source))
     rows = [line for line in text.split("\n") if line.strip()]
