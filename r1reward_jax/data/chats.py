@@ -55,7 +55,7 @@ def last_turn(row: Row, finder: Finder) -> Parts:
     return _parts(turns[-1], row, finder)
 
 
-def _turns(row: Row) -> list[Mapping[str, Any]]:
+def _turns(row: Row) -> list[dict[str, Any]]:
     message = row.fields["message"]
     if isinstance(message, str):
         try:
@@ -68,7 +68,7 @@ def _turns(row: Row) -> list[Mapping[str, Any]]:
             raise InputError(f"{row.name}: half of a character in {half}; write it whole")
     else:
         chat = message
-    turns = [chat] if isinstance(chat, dict) else chat
+    turns: Any = [chat] if isinstance(chat, dict) else chat
     turned = isinstance(turns, list) and turns
     if not turned or not all(isinstance(t, dict) and "content" in t for t in turns):
         raise InputError(f"{row.name}: message is {_said(message)}; {EXPECTED}")

@@ -94,7 +94,7 @@ class Table:
 
 def has_media(record: Record) -> bool:
     """Return whether a record shows an image or a video."""
-    holders = getattr(record, "candidates", (record,))
+    holders: tuple[Any, ...] = getattr(record, "candidates", (record,))
     return any(holder.images or holder.video for holder in holders)
 
 
