@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO, TypeVar
 
+from r1reward_jax.errors import printable
+
 T = TypeVar("T")
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
@@ -38,18 +40,24 @@ def detail(text: str) -> None:
 
 def result(text: str) -> None:
     """Print what a command was asked for, also if quiet."""
-    _print(text, sys.stdout)
+    _print(printable(text, most=None), sys.stdout)
 
 
 def note(text: str) -> None:
     """Print a remark to stderr, where it is not taken for a result; not if quiet."""
     if _level >= NORMAL:
-        _print(coloured(f"note: {text}", "2"), sys.stderr)
+        _print(coloured(f"note: {one(text)}", "2"), sys.stderr)
 
 
 def warn(text: str) -> None:
     """Print a warning to stderr, also if quiet."""
-    _print(coloured(f"warning: {text}", "33"), sys.stderr)
+    _print(coloured(f"warning: {one(text)}", "33"), sys.stderr)
+
+
+def one(message: str) -> str:
+    """Return a message whose further lines cannot be taken for other messages: they are indented,
+    and what somebody's data have brought along is escaped."""
+    return printable(message).replace("\n", "\n  ")
 
 
 def coloured(text: str, code: str) -> str:

@@ -6,9 +6,45 @@ import errno
 import re
 from collections.abc import Iterator
 
+LONGEST = 4000
+"""Characters of a message: whoever reads it wants the place, not a whole file."""
+_UNSEEN = re.compile(
+    # controls, what turns the direction of a text or is not drawn, halves of characters
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def printable(text: str, *, lines: bool = True, most: int | None = LONGEST) -> str:
+    """Return a text of somebody else's as it may be shown in a terminal: what would move the
+    cursor, colour, hide or turn something stands there as an escape, such as \\x1b.
+
+    Args:
+      text: any.
+      lines: leave line breaks and tabs; else they are escaped, too.
+      most: characters, of which the middle is left out where there are more; None: all.
+    """
+    if most is not None and len(text) > most:
+        ends = most // 2
+        text = f"{text[:ends]} … ({len(text):,} characters) … {text[-ends:]}"
+    text = _UNSEEN.sub(_escaped, text)
+    return text if lines else re.sub(r"[\n\t]", _escaped, text)
+
+
+def record_name(given: object) -> str:
+    """Return what messages call the record with an id: one line, of a bounded length."""
+    return f"record {printable(str(given), lines=False, most=200)}"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return ascii(match[0])[1:-1]
+
 
 class InputError(ValueError):
-    """Something that the user gave is wrong; the message says what, where and what to do."""
+    """Something that the user gave is wrong; the message says what, where and what to do. What it
+    repeats of the user's data is shown as `printable`."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(printable(str(message)))
 
 
 class DivergedError(RuntimeError):
@@ -48,4 +84,4 @@ def about(what: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"{what}: {error}") from None
+        raise InputError(f"{printable(what, lines=False, most=200)}: {error}") from None

@@ -1,8 +1,10 @@
 """Files that are there completely or not at all, and files that grow."""
 
+import contextlib
 import os
 import threading
 import time
+from typing import IO, Any
 
 REWRITE_S = 10.0
 """Seconds between two writes of a file that grows in an object store."""
@@ -14,17 +16,48 @@ def is_remote(path: str | os.PathLike) -> bool:
 
 
 def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
-    """Write a file; whoever is interrupted here leaves the old one as it was."""
+    """Write a file; whoever is interrupted here, or loses power, leaves the old one as it was. Half
+    a character, which UTF-8 does not have, stands in the file as its escape."""
     from etils import epath  # `r1reward doctor` needs this file where packages are missing
 
     target = epath.Path(path)
-    data = content.encode() if isinstance(content, str) else content
+    data = _encoded(content)
     if is_remote(target):  # an object appears when all of it is there; renaming would copy it
         target.write_bytes(data)
         return
     part = target.with_name(target.name + ".part")
-    part.write_bytes(data)
-    part.replace(target)
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+            sync(file)
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def sync(file: IO[Any]) -> None:
+    """Bring a file to the disk, where the system can: else its new name may get there first."""
+    file.flush()
+    with contextlib.suppress(OSError):  # some network disks cannot
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: str | os.PathLike) -> None:
+    """Bring all files of a folder to the disk, and their names; an object store has its own way."""
+    if is_remote(folder):
+        return
+    for path in (*(entry.path for entry in os.scandir(folder) if entry.is_file()), folder):
+        with contextlib.suppress(OSError):  # some network disks cannot, nor can Windows for folders
+            number = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(number)
+            finally:
+                os.close(number)
+
+
+def _encoded(text: str | bytes) -> bytes:
+    return text.encode(errors="backslashreplace") if isinstance(text, str) else text
 
 
 class GrowingFile:
@@ -54,7 +87,7 @@ class GrowingFile:
 
     def append(self, piece: str | bytes) -> None:
         """Add to the file. Raises what an earlier write in the thread met; no piece is lost."""
-        data = piece.encode() if isinstance(piece, str) else piece
+        data = _encoded(piece)
         if not self._remote:
             with self.path.open("ab") as file:
                 file.write(data)

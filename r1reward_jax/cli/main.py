@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if code is None or common["debug"]:
             raise
         who = console.coloured(f"{f'r1reward {verb}'.strip()}:", "1;31")
-        print(f"{who} {message}", file=sys.stderr)
+        print(f"{who} {console.one(message or '')}", file=sys.stderr)
         return code
     except stopping.Stopped as stopped:
         print(stopping.last_words(stopped.number), file=sys.stderr)

@@ -3,6 +3,7 @@
 Signals are listened to before anything else is imported, which takes a while.
 """
 
+import io
 import os
 import sys
 from typing import Any
@@ -16,6 +17,9 @@ def command_line() -> None:
     from r1reward_jax.cli.main import main
 
     sys.unraisablehook = _unraisable
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no output is worth a crash of a run
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main()
     except BrokenPipeError:  # whoever reads what we print has seen enough: `… | head`

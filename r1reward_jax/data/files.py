@@ -14,6 +14,7 @@ from typing import IO, Any
 from etils import epath
 
 from r1reward_jax.data.tables import read_parquet
+from r1reward_jax.errors import printable
 from r1reward_jax.places import place
 from r1reward_jax.reading import MB, load_json, open_regular, shortened, surrogate_in
 from r1reward_jax.types import InputError
@@ -43,7 +44,11 @@ class Row:
     def name(self) -> str:
         """Return the row's place, and its id if it has one."""
         given = self.fields.get("id", self.fields.get("ID"))
-        return self.where if given is None else f"{self.where} (id {shortened(str(given))})"
+        return (
+            self.where
+            if given is None
+            else f"{self.where} (id {printable(shortened(str(given)), lines=False)})"
+        )
 
 
 def read_rows(paths: Sequence[str], wanted: Callable[[str], bool] = lambda name: True) -> list[Row]:

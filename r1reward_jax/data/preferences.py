@@ -21,6 +21,7 @@ from r1reward_jax.data.files import Row, find_file
 from r1reward_jax.data.layouts import Table, read_table
 from r1reward_jax.data.media import image_text
 from r1reward_jax.data.video import DEFAULT, Sampling, path_of
+from r1reward_jax.files import write_whole
 from r1reward_jax.prompts import TEMPLATES, evaluator_prompt
 from r1reward_jax.types import InputError, PreferenceRecord, Record
 
@@ -142,7 +143,7 @@ def write_annotations(path: str, annotations: Iterable[Annotation]) -> None:
 
 
 def _write(path: str, rows: Iterable[dict[str, Any]]) -> None:
-    epath.Path(path).write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def _to_row(record: PreferenceRecord, path: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from r1reward_jax.data.files import Row, read_rows
 from r1reward_jax.data.media import Finder, image_text
 from r1reward_jax.data.shown import count_marks, shown
 from r1reward_jax.data.video import DEFAULT, Sampling, path_of
+from r1reward_jax.files import write_whole
 from r1reward_jax.types import Candidate, InputError, RelevanceRecord
 
 
@@ -83,7 +84,7 @@ def _candidate(given: Any, number: int, row: Row, finder: Finder) -> Candidate:
 def write_relevance(path: str, records: Iterable[RelevanceRecord]) -> None:
     """Write records as jsonl; their images are paths below the file's folder, or bytes."""
     rows = (json.dumps(_to_row(record, path), ensure_ascii=False) + "\n" for record in records)
-    epath.Path(path).write_text("".join(rows))
+    write_whole(path, "".join(rows))
 
 
 def _to_row(record: RelevanceRecord, path: str) -> dict[str, Any]:

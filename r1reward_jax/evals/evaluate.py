@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from r1reward_jax.console import counter
-from r1reward_jax.errors import about
+from r1reward_jax.errors import about, record_name
 from r1reward_jax.evals.journal import group_of, unit_of
 from r1reward_jax.evals.judging import Asked, judge_asked, probability_of
 from r1reward_jax.evals.types import ORDERS, Judgement, PairJudgement
@@ -113,7 +113,7 @@ def judge_each(
     """
     require_labels(records)
     asked = [
-        Asked(record, shown, f"record {record.id} (row {row})")
+        Asked(record, shown, f"{record_name(record.id)} (row {row})")
         for row, record in enumerate(records, 1)
         for shown in ORDERS
     ]

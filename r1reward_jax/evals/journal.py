@@ -14,8 +14,9 @@ from typing import Any
 
 from etils import epath
 
+from r1reward_jax.errors import record_name
 from r1reward_jax.evals.types import ORDERS, Judgement, PairJudgement
-from r1reward_jax.files import write_whole
+from r1reward_jax.files import sync, write_whole
 from r1reward_jax.images import image_size, open_image
 from r1reward_jax.types import InputError, Record, RelevanceRecord, VideoPart
 
@@ -58,6 +59,7 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
+        sync(self._file)
         self._file.close()
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -149,7 +151,7 @@ def require_images(records: Sequence[Record], threads: int) -> None:
             for image in images_of(records[row]):
                 image_size(image)
         except InputError as error:
-            return f"record {records[row].id} (row {row + 1}): {error}"
+            return f"{record_name(records[row].id)} (row {row + 1}): {error}"
         return None
 
     with ThreadPoolExecutor(max(1, threads)) as pool:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from r1reward_jax.console import counter
+from r1reward_jax.errors import record_name
 from r1reward_jax.evals.evaluate import pair_up, require_labels
 from r1reward_jax.evals.types import ORDERS, Judgement, Order, PairJudgement, bradley_terry
 from r1reward_jax.inference.pairwise import concerning, finite, require_room
@@ -40,7 +41,7 @@ def encode_responses(
     longest = max(len(first), len(second))
     if longest > capacity:
         raise InputError(
-            f"record {record.id}: a response of {longest} tokens is longer than "
+            f"{record_name(record.id)}: a response of {longest} tokens is longer than "
             f"scalar.max_response_tokens={capacity}"
         )
     return first, second
@@ -108,7 +109,7 @@ class ScalarModel:
           InputError: a prompt or a response is too long, an image cannot be read, or a score is not
             a finite number.
         """
-        names = [f"record {r.id}" for r in records] if names is None else names
+        names = [record_name(r.id) for r in records] if names is None else names
         found: list[tuple[float, float]] = []
         for start in range(0, len(records), self.pairs):
             part = slice(start, start + self.pairs)

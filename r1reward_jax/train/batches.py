@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from r1reward_jax.data.preferences import Annotation
-from r1reward_jax.errors import about
+from r1reward_jax.errors import about, record_name
 from r1reward_jax.prompts import Template, evaluator_prompt
 from r1reward_jax.rollout.engine import Rollout
 from r1reward_jax.types import (
@@ -33,7 +33,7 @@ class Example:
 
 def cold_start_example(annotation: Annotation, template: Template) -> Example:
     """Return what the cold start imitates: the teacher's text behind the evaluator prompt."""
-    prompt, name = evaluator_prompt(annotation.record, template), f"record {annotation.record.id}"
+    prompt, name = evaluator_prompt(annotation.record, template), record_name(annotation.record.id)
     return Example(prompt, annotation.completion, name)
 
 

@@ -16,6 +16,7 @@ from etils import epath
 
 from r1reward_jax.data import checks
 from r1reward_jax.data.decoding import count_media
+from r1reward_jax.errors import record_name
 from r1reward_jax.files import write_whole
 from r1reward_jax.prompts import parse_verdict
 from r1reward_jax.train.data_report import Lengths, SetReport
@@ -101,7 +102,7 @@ def skipped_path(workdir: str, name: str) -> epath.Path:
 
 def where(data: DataSet[T], place: int) -> str:
     """Return what messages call an item: its file and row, and its record."""
-    name = f"record {data.record_of(data.items[place]).id}"
+    name = record_name(data.record_of(data.items[place]).id)
     return f"{data.source} row {place + 1} ({name})" if data.source else name
 
 
@@ -176,7 +177,7 @@ def left_out(data: DataSet[Any], faults: Sequence[Faults], rules: Rules) -> list
             kind, reason = MISMATCHED[mismatched[0]], f"the completion is {mismatched[0]}"
         else:
             continue
-        name = f"record {data.record_of(data.items[place]).id}"
+        name = record_name(data.record_of(data.items[place]).id)
         rows.append({"place": place, "name": name, "kind": kind, "reason": reason})
     return rows
 

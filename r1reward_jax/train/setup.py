@@ -3,8 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 from jax.sharding import Mesh
 
+from r1reward_jax.files import sync_folder
 from r1reward_jax.inference.settings import ModelSettings, write_settings
 from r1reward_jax.models import port_of, reward_head
 from r1reward_jax.prompts import Template
@@ -87,3 +89,5 @@ def export(
     if scalar:
         reward_head.save_head(folder, params)
     write_settings(folder, settings, like=like)
+    if jax.process_index() == 0:
+        sync_folder(folder)
