@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
     c.wandb = ""  # project in Weights & Biases to which the metrics are sent; empty: none
     c.profile_step = 0  # update (sft) or iteration (rl) traced by JAX's profiler; 0: none
     c.template = "full"  # wording of the prompts: full or brief (see prompts.TEMPLATES)
+    c.prompt_from = ""  # file with the model's own prompt (see prompt_file.py); empty: the template
 
     c.model = ConfigDict()
     c.model.path = ""  # Hugging Face folder of the policy to start from
@@ -152,7 +153,6 @@ def get_config() -> ConfigDict:
     c.eval.samples = 5  # votes per judgement, beside the greedy one
     c.eval.temperature = 1.0  # of the votes
     c.eval.stop = "none"  # end votes whose outcome is clear: none, exact, posterior (voting.RULES)
-    c.eval.prompt_from = ""  # file with the model's own prompt (see prompt_file.py); empty: none
     c.eval.response_format = "answer"  # where its verdict stands (prompts.response_format)
     c.eval.records = 128  # of data.heldout judged with every save of sft and rl; 0: none
 

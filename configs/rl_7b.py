@@ -1,4 +1,4 @@
-"""StableReinforce on a cold-started Qwen2.5-VL-7B (paper, section 4.2).
+"""StableReinforce on a cold-started Qwen2.5-VL-7B (paper, section 4.1; settings: section 5).
 
 Command:  r1reward rl --config rl_7b model.path=runs/sft/exported data.train=rl.jsonl \
           judge.path=Qwen2.5-VL-7B-Instruct workdir=runs/rl

@@ -1,4 +1,4 @@
-"""Long-CoT cold start of Qwen2.5-VL-7B (paper, section 4.1).
+"""Long-CoT cold start of Qwen2.5-VL-7B (paper, section 4.3; settings: section 5).
 
 Command:  r1reward sft --config sft_7b model.path=Qwen2.5-VL-7B-Instruct \
           data.train=annotated.jsonl workdir=runs/sft

@@ -25,6 +25,7 @@ from r1reward_jax.judge.local import LocalJudge, load_local_judge
 from r1reward_jax.judge.probe import probe
 from r1reward_jax.judge.remote import RemoteConfig, RemoteJudge
 from r1reward_jax.models import port_of, reward_head
+from r1reward_jax.prompt_file import with_prompt_from
 from r1reward_jax.prompts import ANSWER, TEMPLATES, ResponseFormat, Template
 from r1reward_jax.rl.advantages import AdvantageConfig
 from r1reward_jax.rl.rewards import RewardConfig, RewardWeights
@@ -126,6 +127,12 @@ def make_processor(config: ConfigDict, path: str) -> Processor:
     return port.Processor(path, sizes, max_pixels=m.max_pixels, video_rule=m.video_rule)
 
 
+def template_of(config: ConfigDict) -> Template:
+    """Return the wording of a config's prompts, its own one where `prompt_from` names a file."""
+    template = TEMPLATES[config.template]
+    return with_prompt_from(template, config.prompt_from) if config.prompt_from else template
+
+
 def load_policy(config: ConfigDict, path: str, mesh: Mesh) -> Policy:
     """Load a Hugging Face folder, or a model of the hub, onto a mesh."""
     path = hub.local(path)
@@ -134,7 +141,9 @@ def load_policy(config: ConfigDict, path: str, mesh: Mesh) -> Policy:
     dtype = jnp.dtype(config.model.param_dtype)
     model, params = port.load(path, dtype, lambda tree: param_shardings(tree, port.RULES, mesh))
     processor = make_processor(config, path)
-    return Policy(_on(model, mesh), params, processor, port.RULES, path, ModelSettings.of(config))
+    own = template_of(config) if config.prompt_from else None
+    settings = ModelSettings.of(config, own)
+    return Policy(_on(model, mesh), params, processor, port.RULES, path, settings)
 
 
 def _on(model: Any, mesh: Mesh) -> Any:
@@ -179,7 +188,7 @@ def setup_for(config: ConfigDict, policy: Policy, meshes: Meshes) -> Setup:
             max_skipped=o.max_skipped,
             frozen=frozen,
         ),
-        template=TEMPLATES[config.template],
+        template=template_of(config),
         seed=config.seed,
         workdir=config.workdir,
         threads=config.data.threads,
@@ -215,7 +224,7 @@ def look_at_data(
     """
     path = policy.path if policy else hub.local(config.model.path)
     processor = policy.processor if policy else make_processor(config, path)
-    template, most = TEMPLATES[config.template], config.eval.records
+    template, most = template_of(config), config.eval.records
     source = "" if phase else config.eval.benchmark if verb == "evaluate" else config.data.train
     name = phase or {"scalar-rm": "scalar"}.get(verb, verb)
     measure: Callable[[Any], Measured]
@@ -500,7 +509,7 @@ def make_evaluation(
     """Return a function from parameters to metrics of their greedy verdicts, in both orders, on the
     first `eval.records` of some held-out records that all fit (`look_at_data`); None if that is
     none."""
-    chosen, template = records[: config.eval.records], TEMPLATES[config.template]
+    chosen, template = records[: config.eval.records], template_of(config)
     if not chosen:
         return None
 

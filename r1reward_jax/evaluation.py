@@ -15,8 +15,8 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from r1reward_jax import hub
-from r1reward_jax.build import make_engine, make_scalar_model, make_setup
-from r1reward_jax.console import result, say
+from r1reward_jax.build import make_engine, make_scalar_model, make_setup, template_of
+from r1reward_jax.console import result, say, warn
 from r1reward_jax.data.benchmarks import Benchmark, read_benchmark
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.evals import evaluate
@@ -36,8 +36,8 @@ from r1reward_jax.inference import scalar
 from r1reward_jax.inference.settings import ModelSettings
 from r1reward_jax.models import port_of
 from r1reward_jax.models.reward_head import has_head
-from r1reward_jax.prompt_file import with_prompt_from
-from r1reward_jax.prompts import TEMPLATES, Template, response_format
+from r1reward_jax.prompt_file import described
+from r1reward_jax.prompts import Template, response_format
 from r1reward_jax.report import reported
 from r1reward_jax.runs.provenance import folder_hash
 from r1reward_jax.runs.run_dir import claim_data, run_folder
@@ -97,15 +97,18 @@ def _read(
 def _template(config: ConfigDict) -> Template:
     """Return how the model is asked, and where its verdict stands."""
     form = response_format(config.eval.response_format)
-    template = replace(TEMPLATES[config.template], response=form)
-    if not config.eval.prompt_from:
+    template = replace(template_of(config), response=form)
+    if config.prompt_from:
+        say(described(template, config.prompt_from))
+    settings = ModelSettings.load(hub.local(config.model.path))
+    if settings is None:
         return template
-    template = with_prompt_from(template, config.eval.prompt_from)
-    behind = template.evaluator.rpartition("{second}")[2].replace("{images}", "").strip()
-    say(
-        f"prompt from {config.eval.prompt_from}: {len(behind):,} characters behind the second "
-        "response" + ("" if behind else "; nothing there says how to answer")
-    )
+    asked = settings.wording
+    if settings.evaluator and not config.prompt_from and config.template == settings.template:
+        say("the model is asked in its own prompt, the one of its r1reward.json")
+        return replace(template, evaluator=asked.evaluator, system=asked.system)
+    if (template.evaluator, template.system) != (asked.evaluator, asked.system):
+        warn(f"{config.model.path} was trained with another prompt than it is asked in here")
     return template
 
 
@@ -115,13 +118,14 @@ def _require_effect(config: ConfigDict, records: Sequence[Record]) -> None:
     candidates = any(isinstance(r, RelevanceRecord) for r in records)
     if scalar_model and candidates:
         raise InputError(f"{config.model.path}: a scalar model scores responses, not candidates")
-    given = {"prompt_from": c.prompt_from, "response_format": c.response_format != "answer"}
+    own = config.prompt_from
+    given = {"prompt_from": own, "eval.response_format": c.response_format != "answer"}
     idle = [name for name, value in given.items() if value and scalar_model]
-    if c.prompt_from and candidates:
+    if own and candidates:
         idle.append("prompt_from")
     if idle:
         what = "a scalar model" if scalar_model else "records of a query and two candidates"
-        raise InputError(f"eval.{idle[0]}: has no effect on {what}; leave it out")
+        raise InputError(f"{idle[0]}: has no effect on {what}; leave it out")
 
 
 def suggested(config: ConfigDict) -> dict[str, Any]:

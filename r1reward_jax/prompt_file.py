@@ -54,6 +54,13 @@ def with_prompt_from(template: Template, source: str) -> Template:
     return replace(template, evaluator=evaluator, system=system)
 
 
+def described(template: Template, source: str) -> str:
+    """Return what a person should know about a prompt that was read from `source`."""
+    behind = template.evaluator.rpartition("{second}")[2].replace("{images}", "").strip()
+    says = "" if behind else "; nothing there says how to answer"
+    return f"prompt from {source}: {len(behind):,} characters behind the second response{says}"
+
+
 def _split(source: str) -> tuple[str, int]:
     """Return the file and the number of the row."""
     path, _, number = source.rpartition(":")

@@ -151,7 +151,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class RewardBreakdown:
-    """The parts of a reward and their combination (paper, section 3.3; the last three are not the
+    """The parts of a reward and their combination (paper, section 4.3; the last three are not the
     paper's)."""
 
     format: float

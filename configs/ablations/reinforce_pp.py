@@ -1,4 +1,7 @@
-"""Reinforce++ (arXiv 2501.03262): no Pre-CLIP, no filter, KL in the reward.
+"""Reinforce++ as in the paper's ablation: no Pre-CLIP and no filter, all else the same.
+
+The KL is 0, as for StableReinforce. Reinforce++ itself (arXiv 2501.03262) has one in the reward:
+rl.kl_coef=1e-3 is what the authors' release takes.
 
 Command:  r1reward rl --config ablations.reinforce_pp, the rest as for rl_7b
 Chips:    as rl_7b
@@ -14,5 +17,4 @@ def get_config() -> ConfigDict:
     c = rl_7b.get_config()
     c.rl.loss = "reinforce_pp"
     c.rl.filter = "none"
-    c.rl.kl_coef = 1e-3
     return c

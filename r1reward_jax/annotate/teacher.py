@@ -1,4 +1,4 @@
-"""Annotate records for the cold start (paper, section 4.1): ask a teacher until it is right.
+"""Annotate records for the cold start (paper, section 4.3): ask a teacher until it is right.
 
 A record's difficulty is the number of attempts. All records go into the cold start, with the first
 text whose verdict matches the label or else the last one; those that needed more than one attempt,

@@ -1,5 +1,6 @@
 """`r1reward convert`: a checkpoint of a run as a Hugging Face folder."""
 
+import dataclasses
 import json
 from argparse import ArgumentParser, Namespace
 from typing import Any
@@ -52,6 +53,17 @@ def run(args: Namespace) -> None:
         result(f"uploaded: {hub.push(args.target, args.push_to_hub, private=not args.public)}")
 
 
+def _own_prompt(run: Any, config: dict[str, Any]) -> Any:
+    """Return the wording with the prompt that a run was given by `prompt_from`; None if by none."""
+    from r1reward_jax.prompts import TEMPLATES
+
+    if not config.get("prompt_from"):
+        return None
+    noted = json.loads((run / "run.json").read_text())["prompt"]
+    own = {name: noted[name] for name in ("evaluator", "system")}
+    return dataclasses.replace(TEMPLATES[config["template"]], **own)
+
+
 def _settings(checkpoints: str, like: str) -> Any:
     """Return the settings of the run that the checkpoints (RUN/checkpoints/PHASE) are of; where
     they lie elsewhere, those of the model that it started from."""
@@ -64,6 +76,7 @@ def _settings(checkpoints: str, like: str) -> Any:
     if folder.name != "checkpoints" or not path.exists():
         return ModelSettings.load(like)
     try:
-        return ModelSettings.of(json.loads(path.read_text()))
+        config = json.loads(path.read_text())
+        return ModelSettings.of(config, _own_prompt(folder.parent, config))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: not a config written by a run ({error!r})") from None

@@ -15,11 +15,7 @@ KNOBS = {
         f"{', '.join(configs.BENCHMARKS)}, or a .json, .jsonl or .parquet file of records",
     ),
     "eval.data": ("--data", "DIR", "where the benchmark's files are (default: that of the FILE)"),
-    "eval.prompt_from": (
-        "--prompt-from",
-        "FILE",
-        "a text with {question}, {first} and {second}, or a .jsonl (:ROW) of the R1-Reward-RL set",
-    ),
+    "prompt_from": options.PROMPT_FROM,
     "eval.response_format": (
         "--response-format",
         "NAME|REGEX",

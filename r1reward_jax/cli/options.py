@@ -56,6 +56,20 @@ def add_config(
     parser.set_defaults(default_config=default)
 
 
+PROMPT_FROM = (
+    "--prompt-from",
+    "FILE",
+    "a text with {question}, {first} and {second}, or a .jsonl (:ROW) of the R1-Reward-RL set",
+)
+"""Option, value and help of the model's own prompt."""
+
+
+def add_prompt_from(parser: ArgumentParser) -> None:
+    """Add the option for the model's own prompt."""
+    option, metavar, text = PROMPT_FROM
+    add_knob(parser, "prompt_from", metavar, text, option=option)
+
+
 def add_knob(
     parser: ArgumentParser,
     path: str,

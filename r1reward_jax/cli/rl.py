@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
+    options.add_prompt_from(parser)
     options.add_config(parser, default="rl_7b")
 
 

@@ -7,6 +7,7 @@ from r1reward_jax.cli.start import started
 
 
 def add_arguments(parser: ArgumentParser) -> None:
+    options.add_prompt_from(parser)
     options.add_config(parser, default="sft_7b")
 
 

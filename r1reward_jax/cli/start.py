@@ -2,6 +2,7 @@
 loaded last."""
 
 import contextlib
+import hashlib
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -13,12 +14,13 @@ from ml_collections import ConfigDict
 from r1reward_jax import config as configs
 from r1reward_jax import hub
 from r1reward_jax.cli.options import config_from
-from r1reward_jax.console import note, result
+from r1reward_jax.console import note, result, say, warn
 from r1reward_jax.errors import InputError
 from r1reward_jax.files import cache_folder
 
 if TYPE_CHECKING:
     from r1reward_jax.data.video import Sampling
+    from r1reward_jax.prompts import Template
     from r1reward_jax.train.data_report import DataReport
     from r1reward_jax.train.setup import Setup
     from r1reward_jax.types import Record
@@ -69,9 +71,10 @@ def started(
     from r1reward_jax.data.files import find_file
     from r1reward_jax.report import reported
     from r1reward_jax.runs.provenance import file_hash
-    from r1reward_jax.runs.run_dir import claim_data, run_folder
+    from r1reward_jax.runs.run_dir import claim_data, note_prompt, run_folder
 
     require_devices(config, args.verb)
+    own = own_prompt(config, args.verb)
     look = {
         "require_files": not config.data.skip_unreadable,
         "outside": config.data.outside,
@@ -82,9 +85,39 @@ def started(
         raise Finished
     before(config)
     with run_folder(config.workdir, config.to_dict(), verb=args.verb), reported(config.workdir):
-        claim_data(config.workdir, file_hash(*find_file(config.data.train)))
+        claim_data(config.workdir, file_hash(*find_file(config.data.train)), **hash_of(own))
+        if own:
+            note_prompt(config.workdir, own.evaluator, own.system)
         looked = look_at_data(config, args.verb, items, records, workdir=config.workdir)
         yield Start(config, looked.items, looked.heldout, make_setup(config), looked.report)
+
+
+def own_prompt(config: ConfigDict, verb: str) -> "Template | None":
+    """Return the wording with the prompt of `prompt_from`, None without one; say what is in it, and
+    warn where the model was trained with another prompt than this run asks in."""
+    from r1reward_jax.build import template_of
+    from r1reward_jax.inference.settings import ModelSettings
+    from r1reward_jax.prompt_file import described
+
+    template = template_of(config)
+    if config.prompt_from:
+        say(described(template, config.prompt_from))
+    settings = ModelSettings.load(hub.local(config.model.path)) if verb != "scalar-rm" else None
+    if settings and (settings.wording.evaluator, settings.wording.system) != (
+        template.evaluator,
+        template.system,
+    ):
+        whose = "a prompt of its own" if settings.evaluator else f"template={settings.template}"
+        here = f"prompt_from={config.prompt_from}" if config.prompt_from else config.template
+        warn(f"{config.model.path} was trained with {whose}, and this run asks in {here}")
+    return template if config.prompt_from else None
+
+
+def hash_of(own: "Template | None") -> dict[str, str]:
+    """Return what a run's folder remembers of a prompt of its own."""
+    if own is None:
+        return {}
+    return {"prompt": hashlib.sha256(repr((own.evaluator, own.system)).encode()).hexdigest()}
 
 
 def show_dry_run(

@@ -46,7 +46,7 @@ def path_problems(config: ConfigDict, verb: str) -> list[str]:
             wrong += _place_problems(config, knob, flat[knob], kind)
     if verb == "evaluate":
         wrong += _benchmark_problems(config)
-    return wrong
+    return wrong + _prompt_problems(config)
 
 
 def there(path: str) -> bool:
@@ -64,18 +64,23 @@ def _place_problems(config: ConfigDict, knob: str, value: str, kind: Kind) -> li
 
 
 def _benchmark_problems(config: ConfigDict) -> list[str]:
-    """Return what is wrong with a benchmark that is a file, and with the file of a prompt."""
-    benchmark, prompt = config.eval.benchmark, config.eval.prompt_from
-    wrong = []
+    """Return what is wrong with a benchmark that is a file."""
+    benchmark = config.eval.benchmark
     # a name that is none of ours and no file is answered with the names that there are
     if benchmark and benchmark not in BENCHMARKS and there(benchmark):
-        wrong += _place_problems(config, "eval.benchmark", benchmark, "data")
+        return _place_problems(config, "eval.benchmark", benchmark, "data")
+    return []
+
+
+def _prompt_problems(config: ConfigDict) -> list[str]:
+    """Return what is wrong with the file of a prompt."""
+    prompt = config.prompt_from
     file, row = prompt_row(prompt)
-    if prompt and there(file):
-        found = _place_problems(config, "eval.prompt_from", file, "file")
-        config.eval.prompt_from = prompt if found else config.eval.prompt_from + row
-        wrong += found
-    return wrong
+    if not prompt or not there(file):
+        return []
+    found = _place_problems(config, "prompt_from", file, "file")
+    config.prompt_from = prompt if found else config.prompt_from + row
+    return found
 
 
 def prompt_row(source: str) -> tuple[str, str]:

@@ -28,6 +28,7 @@ MADE_BY_QUICKSTART = {
     "data.train": "makes data of its own (world.*)",
     "data.heldout": "makes data of its own (world.*)",
     "eval.benchmark": "evaluates on records of its own (world.*)",
+    "prompt_from": "asks in the words of its template",
 }
 """What a quickstart makes itself, and how."""
 LEAST_HEAD = 6
@@ -70,6 +71,8 @@ def problems(config: ConfigDict, verb: str) -> list[str]:
         wrong += _quickstart_problems(config, bad)
     if verb == "evaluate":
         wrong += _evaluate_problems(config)
+    if verb in ("sft", "rl", "scalar-rm", "evaluate"):
+        wrong += _prompt_problems(config, verb)
     wrong += _missing(config, REQUIRED[verb])
     return wrong + path_problems(config, verb)
 
@@ -154,11 +157,6 @@ def _evaluate_problems(config: ConfigDict) -> Iterator[str]:
             f"eval.benchmark={c.benchmark}: not found; expected a file of records or one of "
             f"{some}; {guess}"
         )
-    path, _ = prompt_row(c.prompt_from)
-    if path and not there(path):
-        yield (
-            f"eval.prompt_from={c.prompt_from}: not found; expected a text file, or FILE.jsonl:ROW"
-        )
     if c.response_format not in RESPONSE_FORMATS:
         from r1reward_jax.prompts import response_format  # imports numpy: only where it is needed
 
@@ -168,6 +166,20 @@ def _evaluate_problems(config: ConfigDict) -> Iterator[str]:
             word = re.fullmatch(r"[\w-]*", c.response_format)
             guess = f"; {near(c.response_format, RESPONSE_FORMATS)}" if word else ""
             yield f"eval.response_format={c.response_format}: {error}{guess}"
+
+
+def _prompt_problems(config: ConfigDict, verb: str) -> Iterator[str]:
+    """A model's own prompt stands in a file, and its model reads two responses at a time."""
+    given = config.prompt_from
+    if given and verb == "scalar-rm":
+        yield (
+            f"prompt_from={given}: has no effect on a scalar model, which reads the question and "
+            "one response; leave it out"
+        )
+        return
+    path, _ = prompt_row(given)
+    if path and not there(path):
+        yield f"prompt_from={given}: not found; expected a text file, or FILE.jsonl:ROW"
 
 
 def _quickstart_problems(config: ConfigDict, bad: set[str]) -> Iterator[str]:

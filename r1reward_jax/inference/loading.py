@@ -17,7 +17,7 @@ from r1reward_jax.inference.pairwise import Reasoner
 from r1reward_jax.inference.scalar import ScalarModel
 from r1reward_jax.inference.settings import ModelSettings
 from r1reward_jax.models import reward_head
-from r1reward_jax.prompts import ANSWER, TEMPLATES
+from r1reward_jax.prompts import ANSWER
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.rollout.sampler import SamplerConfig
 from r1reward_jax.sharding import BATCH, param_shardings, put_batch, slot_shardings
@@ -98,7 +98,7 @@ def load_comparing(
         slot_shardings=functools.partial(slot_shardings, mesh=mesh),
         param_shardings=place(params),
     )
-    return Reasoner(engine, params, TEMPLATES[settings.template])
+    return Reasoner(engine, params, settings.wording)
 
 
 def rows_of(batch_size: int, mesh: Mesh) -> tuple[int, int]:

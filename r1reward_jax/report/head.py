@@ -230,7 +230,8 @@ def evaluation_facts(run: Run) -> list[tuple[str, str]]:
     folder = str(c["eval"].get("data") or c["eval"].get("benchmark") or "")
     where = f" ({folder})" if folder and folder != data else ""
     counted = f", {pairs:,} pairs in both orders" if isinstance(pairs, int) else ""
-    own = c["eval"].get("prompt_from")
+    # an older run has it among the knobs of eval
+    own = run.config.get("prompt_from") or c["eval"].get("prompt_from")
     form = str(c["eval"].get("response_format") or "")
     prompt = f"from {own}" if own else f"template {run.config.get('template') or MISSING}"
     return [
@@ -286,12 +287,13 @@ FLAGS = {
     "model.path": "--model",
     "eval.benchmark": "--benchmark",
     "eval.data": "--data",
+    "prompt_from": "--prompt-from",
     "eval.prompt_from": "--prompt-from",
     "eval.response_format": "--response-format",
 }
 """Knobs with an option of their own."""
 REPEATED = (
-    *("eval.", "template", "seed", "data.video_", "data.outside"),
+    *("eval.", "template", "prompt_from", "seed", "data.video_", "data.outside"),
     *("model.max_pixels", "model.video_rule", "model.param_dtype", "model.compute_dtype"),
     *("rollout.max_new_tokens", "rollout.repetition_penalty", "rollout.top_"),
 )

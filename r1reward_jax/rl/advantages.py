@@ -1,7 +1,7 @@
 """From rewards to advantages: returns, standardisation over the global batch, the 3-sigma filter.
 
 Reinforce++ (arXiv 2501.03262) uses each completion token's return, standardised over all completion
-tokens of the rollout batch, as its advantage. The paper (section 3.2) sets the outliers of that
+tokens of the rollout batch, as its advantage. The paper (section 4.1) sets the outliers of that
 distribution to 0: with 255 completions of reward 1, one of reward 0 and equal lengths, the single
 failure has z = -15.969 and would dominate the update. The price: of two rewards the rarer one is
 dropped wherever it has less than a tenth of the tokens, sqrt(p / (1 - p)) > 3, so that a policy
@@ -24,6 +24,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from r1reward_jax.rl.logprobs import masked_mean
+
+FAR_APART = 1e18
+"""Distance of returns from which on their squares, or sums of these, may leave float32."""
+ROUNDING = 1e-5
+"""By how much float32 may round a z away from its value, relative to it (`filter_outliers`)."""
 
 
 def no_baseline(rewards: Float[Array, "B M"], *, eps: float) -> Float[Array, "B M"]:
@@ -101,7 +106,9 @@ def token_rewards(
     """
     index = jnp.arange(mask.shape[1])
     last = index == (jnp.sum(mask, axis=1, keepdims=True) - 1)
-    return jnp.where(mask, last * rewards[:, None] - kl_coef * kl, 0.0)
+    earned = last * rewards[:, None]
+    # a coefficient of 0 charges nothing, also for an infinite KL: 0 * inf would be NaN
+    return jnp.where(mask, earned - kl_coef * kl if kl_coef else earned, 0.0)
 
 
 def kl_k1(logp: Float[Array, "B C"], ref_logp: Float[Array, "B C"]) -> Float[Array, "B C"]:
@@ -130,7 +137,7 @@ def returns(token_reward: Float[Array, "B C"], mask: Bool[Array, "B C"]) -> Floa
 def standardize(
     x: Float[Array, "B C"], mask: Bool[Array, "B C"], *, eps: float
 ) -> Float[Array, "B C"]:
-    """z = (x - mean) / (std + eps) over all masked tokens (paper, section 3.2), with the population
+    """z = (x - mean) / (std + eps) over all masked tokens (paper, section 4.1), with the population
     deviation.
 
     Under jit on a mesh the sums run over the global batch.
@@ -143,20 +150,25 @@ def standardize(
     # measured from the largest value: equal rewards differ by exactly 0, and no rounding of their
     # mean is blown up to z = 1
     x = x - jnp.max(jnp.where(mask, x, -jnp.inf), initial=-jnp.finfo(x.dtype).max)
+    # squares of what is far apart would be infinite, and z 0 everywhere; else the unit is 1
+    span = jnp.max(jnp.where(mask, -x, 0.0), initial=0.0)
+    unit = jnp.where(span > FAR_APART, span, 1.0)
+    x = x / unit
     mean = masked_mean(x, mask)
     std = jnp.sqrt(masked_mean((x - mean) ** 2, mask))
-    return jnp.where(mask, (x - mean) / (std + eps), 0.0)
+    return jnp.where(mask, (x - mean) / (std + eps / unit), 0.0)
 
 
 def filter_outliers(z: Float[Array, "B C"], *, sigmas: float) -> Float[Array, "B C"]:
-    """The paper's advantage filter: z where |z| <= sigmas, else 0   (equation 7).
+    """The paper's advantage filter (section 4.1): z where |z| <= sigmas, else 0. What is exactly
+    `sigmas` away is kept, whichever way z was rounded.
 
     Args:
       z: standardised advantages.
       sigmas: 3 in the paper.
     """
     # not "where <=": a NaN is no outlier, it must be seen further on
-    return jnp.where(jnp.abs(z) > sigmas, 0.0, z)
+    return jnp.where(jnp.abs(z) > sigmas * (1 + ROUNDING), 0.0, z)
 
 
 def filter_released(
@@ -166,6 +178,10 @@ def filter_released(
 
     Keeps z where it lies within `sigmas` of the mean of the *raw* returns x, and |z| <= 10. With
     rewards 2.0 and 0.5 it drops every failure above about 68 % batch accuracy.
+
+    One difference stays: the release's z has a floor of the deviation, (x - mean) / sqrt(max(var,
+    1e-8)), where `standardize` adds eps to it. They part where the returns deviate by less than
+    about 1e-4, which the paper's rewards, in steps of one half, only do by being all the same.
 
     Args:
       z: standardised advantages.
@@ -217,7 +233,7 @@ def compute_advantages(
     mask: Bool[Array, "B C"],
 ) -> tuple[Float[Array, "B C"], dict[str, Array]]:
     """Turn rewards into filtered advantages, over the whole rollout batch: baseline, KL, returns,
-    standardisation, filter (paper, section 3.2).
+    standardisation, filter (paper, section 4.1).
 
     With the baseline "group" z standardises once more over the batch: plain GRPO needs
     `standardize` off.

@@ -1,4 +1,5 @@
-"""The StableReinforce loss (paper, section 3.2, equations 5 to 8) and the PPO loss that it fixes.
+"""The StableReinforce loss (arXiv 2505.02835v2, section 4.1) and the PPO loss (section 3.2) that it
+fixes.
 
     rho_t = exp(clip(logp_t - old_logp_t, log delta_min, log delta_max))        (Pre-CLIP)
     L     = -mean_t min(rho_t * A_t, clip(rho_t, 1 - eps, 1 + eps) * A_t)

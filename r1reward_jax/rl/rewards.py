@@ -1,4 +1,4 @@
-"""Rewards of a completion (paper, section 3.3): format, result, consistency and their sum.
+"""Rewards of a completion (paper, section 4.3): format, result, consistency and their sum.
 
     total = result * (1 + 0.5 * consistency) + 0.5 * format
 

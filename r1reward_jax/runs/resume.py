@@ -65,9 +65,7 @@ LONGER = (
 )
 
 _MADE = ("world.*", "teacher.*", "tiny.*", "tiny_judge.*")
-_BENCHMARK = (
-    *("eval.benchmark", "eval.data", "eval.stop", "eval.prompt_from", "eval.response_format"),
-)
+_BENCHMARK = (*("eval.benchmark", "eval.data", "eval.stop", "eval.response_format"),)
 _VOTES = ("eval.samples", "eval.temperature")
 UNREAD = {
     "sft": (
@@ -77,7 +75,7 @@ UNREAD = {
     "rl": ("sft.*", "scalar.*", "checkpoint.updates", *_BENCHMARK, *_VOTES, *_MADE),
     "scalar-rm": (
         *("sft.*", "rl.*", "judge.*", "rollout.*", "eval.*", "checkpoint.iterations"),
-        *("data.heldout", *_MADE),
+        *("data.heldout", "prompt_from", *_MADE),
     ),
     "evaluate": (
         *("sft.*", "rl.*", "judge.*", "optimizer.*", "step.*", "checkpoint.*", "eval.records"),
@@ -87,6 +85,7 @@ UNREAD = {
     "quickstart": (
         *("scalar.*", "model.path", "judge.path", "judge.model", *_REQUESTS),
         *("data.train", "data.heldout", "data.video_fps", "data.video_frames", *_BENCHMARK),
+        "prompt_from",
     ),
 }
 """Patterns of knobs that a verb does not read."""

@@ -160,14 +160,29 @@ def claim_data(workdir: str, data_hash: str, **others: str) -> None:
 
 
 def note_opening(workdir: str, phase: str, rows: Mapping[str, str]) -> None:
-    """Write what a phase begins with into `run.json`, under "opening"; the first of several
-    processes does."""
+    """Write what a phase begins with into `run.json`, under "opening"."""
+    _note(workdir, "opening", {phase: dict(rows)})
+
+
+def note_prompt(workdir: str, evaluator: str, system: str) -> None:
+    """Write the prompt that a file gave to a run into `run.json`: the file may change or go.
+
+    Args:
+      workdir: of the run.
+      evaluator: a format string.
+      system: the system message.
+    """
+    _note(workdir, "prompt", {"evaluator": evaluator, "system": system})
+
+
+def _note(workdir: str, name: str, values: Mapping[str, Any]) -> None:
+    """Add to an object of `run.json`; the first of several processes does."""
     if jax.process_index():
         return
     path = epath.Path(workdir) / "run.json"
     body = json.loads(path.read_text())
-    opening = body.get("opening", {}) | {phase: dict(rows)}
-    write_whole(path, json.dumps(body | {"opening": opening}, indent=2))
+    noted = body.get(name, {}) | values
+    write_whole(path, json.dumps(body | {name: noted}, indent=2))
 
 
 @contextlib.contextmanager

@@ -32,7 +32,11 @@ class RunningTable:
         self.begin(0)
 
     def begin(self, step: int) -> None:
-        """Begin a phase, or resume it behind `step`: the time that is left is counted from here."""
+        """Begin a phase, or resume it behind `step`."""
+        self._begun, self._steady = step, False
+        self._count_from(step)
+
+    def _count_from(self, step: int) -> None:
         self._first, self._since = step, time.perf_counter()
         self._compiled = self._compile_seconds()
 
@@ -59,11 +63,12 @@ class RunningTable:
         say(f"{phase:>12}{f'{step}/{of}':>12}{shown}{self._left(step, of):>9}".rstrip())
 
     def _left(self, step: int, of: int) -> str:
-        """Return the time that the other steps take if nothing is compiled any more; empty before
-        the first step."""
-        if step <= self._first:
-            self.begin(step)  # what was measured before it is no step
-            return ""
+        """Return the time that the other steps take if nothing is compiled any more. The first row
+        has none: besides compiling, first steps load programs, open files and start threads."""
+        if not self._steady:
+            self._steady = step > self._begun  # what comes before the first update is no step
+            self._count_from(step)
+            return clock(0) if step == of else ""
         compiled = self._compile_seconds() - self._compiled
         spent = max(0.0, time.perf_counter() - self._since - compiled)
         return clock(spent / (step - self._first) * (of - step))

@@ -1,4 +1,4 @@
-"""StableReinforce, the loop (paper, section 4.2), read top to bottom like the data's way:
+"""StableReinforce, the loop (paper, section 4.1), read top to bottom like the data's way:
 
 records -> prompts -> rollout -> completions -> rewards -> advantages -> batch -> updates.
 """

@@ -1,5 +1,5 @@
 """Supervised training: one update per batch of endless data, resumable; and the cold start, which
-imitates written analyses on completion tokens only (paper, section 4.1).
+imitates written analyses on completion tokens only (paper, section 4.3).
 
 The same loop trains the tiny judge of the quickstart, whose completions are one word, and the
 Bradley-Terry baseline.

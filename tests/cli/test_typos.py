@@ -58,7 +58,7 @@ TYPOS = {
     "response format": ("evaluate", ["--response-format", "boxd"], "did you mean 'boxed'?"),
     "expression": ("evaluate", ["--response-format", "([12"], "eval.response_format=([12: "),
     "group": ("evaluate", ["--response-format", "(x|y)"], "with one group ([12]) or ([AB])"),
-    "prompt": ("evaluate", ["--prompt-from", "p.txt"], "eval.prompt_from=p.txt: not found"),
+    "prompt": ("evaluate", ["--prompt-from", "p.txt"], "prompt_from=p.txt: not found"),
     "row of a prompt": ("evaluate", ["--prompt-from", "p.jsonl:3"], "=p.jsonl:3: not found"),
     "data of a benchmark": ("evaluate", ["--data", "away"], "eval.data=away: not found"),
     "compare": (
@@ -133,8 +133,8 @@ def test_all_mistakes_of_an_evaluation_are_in_one_message(desk, capsys):
     more = ["--benchmark", "x", "--response-format", "y", "--prompt-from", "z", "--data", "d"]
     assert main(call("evaluate", [*more, "--model", "m"])) == 2
     error = capsys.readouterr().err
-    for path in ("benchmark", "response_format", "prompt_from", "data"):
-        assert f"eval.{path}=" in error
+    for path in ("eval.benchmark", "eval.response_format", "prompt_from", "eval.data"):
+        assert f"{path}=" in error
     assert "model.path=m: no such folder" in error and error.count("\n") == 1
 
 

@@ -83,6 +83,35 @@ def test_equal_rewards_teach_nothing(reward):
     assert not np.any(adv.standardize(x, jnp.ones((64, 12), bool), eps=1e-8))
 
 
+@pytest.mark.parametrize("far", [1e17, 1e19, 1e30, 1e38])
+def test_rewards_that_are_far_apart(far):
+    """Their squares are infinite in float32, their z is not."""
+    x = jnp.zeros((8, 1)).at[0].set(-far)
+    z = jax.jit(adv.standardize, static_argnames="eps")(x, jnp.ones((8, 1), bool), eps=1e-8)
+    np.testing.assert_allclose(z[:2, 0], [-(7**0.5), 7**-0.5], rtol=1e-5)
+
+
+def test_a_coefficient_of_zero_charges_nothing():
+    """Also where the policies have nothing in common: 0 * inf is NaN."""
+    kl = jnp.array([[jnp.inf, 1.0, -jnp.inf], [jnp.inf, 0.0, 0.0]])
+    found = adv.token_rewards(jnp.array([2.0, 0.5]), kl, MASK, kl_coef=0.0)
+    np.testing.assert_array_equal(found, [[0, 0, 2.0], [0.5, 0, 0]])
+    charged = adv.token_rewards(jnp.array([2.0, 0.5]), kl, MASK, kl_coef=0.1)
+    assert charged[0, 0] == -jnp.inf  # with a coefficient it must be seen
+
+
+@pytest.mark.parametrize("wrong", [1, 10, 25])
+def test_what_is_three_sigma_away_is_kept(wrong):
+    """One of ten, however many: |z| is 3 exactly, and float32 rounds it to either side."""
+    z = jax.jit(adv.standardize, static_argnames="eps")
+    for columns in (1, 34):
+        x = jnp.ones((10 * wrong, columns)).at[:wrong].set(0.0)
+        kept = adv.filter_outliers(z(x, jnp.ones(x.shape, bool), eps=0.0), sigmas=3.0)
+        np.testing.assert_allclose(kept[:wrong], -3.0, rtol=1e-5)
+    x = jnp.ones((10 * wrong + 1, 1)).at[:wrong].set(0.0)  # one right one more: it is farther away
+    assert not adv.filter_outliers(z(x, x >= 0, eps=0.0), sigmas=3.0)[:wrong].any()
+
+
 GROUPS = jnp.array([[1.0, 0.0, 2.0, 1.0], [3.0, 3.0, 3.0, 3.0]])
 
 

@@ -98,24 +98,29 @@ def test_the_table_leaves_blank_what_was_not_measured(capsys):
     head, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert head == ["phase", "step", "loss", "held-out", "acc", "step_s", "left"]
     assert rows[0] == ["sft", "0/4", "0.5000"]  # nothing is known of the time that is left
-    assert rows[1][:4] == ["sft", "1/4", "3.0000", "1.0000"] and len(rows[1]) == 5
+    assert rows[1] == ["sft", "1/4", "3.0000", "1.0000"]
     assert rows[2] == ["sft", "4/4", "0.2500", "0.2500", "0.2500", "0:00"]
 
 
-def test_the_time_left_is_without_compilation(monkeypatch, capsys):
-    """Of the 100 seconds of the first step 90 compiled; the held-out records before took 50."""
+def test_the_time_left_is_that_of_steady_steps(monkeypatch, capsys):
+    """The held-out records before took 50 seconds and the first step 100, of which something
+    compiled; of the next 30 seconds, two steps, compilation took 10."""
     now, compiled = [0.0], [0.0]
     monkeypatch.setattr(table_module.time, "perf_counter", lambda: now[0])
-    table = RunningTable(lambda: compiled[0])
-    now[0], compiled[0] = 50.0, 40.0
-    table.row("rl", 0, 7, {}, ("reward/total",))
-    now[0], compiled[0] = 150.0, 130.0
-    table.row("rl", 1, 7, {"reward/total": 1.0}, ("reward/total",))
+    table, left = RunningTable(lambda: compiled[0]), []
+
+    def row(step, at, compiling):
+        now[0], compiled[0] = at, compiling
+        table.row("rl", step, 9, {"reward/total": 1.0} if step else {}, ("reward/total",))
+        left.append(capsys.readouterr().out.split()[-1])
+
+    for step, at, compiling in ((0, 50.0, 40.0), (1, 150.0, 130.0), (3, 180.0, 140.0)):
+        row(step, at, compiling)
+    assert left == ["0/9", "1.0000", "1:00"]
     table.begin(4)  # resumed
-    now[0] = 160.0
-    table.row("rl", 6, 7, {"reward/total": 1.0}, ("reward/total",))
-    *_, first, resumed = capsys.readouterr().out.splitlines()
-    assert first.split()[-1] == "1:00" and resumed.split()[-1] == "0:05"
+    for step, at in ((5, 200.0), (7, 210.0), (9, 220.0)):
+        row(step, at, 140.0)
+    assert left[3:] == ["1.0000", "0:10", "0:00"]
 
 
 def test_compilation_counts_once(monkeypatch):

@@ -149,16 +149,17 @@ _JUDGE = (
     "judge.answer_tokens",
 )
 REFUSED = {
-    "sft": (*_TRAINED, "model.path", *_VIDEO, *_SAMPLED, "sft.[!s]*"),
+    "sft": (*_TRAINED, "prompt_from", "model.path", *_VIDEO, *_SAMPLED, "sft.[!s]*"),
     "rl": (
-        *(*_TRAINED, "model.path", *_VIDEO, *_SAMPLED, *_JUDGE, "judge.path", "judge.model"),
+        *(*_TRAINED, "prompt_from", "model.path", *_VIDEO, *_SAMPLED, *_JUDGE),
+        *("judge.path", "judge.model"),
         *("rl.[!im]*", "rl.importance_cap", "rl.min_ratio", "rl.max_ratio"),
     ),
     "scalar-rm": (*_TRAINED, "model.path", *_VIDEO, "scalar.[!s]*"),
     "evaluate": (
         *(*_MODEL, "model.path", *_VIDEO, *_SAMPLED, "scalar.max_response_tokens"),
         *("eval.benchmark", "eval.data", "eval.samples", "eval.temperature", "eval.stop"),
-        *("eval.prompt_from", "eval.response_format"),
+        *("prompt_from", "eval.response_format"),
     ),
     "quickstart": (
         *(*_TRAINED, *_SAMPLED, *_JUDGE, "sft.*", "eval.samples", "eval.temperature"),
