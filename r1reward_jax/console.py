@@ -5,8 +5,11 @@ first of them, as every command imports this file.
 """
 
 import contextlib
+import logging
 import os
 import sys
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO, TypeVar
 
@@ -16,6 +19,9 @@ T = TypeVar("T")
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 _level = NORMAL
+_counts: Counter[str] | None = None
+"""How often each warning came within `counted_warnings`; None outside."""
+_counting = threading.Lock()
 _bars: Any = None
 """The bars on the screen, an object of rich; None if there are none."""
 
@@ -49,8 +55,20 @@ def note(text: str) -> None:
         _print(coloured(f"note: {one(text)}", "2"), sys.stderr)
 
 
-def warn(text: str) -> None:
-    """Print a warning to stderr, also if quiet."""
+def warn(text: str, *, kind: str = "") -> None:
+    """Print a warning to stderr, also if quiet. Within `counted_warnings` only the first of several
+    is printed.
+
+    Args:
+      text: the warning.
+      kind: what several warnings have in common that differ in numbers only; empty for `text`.
+    """
+    if _counts is not None:
+        kind = kind or text
+        with _counting:
+            _counts[kind] += 1
+            if _counts[kind] > 1:
+                return
     _print(coloured(f"warning: {one(text)}", "33"), sys.stderr)
 
 
@@ -58,6 +76,33 @@ def one(message: str) -> str:
     """Return a message whose further lines cannot be taken for other messages: they are indented,
     and what somebody's data have brought along is escaped."""
     return printable(message).replace("\n", "\n  ")
+
+
+@contextlib.contextmanager
+def counted_warnings() -> Iterator[None]:
+    """Print each warning once, and at the end of the block how often the others came again."""
+    global _counts
+    outer, _counts = _counts, Counter[str]()
+    try:
+        yield
+    finally:
+        counts, _counts = _counts, outer
+        for kind, count in counts.items():
+            if count > 1:
+                times = "once" if count == 2 else f"{count - 1:,} times"
+                _print(coloured(f"warning: {times} more: {one(kind)}", "33"), sys.stderr)
+
+
+def adopt_logger(name: str) -> None:
+    """Let what a library logs go to whoever listens to all loggers, and not to a stream of its own
+    in a style of its own. Called where it was just imported; outside `counted_warnings`, in a
+    program of somebody else, nothing is changed."""
+    logger = logging.getLogger(name)
+    streams = [h for h in logger.handlers if type(h) is logging.StreamHandler]
+    if _counts is not None and streams:
+        logger.propagate = True
+        for handler in streams:
+            logger.removeHandler(handler)
 
 
 def coloured(text: str, code: str) -> str:

@@ -1,13 +1,16 @@
 """Lines, warnings and progress bars: for a person on a terminal, plain and silent elsewhere."""
 
 import io
+import logging
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 
 from r1reward_jax import console
+from r1reward_jax.cli.messages import in_our_style
 from r1reward_jax.console import counter, detail, note, progress, result, say, warn
 
 
@@ -126,3 +129,45 @@ def test_rich_is_imported_with_the_first_bar_only():
     code = "import sys, r1reward_jax.console as c; c.say('x'); c.progress([], 'y'); "
     code += "sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_a_warning_that_comes_again_is_counted(capsys):
+    with console.counted_warnings():
+        for number in range(3):
+            warn(f"update {number} skipped", kind="an update skipped")
+            warn("careful")
+        warn("of a kind of its own")
+        assert len(capsys.readouterr().err.splitlines()) == 3
+    *_, careful = lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "warning: 2 times more: an update skipped"
+    assert careful == "warning: 2 times more: careful" and len(lines) == 2
+    for _ in range(2):
+        warn("careful")  # outside a command, every time
+    assert capsys.readouterr().err == "warning: careful\n" * 2
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_libraries_say_is_in_our_style(capsys):
+    """Python's warnings, a logger without a handler, and one that has its own."""
+    loud, own = logging.getLogger("jax._src.somewhere"), logging.getLogger("transformers.models")
+    parent = logging.getLogger("transformers")
+    before = parent.handlers[:], parent.propagate, parent.level
+    try:
+        parent.addHandler(logging.StreamHandler(sys.stderr))
+        parent.propagate = False
+        with in_our_style(debug=False):
+            for _ in range(4):
+                warnings.warn("one\n  two", UserWarning, stacklevel=1)
+                loud.warning("no accelerator: %s", "cpu")
+                own.warning("an odd tokenizer")
+            loud.info("not for people")
+            logging.getLogger("absl").error("a traceback")
+    finally:
+        parent.handlers[:], parent.propagate, parent.level = before
+    said = capsys.readouterr().err
+    assert said.count("warning: test_console: one two (UserWarning)") == 1
+    assert said.count("warning: jax: no accelerator: cpu") == 1
+    assert said.count("an odd tokenizer") == 2 and "warning: transformers: an odd tok" in said
+    assert said.count("warning: 3 times more: ") == 2  # Python counts its own
+    assert "not for people" not in said and "a traceback" not in said
+    assert warnings.showwarning.__module__ != "r1reward_jax.cli.messages"

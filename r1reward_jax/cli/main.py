@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import logging
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from typing import NoReturn
 
 from r1reward_jax import __version__, console, stopping
 from r1reward_jax.cli import options
+from r1reward_jax.cli.messages import in_our_style
 from r1reward_jax.cli.start import Finished
 from r1reward_jax.cli.terminal import command_line as command_line
 from r1reward_jax.config import near
@@ -72,8 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.set_level(level)
     # torch is not needed here; transformers would say that it misses it
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    if not common["debug"]:  # libraries log the tracebacks of errors that reach us anyway
-        logging.getLogger("absl").setLevel(logging.CRITICAL)
+    with in_our_style(debug=common["debug"]):
+        return _run(given, debug=common["debug"])
+
+
+def _run(given: list[str], *, debug: bool) -> int:
+    """Run one verb, without the options that may stand anywhere."""
     verb, args = "", argparse.Namespace()
     try:
         verb, arguments = _verb(given)
@@ -83,8 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Finished:
         return 0
     except Exception as error:
-        code, message = _explained(error, verb, args, debug=common["debug"])
-        if code is None or common["debug"]:
+        code, message = _explained(error, verb, args, debug=debug)
+        if code is None or debug:
             raise
         who = console.coloured(f"{f'r1reward {verb}'.strip()}:", "1;31")
         print(f"{who} {console.one(message or '')}", file=sys.stderr)

@@ -52,7 +52,10 @@ class Guard:
         """
         self._in_a_row = self._in_a_row + 1 if skipped else 0
         if skipped:
-            warn(f"update {step} skipped: its gradient is not finite ({self._in_a_row} in a row)")
+            warn(
+                f"update {step} skipped: its gradient is not finite ({self._in_a_row} in a row)",
+                kind="an update skipped: its gradient is not finite",
+            )
         if self._in_a_row < self._limit:
             return
         path = self._folder / f"skipped_batch_{step}.npz"

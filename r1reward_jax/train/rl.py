@@ -336,7 +336,8 @@ def _warn_of_gap(iteration: int, gap: float, limit: float) -> None:
     if not gap <= limit:  # so written, NaN warns
         warn(
             f"iteration {iteration}: sampler and trainer differ by {gap:.3g} nats, more than "
-            f"rl.max_gap {limit:g}; consider rl.importance_cap"
+            f"rl.max_gap {limit:g}; consider rl.importance_cap",
+            kind=f"sampler and trainer differ by more than rl.max_gap {limit:g} nats",
         )
 
 

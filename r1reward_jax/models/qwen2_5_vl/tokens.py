@@ -6,10 +6,12 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
+from r1reward_jax.console import adopt_logger
 from r1reward_jax.model_folder import FETCH, POINTER
 from r1reward_jax.models.qwen2_5_vl.config import Config
 from r1reward_jax.types import InputError
 
+adopt_logger("transformers")
 PLACES = {
     "<|image_pad|>": "image_token_id",
     "<|video_pad|>": "video_token_id",
