@@ -99,8 +99,9 @@ def _instead(root: Path, names: list[str]) -> str:
     if cached := [n for n in names if n.startswith("models--")]:
         name = cached[0].removeprefix("models--").replace("--", "/", 1)
         return f"{what}: it is the hub's cache; give a name, such as {name}"
-    if inside := [n for n in _exports(names) if (root / n / "config.json").is_file()]:
-        return f"{what}; did you mean {root / inside[0]}?"
+    inside = [n for n in names if (root / n / "config.json").is_file()]
+    if "exported" in inside or len(inside) == 1:  # of a run, or of a folder unpacked once too often
+        return f"{what}; did you mean {root / ('exported' if 'exported' in inside else inside[0])}?"
     if found := _checkpoints(root):
         return (
             f"{what}: it is a checkpoint of a run; `r1reward convert {found} TARGET --like MODEL` "
@@ -120,12 +121,6 @@ def _instead(root: Path, names: list[str]) -> str:
     if "tokenizer.json" in names or "tokenizer_config.json" in names or "vocab.json" in names:
         return f"{what}: it is a tokenizer's folder, without a model"
     return f"{what}; expected the folder of a Hugging Face checkpoint, or ORG/NAME[@REVISION]"
-
-
-def _exports(names: list[str]) -> list[str]:
-    """Return folders that may hold the model of a run, the likeliest first."""
-    last = {"exported": 0, "base": 2}
-    return sorted(names, key=lambda n: (last.get(n, 1), n))
 
 
 def _checkpoints(root: Path) -> str | None:

@@ -228,3 +228,132 @@ def test_decoding_drops_the_end_token_only(loaded):
     ids = processor.encode_completion("<think>a</think>")
     assert processor.decode(ids) == "<think>a</think>"
     assert processor.decode([*ids[:-1], processor.banned_ids[0]]) == "<think>a</think><|image_pad|>"
+
+
+# --------------------------------------------- files that do not fit the model
+
+
+@pytest.fixture
+def folder(checkpoint, tmp_path):
+    """A copy of the tiny checkpoint's settings, without weights."""
+    for file in Path(checkpoint).iterdir():
+        if file.suffix != ".safetensors":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    return tmp_path
+
+
+def changed(file, **fields):
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+def refuses(folder, *parts):
+    with pytest.raises(InputError) as error:
+        qwen2_5_vl.Processor(str(folder), BUCKETS)
+    assert all(part in str(error.value) for part in (str(folder), *parts)), error.value
+
+
+IMAGES = {
+    "min_pixels": [(10**10, "is 10000000000"), (0, "is 0"), ("x", "is 'x'"), (True, "is True")],
+    "max_pixels": [(10**10, "from 1 to 268,435,456"), (3000, "3136, expected at most max_pixels")],
+    "image_std": [([0, 1, 1], "is [0, 1, 1]"), ([1, 1], "three numbers"), (1.0, "three numbers")],
+    "image_mean": [([1, 1], "three numbers"), ([1, 1, None], "three numbers"), ("a", "three")],
+    "resample": [(9, "from 0 to 5"), ("bicubic", "is 'bicubic'")],
+    "do_rescale": [(False, "is False, expected True")],
+    "do_normalize": [(False, "is False, expected True")],
+    "do_resize": [(False, "is False, expected True")],
+    "do_center_crop": [(True, "is True, expected False")],
+    "rescale_factor": [(1.0, "rescale_factor is 1.0")],
+    "patch_size": [(16, "expected the model's, 14"), (0, "from 1")],
+    "merge_size": [(4, "is 4, expected 2")],
+    "temporal_patch_size": [(1, "is 1, expected 2")],
+    "size": [
+        ([1], "is [1], expected an object"),
+        ({"longest_edge": -1}, "size.longest_edge is -1"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_image_settings_that_are_refused(folder, name):
+    for value, part in IMAGES[name]:
+        whole = (folder / "preprocessor_config.json").read_text()
+        changed(folder / "preprocessor_config.json", **{name: value})
+        refuses(folder, "preprocessor_config.json", part)
+        (folder / "preprocessor_config.json").write_text(whole)
+
+
+def test_image_settings_that_are_silent_or_unknown(folder, capsys):
+    """The family's own limits where a folder has none; a null is silent, too."""
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps({"image_mean": None, "do_resize": None, "fancy": 1, "fps": 2}))
+    images = qwen2_5_vl.Processor(str(folder), BUCKETS)._images
+    assert (images.size["shortest_edge"], images.size["longest_edge"]) == (3136, 1_003_520)
+    assert "unknown, so not applied: fancy" in capsys.readouterr().err
+    file.write_text(json.dumps({"min_pixels": 10**6, "max_pixels": 10**7}))
+    with pytest.raises(InputError, match=r"at most the model.max_pixels of 501,760"):
+        qwen2_5_vl.Processor(str(folder), BUCKETS, max_pixels=501_760)
+
+
+def test_a_tokenizer_with_more_tokens_than_rows(folder):
+    """The one token that was added without resizing the embedding."""
+    config = json.loads((folder / "config.json").read_text())
+    tokens = json.loads((folder / "tokenizer.json").read_text())
+    at = config["vocab_size"]
+    tokens["added_tokens"].append(tokens["added_tokens"][0] | {"id": at, "content": "<|new|>"})
+    (folder / "tokenizer.json").write_text(json.dumps(tokens))
+    refuses(folder, f"{at:,} rows (vocab_size)", "'<|new|>'", "resize the embedding")
+
+
+def test_a_tokenizer_without_the_familys_tokens(folder):
+    tokens = json.loads((folder / "tokenizer.json").read_text())
+    kept = [t for t in tokens["added_tokens"] if t["content"] != "<|image_pad|>"]
+    (folder / "tokenizer.json").write_text(json.dumps(tokens | {"added_tokens": kept}))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings.pop("additional_special_tokens")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    refuses(folder, "lacks <|image_pad|>")
+
+
+def test_a_config_and_a_tokenizer_that_disagree(folder):
+    ids = json.loads((folder / "config.json").read_text())
+    changed(folder / "config.json", image_token_id=ids["video_token_id"])
+    refuses(folder, "<|image_pad|> is token", f"image_token_id {ids['video_token_id']}")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("tokenizer.json", "version https://git-lfs.github.com/spec/v1\n", "pointer of Git LFS"),
+        ("tokenizer.json", "{}", "the tokenizer cannot be read"),
+        ("tokenizer_config.json", "[", "the tokenizer cannot be read"),
+        ("tokenizer.json", None, "tokenizer.json: not found"),
+    ],
+)
+def test_damaged_tokenizers(folder, name, text, part):
+    (folder / name).unlink()
+    if text is not None:
+        (folder / name).write_text(text)
+    refuses(folder, part)
+
+
+def test_a_tokenizer_of_vocabulary_and_merges(folder, checkpoint):
+    """Without tokenizer.json, as older folders are: the same ids, special tokens included."""
+    whole = qwen2_5_vl.Processor(checkpoint, BUCKETS)
+    tokens = json.loads((folder / "tokenizer.json").read_text())
+    vocab, merges = tokens["model"]["vocab"], tokens["model"]["merges"]
+    (folder / "vocab.json").write_text(json.dumps(vocab))
+    pairs = [m if isinstance(m, str) else " ".join(m) for m in merges]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *pairs]))
+    added = {str(t["id"]): t | {"special": True} for t in tokens["added_tokens"]}
+    added = {i: {k: v for k, v in t.items() if k != "id"} for i, t in added.items()}
+    changed(folder / "tokenizer_config.json", added_tokens_decoder=added)
+    (folder / "tokenizer.json").unlink()
+    parts = qwen2_5_vl.Processor(str(folder), BUCKETS)
+    prompt = Prompt(
+        SYSTEM,
+        ("What color is the circle? 12 <|im_end|> Größe", ImagePart(random_image(0, 84, 84))),
+    )
+    ours, theirs = parts.encode(prompt), whole.encode(prompt)
+    assert ours.token_ids.tolist() == theirs.token_ids.tolist()
+    (folder / "merges.txt").unlink()
+    refuses(folder, "merges.txt: not found, and no tokenizer.json either")

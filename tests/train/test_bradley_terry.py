@@ -19,6 +19,7 @@ from r1reward_jax.sharding import make_mesh, put_batch
 from r1reward_jax.train.bradley_terry import encode_pair, make_pair_batch
 from r1reward_jax.train.objectives import BRADLEY_TERRY
 from r1reward_jax.train.optimizer import init_state
+from r1reward_jax.train.setup import export
 from r1reward_jax.train.step import jit_step, loss_and_gradients
 from r1reward_jax.types import InputError
 from tests.cli.test_main import SMALL
@@ -124,6 +125,7 @@ def test_verb_and_evaluator(world, checkpoint, tmp_path, monkeypatch):
     write_records(data, world[1]["heldout"][:7])
     run, judged = str(tmp_path / "scalar"), str(tmp_path / "eval")
     small = [*SMALL, "scalar.steps=2", "scalar.batch=4", "scalar.max_response_tokens=24"]
+    small.append("scalar.head=mlp")  # a linear one is trained above, and exported in RewardModel's
     base = f"model.path={checkpoint}"
     assert main([*command("scalar-rm"), *small, f"workdir={run}", base, f"data.train={data}"]) == 0
     start = f"model.path={run}/exported"
@@ -143,13 +145,15 @@ def test_verb_and_evaluator(world, checkpoint, tmp_path, monkeypatch):
 
     model, params = qwen2_5_vl.load(f"{run}/exported")  # the backbone is an ordinary folder
     with_head = reward_head.load_head(f"{run}/exported", model, params)
-    assert with_head["reward_head"]["weight"].shape == (64,)
+    shapes = {name: x.shape for name, x in with_head["reward_head"].items()}
+    assert shapes == {"kernel": (64, 64), "bias": (64,), "weight": (64,)}
+    assert np.abs(with_head["reward_head"]["bias"]).max() > 0  # it was trained: it starts at zero
     assert "scalar reward model" in (tmp_path / "scalar" / "exported" / "README.md").read_text()
     converted = str(tmp_path / "converted")
     arguments = [f"{run}/checkpoints/scalar", converted, "--like", checkpoint, "--dtype=float32"]
     assert main(["convert", *arguments]) == 0
-    again = reward_head.load_head(converted, model, params)["reward_head"]["weight"]
-    np.testing.assert_array_equal(again, with_head["reward_head"]["weight"])
+    again = reward_head.load_head(converted, model, params)["reward_head"]
+    jax.tree.map(np.testing.assert_array_equal, again, with_head["reward_head"])
     qwen2_5_vl.save(converted, model, params, like=checkpoint)  # a model without a head
     assert not reward_head.has_head(converted)
     assert main(["sft", *small, f"workdir={run}", base, f"data.train={data}"]) == 2
@@ -182,6 +186,64 @@ def test_ties_and_numbers_that_are_none_are_no_verdict(world):
     assert rest[1:] == judgements[6:] and rest[0].skipped
     found = describe([pair for pair in pairs if not pair.orders[0].skipped])
     assert found["unparsable_share"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("kind", reward_head.HEADS)
+def test_heads_by_hand_and_through_a_file(headed, pairs, loaded, tmp_path, kind):
+    """Scores are those of the formula; of a saved and loaded head the same to the last bit."""
+    model, backbone = headed[0], loaded[1]
+    params = reward_head.init_head(model, backbone, seed=3, kind=kind)
+    head = {name: np.asarray(x) for name, x in params["reward_head"].items()}
+    assert reward_head.kind_of(params) == kind and head["weight"].std() < 0.2
+    score = jax.jit(lambda p: scores(model, p, pairs.better, dtype=jnp.float32))
+    hidden = np.asarray(model.hidden(backbone, pairs.better))
+    last = np.stack([hidden[i, n - 1] for i, n in enumerate(pairs.better.lengths)])
+    if kind == "mlp":
+        params["reward_head"]["bias"] = jnp.asarray(np.linspace(-1, 1, 64), jnp.float32)
+        last = np.maximum(last @ head["kernel"] + np.linspace(-1, 1, 64), 0)
+    found = score(params)
+    np.testing.assert_allclose(found, last @ head["weight"], atol=1e-4)
+    reward_head.save_head(str(tmp_path), params)
+    np.testing.assert_array_equal(
+        score(reward_head.load_head(str(tmp_path), model, backbone)), found
+    )
+
+
+def test_two_layers_in_the_file_are_those_of_torch(headed, loaded, tmp_path):
+    """Matrices are [out, in]: a head that another program reads gives the same score."""
+    model, backbone = headed[0], loaded[1]
+    params = reward_head.init_head(model, backbone, seed=1, kind="mlp")
+    reward_head.save_head(str(tmp_path), params)
+    with np.load(tmp_path / reward_head.FILE) as stored:
+        layers = {name: stored[name] for name in stored.files}
+    h = np.random.default_rng(0).normal(size=64)
+    inner = layers["score.0.weight"] @ h + layers["score.0.bias"]
+    head = {name: np.asarray(x, np.float64) for name, x in params["reward_head"].items()}
+    ours = np.maximum(h @ head["kernel"] + head["bias"], 0) @ head["weight"]
+    assert layers["score.2.weight"] @ np.maximum(inner, 0) == pytest.approx(ours, rel=1e-6)
+    del layers["score.0.bias"]
+    np.savez(tmp_path / reward_head.FILE, **layers)
+    with pytest.raises(InputError, match="not a reward head"):
+        reward_head.load_head(str(tmp_path), model, backbone)
+
+
+def test_a_scalar_model_is_no_policy_and_no_judge(headed, checkpoint, tmp_path, world, capsys):
+    """Its language model does not write; its head would be lost without a word."""
+    model, params = headed
+    export(str(tmp_path / "scalar"), model, params, like=checkpoint, settings=None)
+    write_records(f"{tmp_path}/data.jsonl", world[1]["heldout"][:4])
+    data = [f"data.train={tmp_path}/data.jsonl", f"workdir={tmp_path}/run", "mesh.data=1"]
+    scalar_model = f"{tmp_path}/scalar"
+    for call, what in (
+        (["sft", f"model.path={scalar_model}", *data], "sft needs a model that writes"),
+        (["rl", f"model.path={scalar_model}", *data], "rl needs a model that writes"),
+        (
+            ["rl", f"model.path={checkpoint}", f"judge.path={scalar_model}", *data],
+            "a judge needs a model that writes",
+        ),
+    ):
+        assert main(call) == 2
+        assert f"is a scalar reward model (reward_head.npz); {what}" in capsys.readouterr().err
 
 
 def test_a_head_that_does_not_fit(loaded, tmp_path):
