@@ -265,7 +265,7 @@ def resaved(folder, change):
 
 
 def test_one_flipped_bit_of_an_export_is_noticed(checkpoint, tmp_path):
-    """Anywhere: in numbers, in the header, in the digest itself; what others saved has no digest."""
+    """In numbers, in the header, in the digest itself; what others saved has none."""
     folder = copy_of(checkpoint, tmp_path)
     whole = (folder / "model.safetensors").read_bytes()
     rng = np.random.default_rng(0)
@@ -319,8 +319,9 @@ def test_weights_are_as_readable_as_their_neighbours(checkpoint, loaded, tmp_pat
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(
-    "name", ["model.layers.1.mlp.up_proj.weight", "visual.blocks.0.norm1.weight", "model.norm.weight"]
-)  # fmt: skip
+    "name",
+    ["model.layers.1.mlp.up_proj.weight", "visual.blocks.0.norm1.weight", "model.norm.weight"],
+)
 def test_numbers_that_are_not_finite_are_named(checkpoint, tmp_path, name, value):
     folder = copy_of(checkpoint, tmp_path)
 
