@@ -295,13 +295,16 @@ def test_image_settings_that_are_silent_or_unknown(folder, capsys):
 
 
 def test_a_tokenizer_with_more_tokens_than_rows(folder):
-    """The one token that was added without resizing the embedding."""
-    config = json.loads((folder / "config.json").read_text())
+    """Rows that pad the vocabulary may be filled; the first token behind them is outside."""
+    rows = json.loads((folder / "config.json").read_text())["vocab_size"]
     tokens = json.loads((folder / "tokenizer.json").read_text())
-    at = config["vocab_size"]
-    tokens["added_tokens"].append(tokens["added_tokens"][0] | {"id": at, "content": "<|new|>"})
+    added, last = tokens["added_tokens"], max(t["id"] for t in tokens["added_tokens"])
+    added += [added[0] | {"id": i, "content": f"<|new{i}|>"} for i in range(last + 1, rows)]
     (folder / "tokenizer.json").write_text(json.dumps(tokens))
-    refuses(folder, f"{at:,} rows (vocab_size)", "'<|new|>'", "resize the embedding")
+    qwen2_5_vl.Processor(str(folder), BUCKETS)
+    added.append(added[0] | {"id": rows, "content": "<|more|>"})
+    (folder / "tokenizer.json").write_text(json.dumps(tokens))
+    refuses(folder, f"{rows + 1} tokens", "'<|more|>'", f"{rows} rows (vocab_size)", "resize the")
 
 
 def test_a_tokenizer_without_the_familys_tokens(folder):

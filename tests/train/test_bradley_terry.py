@@ -236,7 +236,7 @@ def test_a_scalar_model_is_no_policy_and_no_judge(headed, checkpoint, tmp_path, 
     scalar_model = f"{tmp_path}/scalar"
     for call, what in (
         (["sft", f"model.path={scalar_model}", *data], "sft needs a model that writes"),
-        (["rl", f"model.path={scalar_model}", *data], "rl needs a model that writes"),
+        (["rl", f"model.path={scalar_model}", "judge=none", *data], "rl needs a model that writes"),
         (
             ["rl", f"model.path={checkpoint}", f"judge.path={scalar_model}", *data],
             "a judge needs a model that writes",

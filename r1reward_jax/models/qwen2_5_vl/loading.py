@@ -160,6 +160,10 @@ def _read(path: str, stored: Any, *, shape: tuple, sharding: Any, dtype: Any) ->
     @functools.lru_cache(maxsize=1)  # devices that hold the same part share one reading
     def read(*bounds: tuple[int, int]) -> np.ndarray:
         index: Any = tuple(slice(*b) for b in bounds)
+        with np.errstate(over="ignore"):  # infinity is looked for when all is read
+            return cast(index)
+
+    def cast(index: Any) -> np.ndarray:
         if path.endswith("patch_embed/kernel"):
             value = stored[index[1]]
             return value.reshape(value.shape[0], -1).T[index[0]].astype(dtype)
