@@ -59,7 +59,7 @@ REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, 
 
 def disk_problem(error: BaseException) -> str | None:
     """Return what a disk refused, if that is the cause of an error; None if it is not."""
-    for each in _chain(error):
+    for each in chain(error):
         if isinstance(each, OSError) and each.errno in (*FULL, *REFUSED):
             where = f"{each.filename}: " if each.filename else ""
             return f"{where}{each.strerror}{'; make room' if each.errno in FULL else ''}"
@@ -70,12 +70,12 @@ def disk_problem(error: BaseException) -> str | None:
     return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those that it was raised from."""
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those that it was raised from, or while they were handled."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen
-        seen = seen.__cause__
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
 
 
 @contextlib.contextmanager

@@ -5,18 +5,18 @@ import importlib
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import NoReturn
 
 from r1reward_jax import __version__, console, stopping
 from r1reward_jax.cli import options
+from r1reward_jax.cli.faults import RESUME, RESUMED, explained
 from r1reward_jax.cli.messages import in_our_style
 from r1reward_jax.cli.start import Finished
 from r1reward_jax.cli.terminal import command_line as command_line
 from r1reward_jax.config import near
-from r1reward_jax.errors import DivergedError, InputError, disk_problem
+from r1reward_jax.errors import InputError
 from r1reward_jax.runs.verbs import OLDER, canonical
 
 VERBS = {
@@ -36,12 +36,10 @@ VERBS = {
     "completion": "completion of verbs and options for a shell",
     "help": "the help of a verb",
 }
-RESUMED = ("quickstart", "sft", "rl", "scalar-rm", "evaluate")
-"""Verbs whose runs can be resumed."""
-RESUME = "; the same command resumes from the last checkpoint"
 EXIT_CODES = """\
 exit codes: 0 done; 1 something that is required does not work (doctor), or a fault of ours, with a
-traceback; 2 a mistake in what was given, or a disk that refuses; 3 training diverged;
+traceback; 2 a mistake in what was given, too little memory, or a disk that refuses; 3 training
+diverged;
 130 interrupted (Ctrl-C), 143 terminated (SIGTERM): a training saves a checkpoint first, where there
 is something to save; a second signal ends it at once"""
 COMMON = {
@@ -87,7 +85,7 @@ def _run(given: list[str], *, debug: bool) -> int:
     except Finished:
         return 0
     except Exception as error:
-        code, message = _explained(error, verb, args, debug=debug)
+        code, message = explained(error, verb, args, debug=debug)
         if code is None or debug:
             raise
         who = console.coloured(f"{f'r1reward {verb}'.strip()}:", "1;31")
@@ -207,30 +205,6 @@ def whole_parser() -> argparse.ArgumentParser:
     for name, text in VERBS.items():
         fill(verbs.add_parser(name, help=text), name)
     return parser
-
-
-def _explained(
-    error: Exception, verb: str, args: argparse.Namespace, *, debug: bool
-) -> tuple[int | None, str | None]:
-    """Exit code and message of an error that is not one of ours; None for one that is."""
-    if isinstance(error, InputError):
-        return 2, str(error)
-    if isinstance(error, DivergedError):
-        return 3, str(error)
-    problem = disk_problem(error)
-    if problem is None:
-        return None, None
-    if not debug:  # the threads that still wanted to write need not report the same again
-        threading.excepthook = sys.unraisablehook = lambda _: None
-    if not problem.startswith(("/", ".")):
-        problem = f"{_workdir(args)}: {problem}"
-    return 2, f"{problem}{RESUME if verb in RESUMED else ''}"
-
-
-def _workdir(args: argparse.Namespace) -> str:
-    """Return the workdir as far as the command line gives it."""
-    given = getattr(args, "overrides", [])
-    return [*(o.partition("=")[2] for o in given if o.startswith("workdir=")), "workdir"][0]
 
 
 if __name__ == "__main__":

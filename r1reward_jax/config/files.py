@@ -62,7 +62,10 @@ def items(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def shown(value: Any) -> str:
     """Return a value as messages show it, however long or deep it is."""
-    return _SHORT.repr(value)
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # a number of more digits than Python likes to write
+        return f"a {type(value).__name__} of too many digits"
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from ml_collections import ConfigDict
 
-from r1reward_jax.config.files import items, near
+from r1reward_jax.config.files import items, near, shown
+from r1reward_jax.reading import shortened
 
 DTYPES = ("float32", "bfloat16", "float16")
 BENCHMARKS = ("vl_rewardbench", "multimodal_rewardbench", "mm_rlhf_rewardbench")
@@ -77,8 +79,34 @@ RANGES = {
     "tiny.vocab_size": Range(least=270),  # all bytes and the special tokens
 }
 """Of numbers for which "at least 0" (with a fraction) or "at least 1" (without) is not right."""
-INTEGERS = 2**63
-"""Where whole numbers end."""
+LARGEST, LONGEST, MANY = 2**31 - 1, 2**20, 2**20
+"""The largest whole number of most knobs; tokens of a text, and rows of a batch: far above what any
+run has, and small enough that nothing is allocated in vain."""
+MOST = {
+    "seed": 2**63 - 1,
+    "step.micro_tokens": LARGEST,  # of a whole batch
+    "*tokens": LONGEST,
+    "rollout.slots": MANY,
+    "*batch": MANY,
+    "*.samples": 10_000,
+    "*records": 10**8,
+    "data.threads": 1024,
+    "data.video_frames": 4096,
+    "judge.concurrency": 10_000,
+    "judge.retries": 1000,
+    "model.max_pixels": 2**28,
+    "buckets.images": 4096,
+    "buckets.patches": LONGEST,
+    "rl.repetition_n": 1000,
+    "teacher.max_attempts": 1000,
+    "tiny*.vocab_size": LONGEST,
+    "tiny*.*layers": 1000,
+    "tiny*.*": 2**16,
+    "*mesh.*": MANY,
+}
+"""The largest whole number of a knob: the first pattern that fits; else LARGEST."""
+LONGEST_TUPLE = 64
+"""Items of a tuple: each bucket is another program to compile."""
 MAY_BE_ZERO = (
     *("seed", "profile_step", "data.threads", "checkpoint.updates", "step.micro_tokens"),
     *("rollout.mesh.data", "rollout.mesh.fsdp", "rollout.mesh.tensor"),
@@ -103,7 +131,8 @@ def value_problems(config: ConfigDict, prefix: str = "") -> list[str]:
             if value not in CHOICES[path]:
                 some = ", ".join(CHOICES[path])
                 wrong.append(
-                    f"{path}={value}: expected one of {some}; {near(value, CHOICES[path])}"
+                    f"{path}={shortened(value)}: expected one of {some}; "
+                    f"{near(value, CHOICES[path])}"
                 )
         elif isinstance(value, tuple):
             wrong += _tuple_problems(path, value)
@@ -112,9 +141,14 @@ def value_problems(config: ConfigDict, prefix: str = "") -> list[str]:
     return wrong
 
 
+def most_of(path: str) -> int:
+    """Return the largest whole number that a knob, or an item of it, may be."""
+    return next((most for p, most in MOST.items() if fnmatchcase(path, p)), LARGEST)
+
+
 def _number_problems(path: str, value: float) -> list[str]:
-    if isinstance(value, int) and abs(value) >= INTEGERS:
-        return [f"{path}: expected a number of less than 64 bits"]
+    if isinstance(value, int) and abs(value) > (most := most_of(path)):
+        return [f"{path}={shown(value)}: expected at most {most:,}"]
     if not math.isfinite(value):
         return [f"{path}={value}: expected a finite number"]
     allowed = RANGES.get(path) or Range(
@@ -128,14 +162,16 @@ def _tuple_problems(path: str, value: tuple) -> list[str]:
     """Tuples hold names (world.skills) or numbers."""
     if not value:
         return [f"{path} is empty"]
+    if len(value) > LONGEST_TUPLE:
+        return [f"{path}: {len(value):,} items; expected at most {LONGEST_TUPLE}"]
     if path == "world.skills":
-        unknown = [f"{s!r}; {near(str(s), SKILLS)}" for s in value if s not in SKILLS]
+        unknown = [f"{shown(s)}; {near(str(s), SKILLS)}" for s in value if s not in SKILLS]
         some = ", ".join(SKILLS)
         return [f"{path}: expected names of {some}, not {s}" for s in unknown]
-    allowed = TUPLES.get(path, Range(least=1))
+    allowed = TUPLES.get(path, Range(least=1, most=most_of(path)))
     kinds = (int, float) if path == "teacher.fallback" else (int,)
     if not all(type(item) in kinds and item in allowed for item in value):
-        return [f"{path}={value}: expected positive numbers, each {allowed}"]
+        return [f"{path}={shown(value)}: expected positive numbers, each {allowed}"]
     if path == "buckets.patches" and any(item % 4 for item in value):
         return [f"{path}={value}: expected multiples of 4, the patches of a visual token"]
     return []

@@ -160,7 +160,7 @@ def test_the_samplers_older_names_are_understood(capsys):
     ("change", "message"),
     [
         ("rl.lr=1" + 400 * "0", "rl.lr=inf: expected a finite number"),
-        ("seed=1" + 400 * "0", "seed: expected a number of less than 64 bits"),
+        ("seed=1" + 400 * "0", "expected at most 9,223,372,036,854,775,807"),
         ("tiny.vocab_size=1", "tiny.vocab_size=1: expected at least 270"),
         ("tiny.hidden_size=12", "gives tiny.heads=4 heads of 3; expected an even size of at least"),
         ("tiny.hidden_size=16", "gives tiny.heads=4 heads of 4; expected an even size of at least"),
