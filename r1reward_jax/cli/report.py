@@ -14,6 +14,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="the page (default: RUN/report.html; for several runs report.html)",
     )
+    parser.add_argument(
+        "--outside",
+        action="store_true",
+        help="show images outside the runs' folders and their data's, too: of runs that you trust",
+    )
 
 
 def run(args: Namespace) -> None:
@@ -23,4 +28,4 @@ def run(args: Namespace) -> None:
             args.out = require(args.out, "new file")
     from r1reward_jax import report
 
-    say(f"written: {report.write(runs, args.out)}")
+    say(f"written: {report.write(runs, args.out, outside=args.outside)}")

@@ -31,7 +31,7 @@ from r1reward_jax.evals.stats import (
     sign_flip_test,
 )
 from r1reward_jax.evals.types import PairJudgement
-from r1reward_jax.types import InputError
+from r1reward_jax.types import InputError, Verdict
 
 JUDGEMENTS = "judgements.jsonl"
 UNFINISHED = "unfinished; run the same `r1reward evaluate` again"
@@ -219,6 +219,21 @@ class Comparison(Result):
 
 
 @dataclass(frozen=True)
+class Changed(Result):
+    """A record of which one model has more orders right than the other, by greedy verdicts."""
+
+    row: int
+    id: str
+    group: str
+    question: str | None
+    preferred: Verdict | None
+    """In the stored order, as are the verdicts of `a` and `b`: 1 for the first response."""
+    a: tuple[Verdict | None, Verdict | None]
+    """Verdicts of one model, with the responses as stored and swapped; None without one."""
+    b: tuple[Verdict | None, Verdict | None]
+
+
+@dataclass(frozen=True)
 class FolderComparison(Result):
     """How two evaluations differ: their settings, and their models."""
 
@@ -233,6 +248,10 @@ class FolderComparison(Result):
     """This and the next two as in `Comparison`."""
     greedy: Differences
     voting: Differences | None
+    lost: tuple[Changed, ...] = ()
+    """Records in which b is wrong where a was right, in more orders than the other way round."""
+    won: tuple[Changed, ...] = ()
+    """Records in which b is right where a was wrong."""
 
 
 def compare_folders(a: str, b: str) -> FolderComparison:
@@ -247,7 +266,27 @@ def compare_folders(a: str, b: str) -> FolderComparison:
     samples = one.config.get("eval.samples"), two.config.get("eval.samples")
     compared = compare(one.judged, two.judged, samples)
     differences = config_differences(one, two)
-    return FolderComparison(a, b, differences, (one.images, two.images), **vars(compared))
+    lost, won = changed(one, two)
+    images = one.images, two.images
+    return FolderComparison(a, b, differences, images, **vars(compared), lost=lost, won=won)
+
+
+def changed(a: Evaluation, b: Evaluation) -> tuple[tuple[Changed, ...], tuple[Changed, ...]]:
+    """Return the records that b lost, and those that it won, in the order of their rows."""
+    found: dict[bool, list[Changed]] = {False: [], True: []}
+    for x, y in zip(a.judged, b.judged):
+        before, after = pair_score(x, 0), pair_score(y, 0)
+        if before == after:
+            continue
+        record, (one, two) = a.records[x.row], (_verdicts(x), _verdicts(y))
+        question, label = record["question"], x.orders[0].label
+        found[after > before].append(Changed(x.row, x.id, x.group, question, label, one, two))
+    return tuple(found[False]), tuple(found[True])
+
+
+def _verdicts(pair: PairJudgement) -> tuple[Verdict | None, Verdict | None]:
+    stored, swapped = pair.orders
+    return stored.verdict, swapped.verdict
 
 
 def compare(

@@ -1,10 +1,14 @@
 """The comparison of two evaluations as lines for a terminal."""
 
+from collections.abc import Sequence
+
 from r1reward_jax.evals.formats import aligned, shortened, wrapped
-from r1reward_jax.evals.paired import FEW, Differences, FolderComparison
+from r1reward_jax.evals.paired import FEW, Changed, Differences, FolderComparison
 
 SETTINGS = 8
 """Settings that differ, at most, that are printed."""
+LISTED = 8
+"""Ids of records that a line lists, at most."""
 
 
 def paired_table(compared: FolderComparison) -> list[str]:
@@ -23,7 +27,19 @@ def paired_table(compared: FolderComparison) -> list[str]:
     for title, differences in kinds.items():
         if differences:
             lines += ["", *aligned(_difference_rows(title, differences)), *_few(differences)]
-    return lines
+    return [*lines, "", *_changed("wrong where A was right", compared.lost)] + _changed(
+        "right where A was wrong", compared.won
+    )
+
+
+def _changed(what: str, records: Sequence[Changed]) -> list[str]:
+    """Return which records a model won or lost; `--out` has all of them."""
+    if not records:
+        return [f"B is {what}: no records"]
+    ids = ", ".join(shortened(record.id) for record in records[:LISTED])
+    more = f" and {len(records) - LISTED:,} more (--out)" if len(records) > LISTED else ""
+    counted = "1 record" if len(records) == 1 else f"{len(records):,} records"
+    return wrapped(f"B is {what}: {counted}, {ids}{more}")
 
 
 def _difference_rows(title: str, differences: Differences) -> list[list[str]]:

@@ -76,11 +76,11 @@ class Panel:
     """What to type to repeat the run, quoted for a shell; empty if that is not known."""
 
 
-def panels(runs: Sequence[Run]) -> list[Panel]:
-    """Return a panel per run."""
+def panels(runs: Sequence[Run], labels: Sequence[str]) -> list[Panel]:
+    """Return a panel per run, under its label."""
     return [
         Panel(
-            f"{_letter(index, len(runs))}{run.name}" if len(runs) > 1 else "",
+            name if len(runs) > 1 else "",
             color_of(index),
             status(run),
             run.finished,
@@ -89,13 +89,8 @@ def panels(runs: Sequence[Run]) -> list[Panel]:
             _more(run),
             command(run),
         )
-        for index, run in enumerate(runs)
+        for index, (run, name) in enumerate(zip(runs, labels))
     ]
-
-
-def _letter(index: int, of: int) -> str:
-    """Return A or B for one of two runs, which other sections call so."""
-    return f"{'AB'[index]} · " if of == 2 else ""
 
 
 def differences(runs: Sequence[Run]) -> Table:
@@ -304,14 +299,18 @@ def command(run: Run) -> str:
     """Return a command that repeats an evaluation in a new folder, or any other run from its
     config; quoted for a shell. Empty if the run does not say what it was."""
     given, verb = mapping(run.evaluation.get("settings")).get("command"), run.about.get("verb")
-    if isinstance(given, str) and given:
+    if isinstance(given, str) and given.isprintable() and given:  # a second line would be run, too
         return given
     if not isinstance(verb, str) or not verb or not run.config:
         return ""
     again = ["--workdir", f"{str(run.folder).rstrip('/')}-again"]
     if verb != "evaluate":
         return shlex.join(["r1reward", verb, "--config", str(run.folder / "config.json"), *again])
-    flat = {name: value for name, value in flat_config(run).items() if name.startswith(REPEATED)}
+    flat = {
+        name: value
+        for name, value in flat_config(run).items()
+        if name.startswith((*FLAGS, *REPEATED))
+    }
     words = ["r1reward", verb]
     for name, flag in FLAGS.items():
         value = flat.pop(name, "")

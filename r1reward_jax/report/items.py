@@ -18,7 +18,7 @@ from r1reward_jax.types import Verdict
 
 WON, LOST = "won", "lost"
 """The last of several runs is right where the first was wrong, and the other way round."""
-WORDS = 240
+WORDS = 160
 """Characters of a question and of each response that are kept of every record."""
 
 

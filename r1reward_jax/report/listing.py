@@ -76,6 +76,13 @@ class Listing:
         return self.sure and any(kind == "wrong" and here for kind, _, _, here, _ in self.filters)
 
 
+def labels(runs: Sequence[Run]) -> list[str]:
+    """Return the names of runs; two are called A and B, too."""
+    if len(runs) != 2:
+        return [run.name for run in runs]
+    return [f"{letter} · {run.name}" for letter, run in zip("AB", runs)]
+
+
 def read_all(runs: Sequence[Run], problems: list[str]) -> tuple[list[Source], list[Item]]:
     """Return the files of all runs, and what they hold."""
     found = sources(runs)
@@ -83,7 +90,12 @@ def read_all(runs: Sequence[Run], problems: list[str]) -> tuple[list[Source], li
 
 
 def listing(
-    runs: Sequence[Run], found: Sequence[Source], items: Sequence[Item], problems: list[str]
+    runs: Sequence[Run],
+    found: Sequence[Source],
+    items: Sequence[Item],
+    problems: list[str],
+    *,
+    outside: bool = False,
 ) -> Listing | None:
     """Return the section; None without samples.
 
@@ -92,6 +104,7 @@ def listing(
       found: their files.
       items: what the files hold.
       problems: gets a line for what cannot be read.
+      outside: as of `Pictures`.
     """
     chosen = choose(items, limit=CARDS, cap=CAP)
     if not chosen:
@@ -99,7 +112,7 @@ def listing(
     place = {id(item): n for n, item in enumerate(items)}
     groups = list(dict.fromkeys(i.about.group for i in items if i.about and i.about.group))
     number = {group: n for n, group in enumerate(groups[:GROUPS])}
-    cards, left_out = _cards(runs, chosen, problems)
+    cards, left_out = _cards(runs, chosen, problems, outside)
     carded = {id(item) for item in chosen}
     rest = [item for item in items if item.about and id(item) not in carded]
     everywhere, here = count(items), count([*chosen, *rest[:SHORT]])
@@ -135,16 +148,16 @@ def listing(
 
 
 def _cards(
-    runs: Sequence[Run], chosen: Sequence[Item], problems: list[str]
+    runs: Sequence[Run], chosen: Sequence[Item], problems: list[str], outside: bool
 ) -> tuple[list[ItemCard], int]:
     """Return the cards, and how many pictures they had no room for."""
     shown = read_chosen(chosen)
     wanted = [(j.source.run, samples[0]) for _, parts in shown for j, samples in parts[:1]]
     pictures = {
-        i: Pictures(run, [sample for r, sample in wanted if r == i], problems)
+        i: Pictures(run, [s for r, s in wanted if r == i], problems, outside=outside)
         for i, run in enumerate(runs)
     }
-    cards = Cards([run.name for run in runs], [mapping(run.config.get("rl")) for run in runs])
+    cards = Cards(labels(runs), [mapping(run.config.get("rl")) for run in runs])
     made = [
         cards.card(item, parts, *pictures[parts[0][0].source.run].of(parts[0][1][0]))
         for item, parts in shown

@@ -25,8 +25,8 @@ from r1reward_jax.files import write_whole
 from r1reward_jax.report import head
 from r1reward_jax.report.comparison import compared
 from r1reward_jax.report.curves import curves
-from r1reward_jax.report.evaluation import evaluation
-from r1reward_jax.report.listing import CAP, listing, read_all
+from r1reward_jax.report.evaluation import Evaluation, evaluation
+from r1reward_jax.report.listing import CAP, labels, listing, read_all
 from r1reward_jax.report.read import Run, read_runs
 from r1reward_jax.report.view import template, visible
 from r1reward_jax.types import InputError
@@ -36,7 +36,11 @@ LONGEST = 300
 
 
 def write(
-    runs: Sequence[str], out: str | None = None, tested: FolderComparison | None = None
+    runs: Sequence[str],
+    out: str | None = None,
+    *,
+    tested: FolderComparison | None = None,
+    outside: bool = False,
 ) -> str:
     """Write a report.
 
@@ -45,6 +49,7 @@ def write(
       out: the file; by default report.html in the folder of the only run, or, for several, in the
         current one.
       tested: as of `page`.
+      outside: as of `page`.
 
     Returns:
       The path of the file.
@@ -57,7 +62,7 @@ def write(
         out or (found[0].folder / "report.html" if len(found) == 1 else "report.html")
     )
     # a lone surrogate that got past everything must not cost the page
-    content = page(found, tested).encode("utf-8", errors="replace")
+    content = page(found, tested=tested, outside=outside).encode("utf-8", errors="replace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
@@ -77,18 +82,21 @@ def reported(workdir: str) -> Iterator[None]:
     finally:
         if jax.process_index() == 0:
             try:
-                say(f"report: {write([workdir])}")
+                say(f"report: {write([workdir], outside=True)}")
             except Exception as error:
                 why = visible(f"{type(error).__name__}: {error}")[:LONGEST]
                 say(f"no report: {why}; `r1reward report {workdir}` tries again")
 
 
-def page(runs: Sequence[Run], tested: FolderComparison | None = None) -> str:
+def page(
+    runs: Sequence[Run], *, tested: FolderComparison | None = None, outside: bool = False
+) -> str:
     """Return the whole document.
 
     Args:
       runs: what it is about.
       tested: the difference between two of them with p-values, if it was computed.
+      outside: images may lie outside the runs' folders and their data's.
     """
     problems = [
         f"{run.name}, {note}" if len(runs) > 1 else note for run in runs for note in run.notes
@@ -103,17 +111,27 @@ def page(runs: Sequence[Run], tested: FolderComparison | None = None) -> str:
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         names=[run.name for run in runs],
-        panels=head.panels(runs),
+        panels=head.panels(runs, labels(runs)),
         differences=head.differences(runs),
         cards=head.cards(runs),
         summary=head.summary(runs),
         changes=[head.before_after(run) for run in runs] if len(runs) == 1 else [],
-        evaluation=evaluation(runs),
+        evaluation=_evaluation(runs, problems),
         comparison=compared(runs, items, tested),
         phases=curves(runs),
         cap=CAP,
-        listing=listing(runs, found, items, problems),
+        listing=listing(runs, found, items, problems, outside=outside),
+        labels=labels(runs),
         skipped=head.skipped(runs),
         settings=head.settings(runs[0]),
         problems=problems,  # to which the samples have added what cannot be read of them
     )
+
+
+def _evaluation(runs: Sequence[Run], problems: list[str]) -> Evaluation | None:
+    """Return the section about evaluations; those of another form than theirs are noted."""
+    try:
+        return evaluation(runs)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        problems.append(f"evaluation.json: not as r1reward writes it ({type(error).__name__})")
+        return None

@@ -4,20 +4,20 @@ import base64
 import hashlib
 import io
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from etils import epath
 from PIL import Image
 
 from r1reward_jax.data.benchmarks import BENCHMARKS, read_benchmark
 from r1reward_jax.data.preferences import read_records
 from r1reward_jax.data.video import Sampling, evenly
 from r1reward_jax.evals.journal import EMBEDDED, record_row
-from r1reward_jax.images import open_image
+from r1reward_jax.images import is_file, open_image, shortened
+from r1reward_jax.reading import local_path
 from r1reward_jax.report.read import Run, finite, mapping, moved
 from r1reward_jax.report.samples import Sample
 from r1reward_jax.types import InputError, Record, RelevanceRecord
@@ -51,17 +51,24 @@ class Picture:
 class Pictures:
     """Finds the pictures of one run's samples; equal paths give the same object."""
 
-    def __init__(self, run: Run, wanted: Sequence[Sample], notes: list[str]):
+    def __init__(
+        self, run: Run, wanted: Sequence[Sample], notes: list[str], *, outside: bool = False
+    ):
         """
         Args:
           run: whose samples.
           wanted: samples that will be asked for; their records are looked up together.
           notes: gets a line for data that cannot be read.
+          outside: images may lie anywhere. Else a run of somebody else could name a file of
+            whoever makes the page, who then hands it on with the page.
         """
         self._run, self._notes = run, notes
         self._known: dict[str, Picture] = {}
         self._records: dict[Any, list[Record]] | None = None
         self._wanted = {_key(sample) for sample in wanted}
+        self._roots = [os.path.realpath(run.folder), *self._data_folders()]
+        self._refused: Counter[str] = Counter()
+        self._outside = outside
 
     def of(self, sample: Sample) -> tuple[str | None, list[Picture]]:
         """Return a sample's question and images, from the run's data where its line lacks them."""
@@ -74,7 +81,7 @@ class Pictures:
         question = sample.question or (record and _question(record))
         if record is None:
             if listed is None:
-                return question, [Picture("", problem="no image is named, and no record was found")]
+                return question, [Picture("", problem="None is named, and no record was found")]
             return question, [_lost(n) if _embedded(n) else self._file(n) for n in listed]
         try:
             return question, [self._any(image) for image in _images(record)]
@@ -82,14 +89,46 @@ class Pictures:
             return question, [Picture("", problem=str(error))]
 
     def note_places(self) -> None:
-        """Note from which folders outside the run's own pictures were taken."""
+        """Note which pictures were refused, because they lie outside the run and its data."""
+        if self._refused:
+            count, (first, _) = self._refused.total(), self._refused.most_common(1)[0]
+            self._notes.append(
+                f"{count:,} images outside the run's folder and its data's are not shown, such as "
+                f"those in {shortened(first)}; `r1reward report --outside` shows them"
+            )
 
     def _file(self, name: str) -> Picture:
         """Open an image by the path that was recorded, or by where the run has been moved to."""
         if name not in self._known:
-            there = _first_existing(name, moved(name, self._run))
-            self._known[name] = _lost(name) if there is None else _picture(there)
+            self._known[name] = self._found(name)
         return self._known[name]
+
+    def _found(self, name: str) -> Picture:
+        try:
+            there = _first_existing(local_path(name), moved(name, self._run))
+        except InputError as error:
+            return Picture("", problem=str(error))
+        if there is None:
+            return _lost(name)
+        folder = os.path.dirname(os.path.realpath(there))  # a link counts as what it points to
+        free = self._outside or "://" in there
+        if not free and not any(_inside(folder, root) for root in self._roots):
+            self._refused[folder] += 1
+            return Picture(
+                "", problem=f"{shortened(name)}: outside the run's folder and its data's"
+            )
+        return _picture(there)
+
+    def _data_folders(self) -> list[str]:
+        """Return the folders of the data that the run's config names; a whole disk is none."""
+        data, found = mapping(self._run.config.get("data")), []
+        evaluation = mapping(self._run.config.get("eval"))
+        for name in (data.get("train"), data.get("heldout"), evaluation.get("benchmark")):
+            if isinstance(name, str) and name and name not in BENCHMARKS:
+                found.append(os.path.dirname(os.path.realpath(name)))
+        if isinstance(evaluation.get("data"), str) and evaluation["data"]:
+            found.append(os.path.realpath(evaluation["data"]))
+        return [folder for folder in found if folder != os.path.dirname(folder)]
 
     def _any(self, image: Any) -> Picture:
         named = isinstance(image, (str, os.PathLike))
@@ -187,15 +226,12 @@ def _has_images_of(record: Record, sample: Sample) -> bool:
     return sorted(embedded) == sorted(inside)  # candidates bring their images along when swapped
 
 
+def _inside(folder: str, root: str) -> bool:
+    return folder == root or folder.startswith(root.rstrip(os.sep) + os.sep)
+
+
 def _first_existing(*paths: str) -> str | None:
-    return next((path for path in paths if _exists(path)), None)
-
-
-def _exists(path: str) -> bool:
-    try:
-        return epath.Path(path).exists()
-    except OSError:  # a name too long for a file system
-        return False
+    return next((path for path in paths if is_file(path)), None)
 
 
 def _embedded(name: str) -> bool:
@@ -205,7 +241,7 @@ def _embedded(name: str) -> bool:
 
 def _lost(name: str) -> Picture:
     what = "an image inside the data" if _embedded(name) else name
-    return Picture("", problem=f"{what}: not found")
+    return Picture("", problem=f"{shortened(what)}: not found")
 
 
 def _picture(image: Any) -> Picture:

@@ -3,23 +3,33 @@
 Unfinished runs are read as far as they got: missing files are absent, and a last line that is half
 written is left out. Other lines that cannot be read are counted in the run's notes, which the page
 shows. Runs of earlier versions are read, too; their metrics get today's names.
+
+The folder may be somebody else's: its files go through `reading`, so that pipes and devices are
+refused, and numbers are checked before anything is computed from them.
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from etils import epath
 
 from r1reward_jax.evals.results import SCHEMA
+from r1reward_jax.reading import MB, local_path, open_regular, read_regular
 from r1reward_jax.runs.metrics import current_name
 from r1reward_jax.types import InputError
 
 Curve = tuple[tuple[int, float | None], ...]
 """(step, value) in order; None where the value is not finite."""
 
+MOST_BYTES, MOST_LINES_BYTES, MOST_LINE = 256 * MB, 8192 * MB, 64 * MB
+"""Bytes of a JSON file, of a file of lines, and of one of its lines."""
+MOST_STEP = 2**53
+"""Steps beyond are no counts of anything."""
+BROKEN = (OSError, ValueError, RecursionError)
+"""What reading a file of JSON raises, one of 10^5 brackets included."""
 UNITS = {"rl": "iteration"}
 """What a step of a phase is called; steps of other phases are updates."""
 _LENGTHS = {
@@ -83,12 +93,20 @@ def read_runs(folders: Sequence[str]) -> list[Run]:
     """
     if not folders:
         raise InputError("no runs to report on; give the folder of at least one")
-    names = _names([epath.Path(f).resolve().parts for f in folders])
+    names = _names([_place(folder).resolve().parts for folder in folders])
     return [_read_run(folder, name) for folder, name in zip(folders, names, strict=True)]
 
 
+def _place(given: str) -> epath.Path:
+    """Return a run's folder. Raises InputError for an address."""
+    try:
+        return epath.Path(local_path(given))
+    except (ImportError, LookupError, ValueError) as error:
+        raise InputError(f"{given}: not a folder that can be read ({error})") from None
+
+
 def _read_run(given: str, name: str) -> Run:
-    folder = epath.Path(given)
+    folder = _place(given)
     about = _object(folder / "run.json")
     if about is None:
         raise InputError(
@@ -134,25 +152,33 @@ def _skipped(folder: epath.Path, notes: list[str]) -> tuple[tuple[str, str, str]
 def read_rows(path: epath.Path, notes: list[str]) -> list[dict[str, Any]]:
     """Return the objects of a jsonl file, none if there is no file. Other lines are counted in the
     notes, but for a last one without an end: its run is writing it, or was killed."""
-    if not path.exists():
-        return []
-    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
     rows, broken = [], []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
-        elif number < len(lines):
-            broken.append(number)
+    try:
+        for number, line in enumerate(_lines(path), 1):
+            try:
+                row = json.loads(line)
+            except BROKEN:
+                row = None
+            if isinstance(row, dict):
+                rows.append(row)
+            elif line.strip() and line.endswith(b"\n"):
+                broken.append(number)
+    except OSError as error:
+        notes.append(f"{path.name}: cannot be read ({error.strerror or error})")
     if broken:
         first = ", ".join(map(str, broken[:5])) + (", …" if len(broken) > 5 else "")
         notes.append(f"{path.name}: {len(broken)} lines cannot be read (line {first})")
     return rows
+
+
+def _lines(path: epath.Path) -> Iterator[bytes]:
+    if not path.exists():
+        return
+    with open_regular(path, MOST_LINES_BYTES) as file:
+        while line := file.readline(MOST_LINE):
+            while not line.endswith(b"\n") and (rest := file.readline(MOST_LINE)):
+                line = b"?" * 2 + rest[-1:]  # too long for a line of ours
+            yield line
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -164,15 +190,16 @@ def finite(value: Any) -> float | None:
     """Return a number; None for anything else, strings such as "nan" among them."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
+    if isinstance(value, int) and value.bit_length() > 1000:  # more than a float can hold
+        return None
     return float(value) if math.isfinite(value) else None
 
 
 def is_step(row: Mapping[str, Any]) -> bool:
     """Return whether a line has the form that MetricsLog writes."""
     step = row.get("step")
-    return (
-        isinstance(row.get("phase"), str) and isinstance(step, int) and not isinstance(step, bool)
-    )
+    whole = isinstance(step, int) and not isinstance(step, bool) and abs(step) < MOST_STEP
+    return isinstance(row.get("phase"), str) and whole
 
 
 def moved(path: str, run: Run) -> str:
@@ -189,9 +216,11 @@ def _object(path: epath.Path, notes: list[str] | None = None) -> dict[str, Any] 
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(read_regular(path, MOST_BYTES))
         problem = "" if isinstance(found, dict) else "not a JSON object"
-    except ValueError as error:
+    except OSError as error:
+        found, problem = None, f"cannot be read ({error.strerror or error})"
+    except BROKEN as error:
         found, problem = None, f"not JSON ({error})"
     if problem and notes is None:
         raise InputError(f"{path}: {problem}; is it a file that r1reward wrote?")

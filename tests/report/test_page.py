@@ -6,6 +6,7 @@ import re
 import pytest
 
 from r1reward_jax import report
+from r1reward_jax.report import listing
 from tests.report.conftest import HOSTILE, make_run, text
 
 PAGE = 12
@@ -201,8 +202,16 @@ def test_hostile_words_stay_words(visit, tmp_path):
     folder = make_run(tmp_path / "<b onclick=x>'&\"run", records=1, iterations=0)
     row = {"id": HOSTILE, "question": HOSTILE, "responses": [HOSTILE, "b"], "preferred": 1}
     row |= {"verdicts": [1], "texts": [text(1, HOSTILE)], "images": [HOSTILE], "judge": [0.7]}
+    row |= {"group": HOSTILE, "row": 0}
     odd = row | {"texts": [HOSTILE], "verdicts": [None], "rewards": [{HOSTILE: 1.0}]}
-    (folder / "judgements.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(odd) + "\n")
+    odd |= {"group": "b", "skipped": False, "question": f"**{HOSTILE}** $\\text{{{HOSTILE}}}$"}
+    left = row | {"id": "left", "verdicts": [None], "texts": [], "skipped": True, "reason": HOSTILE}
+    (folder / "judgements.jsonl").write_text(
+        "".join(json.dumps(r) + "\n" for r in (row, odd, left))
+    )
+    (folder / "skipped_rl.jsonl").write_text(
+        json.dumps({"name": HOSTILE, "reason": HOSTILE}) + "\n"
+    )
     (folder / f"judgements_{HOSTILE.replace('/', '')}.jsonl").write_text(json.dumps(row) + "\n")
     about = json.loads((folder / "run.json").read_text())
     about["config"]["note"], about["verb"], about["commit"] = HOSTILE, HOSTILE, HOSTILE
@@ -219,6 +228,10 @@ def test_hostile_words_stay_words(visit, tmp_path):
     assert card.locator(".response").first.inner_text() == HOSTILE
     assert card.locator("p.text").inner_text() == HOSTILE
     assert page.locator("pre.text").inner_text() == HOSTILE
+    drawn = page.locator(".sample .drawn").first
+    assert drawn.locator("strong").inner_text() == HOSTILE and drawn.locator("mtext").count() == 1
+    assert HOSTILE in page.locator(".group").all_inner_texts()
+    assert HOSTILE in page.inner_text("#skipped") and HOSTILE in page.inner_text("#samples .lost")
     assert page.locator("script").count() == 1 and page.locator("img, [onclick]").count() == 0
     page.locator(".phase").last.locator(".canvas").first.hover()
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
@@ -258,6 +271,151 @@ def test_runs_with_nothing_yet_have_a_page(visit, tmp_path):
     page = visit(report.write([str(tmp_path / "run")]))
     assert "no metrics yet" in page.inner_text("header")
     assert page.locator("main section").count() == 0
+
+
+def pair(name, verdicts, *, group="g", analysis="So it is.", p=0.9, votes=(), **more):
+    """Both orders of a record whose preferred response is stored first."""
+    shared = {"id": name, "group": group, "question": f"What of {name}?", "images": []}
+    for order, verdict in enumerate(verdicts):
+        row = {"responses": ["one", "two"][:: -1 if order else 1], "preferred": 1 + order}
+        row |= {"verdicts": [verdict], "probabilities": [p if verdict == 1 else 1 - p]}
+        yield shared | row | {"texts": [text(verdict, analysis)], "votes": list(votes)} | more
+
+
+LONG = "**Step 1.** We have $x = \\frac{1}{2}$.\n\n" + "\n\n".join("So on." for _ in range(60))
+
+
+@pytest.fixture(scope="module")
+def judged_page(tmp_path_factory):
+    """Two runs on the same records, with a few that only one of them has right."""
+    folder = tmp_path_factory.mktemp("judged")
+    verdicts = {"both": (1, 2), "flip": (1, 1), "sure": (2, 1), "unsure": (2, 1), "mute": (None, 2)}
+    runs = []
+    for name, changed in (("first", {}), ("second", {"both": (2, 1), "sure": (1, 2)})):
+        run = make_run(folder / name, records=0, iterations=0)
+        records = [
+            pair(
+                record,
+                changed.get(record, given),
+                group="maths" if record in ("sure", "both") else "odd",
+                p={"sure": 0.99, "unsure": 0.6}.get(record, 0.9),
+                analysis=LONG if record == "both" else "So it is.",
+                votes=(1, 2, 1),
+            )
+            for record, given in verdicts.items()
+        ]
+        lines = [json.dumps(row) + "\n" for rows in records for row in rows]
+        (run / "judgements.jsonl").write_text("".join(lines))
+        runs.append(str(run))
+    return report.write(runs, str(folder / "two.html"))
+
+
+def test_a_pair_is_one_card_with_both_orders_and_both_runs(visit, judged_page):
+    page = visit(judged_page)
+    assert shown(page) == ["both", "flip", "sure", "unsure", "mute"]
+    card = page.locator(".sample", has_text="What of flip?")
+    orders = card.locator(".column").first.locator(".order")
+    assert orders.count() == 2 and card.locator(".column").count() == 2
+    a, b = (order.bounding_box() for order in orders.all())
+    assert a["y"] == b["y"] and b["x"] >= a["x"] + a["width"]  # side by side
+    first, second = orders.all_inner_texts()
+    assert "✓ right" in first and "a shown first" in first and "says 1, which is a" in first
+    assert "✗ wrong" in second and "b shown first" in second and "says 1, which is b" in second
+    assert "confidence 0.900" in second and "1 of 3 right" in second and "2 of 3 right" in first
+    assert "flipped" in card.locator(".marks").inner_text()
+    assert card.locator(".responses li").count() == 2  # once, with the label
+    assert card.locator(".responses li.best").inner_text().startswith("a")
+    phone = visit(judged_page, width=390)
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    boxes = phone.locator(".sample").first.locator(".column").first.locator(".order")
+    a, b = (order.bounding_box() for order in boxes.all())
+    assert a["x"] == b["x"] and b["y"] >= a["y"] + a["height"]  # below one another
+
+
+def test_the_surest_wrong_and_what_the_second_run_lost_are_one_click_away(visit, judged_page):
+    page = visit(judged_page)
+    page.get_by_role("button", name="Surest wrong first").click()
+    assert shown(page)[0] == "sure" and shown(page)[-1] in ("unsure", "mute")
+    assert "kind=wrong" in page.url and "sort=wrong" in page.url
+    page.locator(".look a", has_text="B lost").click()
+    page.wait_for_function("location.hash === '#kind=lost'")
+    assert shown(page) == ["both"]
+    page.get_by_role("button", name="B right where A was wrong").first.click()
+    assert shown(page) == ["sure"]
+    lists = page.locator("#comparison details")
+    assert [t.split("\n")[0] for t in lists.all_inner_texts()] == [
+        "B wrong where A was right: 1",
+        "B right where A was wrong: 1",
+    ]
+    lists.first.locator("a").click()
+    page.wait_for_function("location.hash.includes('q=both')")
+    assert shown(page) == ["both"]
+
+
+def test_groups_and_orders_of_the_list(visit, judged_page):
+    page = visit(judged_page)
+    page.select_option("#group", label="maths")
+    assert shown(page) == ["both", "sure"] and "group=0" in page.url
+    assert page.locator('button[data-kind="all"]').inner_text() == "All 2"
+    page.select_option("#group", "")
+    page.select_option("#sort", "unsure")
+    page.select_option("#run", "1")
+    page.select_option("#sort", "sure")
+    url, before = page.url, shown(page)
+    page.reload()
+    assert page.url == url and shown(page) == before
+
+
+def test_long_texts_open_and_formulas_are_drawn_or_raw(visit, judged_page):
+    page = visit(judged_page)
+    card = page.locator(".sample", has_text="What of both?")
+    long = card.locator(".order .long").first
+    button = card.locator(".order .expand").first
+    assert long.bounding_box()["height"] < 300 and button.inner_text() == "Show all"
+    assert long.locator("strong").inner_text() == "Step 1." and long.locator("mfrac").count() == 1
+    button.focus()
+    page.keyboard.press("Enter")
+    assert long.bounding_box()["height"] > 1000 and button.get_attribute("aria-expanded") == "true"
+    button.click()
+    assert long.bounding_box()["height"] < 300
+    page.check("#raw")
+    assert not long.locator("math").is_visible() and "\\frac{1}{2}" in long.inner_text()
+    page.check("#open")
+    assert long.bounding_box()["height"] > 1000 and "raw=1" in page.url and "open=1" in page.url
+    page.reload()
+    assert page.is_checked("#raw") and page.is_checked("#open")
+
+
+def test_records_without_a_card_are_listed_in_short(visit, tmp_path, monkeypatch):
+    monkeypatch.setattr(listing, "CARDS", 4)
+    run = make_run(tmp_path / "run", records=0, iterations=0)
+    records = [pair(f"r{i}", (1, 2), group=HOSTILE, row=i, p=0.5 + i / 100) for i in range(30)]
+    records[7] = pair("odd", (2, 2), group="b", question=HOSTILE, responses=[HOSTILE, "b"], row=7)
+    rows = [row for record in records for row in record]
+    rows[15]["responses"] = ["b", HOSTILE]
+    (run / "judgements.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = visit(report.write([str(run)]))
+    assert "30 records were judged" in page.inner_text("#samples > p")
+    assert "26 more are listed in short" in page.inner_text("#samples > p")
+    assert page.locator(".sample").count() == PAGE
+    page.select_option("#sort", "sure")
+    found = everything(page)
+    assert len(found) == 30 and found[:3] == ["odd", "r29", "r28"]
+    assert "odd" in found and page.locator(".sample.short").count() == 26
+    short = page.locator(".short")
+    assert HOSTILE in short.first.locator(".group").inner_text()
+    assert "lines" in short.first.inner_text() and "which is a" in short.first.inner_text()
+    assert page.locator("script").count() == 1 and page.locator("img, [onclick]").count() == 0
+
+
+def test_the_command_is_there_to_copy(visit, judged_page):
+    page = visit(judged_page)
+    code, button = page.locator(".command code").first, page.locator(".copy").first
+    assert code.inner_text().startswith("r1reward quickstart --config ")
+    button.click()
+    page.wait_for_function("document.querySelector('.copy').textContent !== 'Copy'")
+    selected = page.evaluate("getSelection().toString()")
+    assert button.inner_text() == "Copied" or selected == code.inner_text()
 
 
 def test_scalar_models_have_scores_instead_of_texts(visit, tmp_path):

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -17,6 +18,7 @@ from r1reward_jax.data.benchmarks import read_benchmark
 from r1reward_jax.data.preferences import write_records
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.evals.journal import record_row
+from r1reward_jax.report import page as pages
 from r1reward_jax.report.curves import RL, STEP, SUPERVISED, TIMES, curves
 from r1reward_jax.report.items import Item, Judged, Order, choose, read_items, spread
 from r1reward_jax.report.pictures import LONGEST, Pictures
@@ -253,6 +255,171 @@ def test_images_that_cannot_be_read_say_so(tmp_path):
     found, notes = pictures_of(folder, samples_of(folder))
     assert "0.png" in found[0][1][0].problem and "1.png: not found" in found[2][1][0].problem
     assert len(notes) == 1 and "heldout.jsonl:1" in notes[0]
+
+
+# ----------------------------------------------------- folders of somebody else
+
+
+def test_images_elsewhere_are_not_shown_unless_they_are_asked_for(tmp_path):
+    """The pixels of a page go wherever the page goes."""
+    secret = tmp_path / "home" / "secret.png"
+    secret.parent.mkdir()
+    Image.new("RGB", (30, 30), "red").save(secret)
+    folder = make_run(tmp_path / "run", records=1, iterations=0)
+    (folder / "link.png").symlink_to(secret)
+    names = [str(secret), "../home/secret.png", f"file://{secret}", f"{folder}/link.png"]
+    names += ["data/images/0.png"]
+    rows = [line(id=str(i), question="q", images=[name]) for i, name in enumerate(names)]
+    (folder / "judgements.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    (run,) = read_runs([str(folder)])
+    notes, samples = [], samples_of(folder)
+    pictures = Pictures(run, samples, notes)
+    found = [pictures.of(sample)[1][0] for sample in samples]
+    assert [bool(p.uri) for p in found] == [False] * 4 + [True]
+    assert all("outside the run's folder and its data's" in p.problem for p in found[:4])
+    pictures.note_places()
+    assert "4 images outside" in notes[0] and str(secret.parent) in notes[0]
+    assert "--outside" in notes[0]
+    trusted = Pictures(run, samples, [], outside=True)
+    assert all(trusted.of(sample)[1][0].uri for sample in samples)
+    assert main(["report", str(folder), "--outside"]) == 0
+    assert "secret.png: outside" not in (folder / "report.html").read_text()
+
+
+def test_images_of_a_whole_disk_are_not_the_runs_data(tmp_path):
+    folder = make_run(tmp_path / "run", records=0, iterations=0)
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (30, 30), "red").save(secret)
+    about = json.loads((folder / "run.json").read_text())
+    about["config"]["eval"] = {"benchmark": "/x.jsonl", "data": "/"}
+    (folder / "run.json").write_text(json.dumps(about))
+    row = line(question="q", images=[str(secret)])
+    (folder / "judgements.jsonl").write_text(json.dumps(row) + "\n")
+    assert "secret.png: outside" in page_of(folder)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "zero", "eps", "x://", "http", "folder", "text", "null"])
+def test_what_is_no_image_is_a_placeholder_with_a_reason(tmp_path, kind):
+    folder = make_run(tmp_path / "run", records=0, iterations=0)
+    path = folder / "a.png"
+    name = {"x://": "x://a/b", "http": "http://127.0.0.1:9/a.png", "null": "a\0.png"}.get(
+        kind, "a.png"
+    )
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "zero":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind in ("eps", "text"):
+        head = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n" if kind == "eps" else b"GIF?"
+        path.write_bytes(head)
+    row = line(question="q", images=[name])
+    (folder / "judgements.jsonl").write_text(json.dumps(row) + "\n")
+    page = page_of(folder)
+    assert "No image. " in page and "<img" not in page
+
+
+@pytest.mark.parametrize(
+    "name", ["judgements.jsonl", "metrics.jsonl", "evaluation.json", "rollouts"]
+)
+def test_files_of_a_run_that_are_no_files_are_noted(tmp_path, name):
+    folder = make_run(tmp_path / "run", records=2, iterations=1)
+    path = folder / (name if name != "rollouts" else "rollouts/00001.jsonl")
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    page = page_of(folder)
+    assert f"{path.name}: cannot be read (a named pipe, not a file)" in page
+
+
+def test_addresses_are_no_folders(capsys):
+    for name in ("http://127.0.0.1:9/run", "x://run", "file://other/run"):
+        assert main(["report", name]) == 2
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+DEEP = "[" * 100_000
+ODD_LINES = [DEEP, "9" * 5000, "NaN", '{"a": 1e999}', "\x00", '"\\ud800"', "{" * 9999]
+
+
+def test_lines_that_no_run_writes_are_counted(tmp_path):
+    folder = make_run(tmp_path / "run", records=1, iterations=1)
+    for name in ("judgements.jsonl", "metrics.jsonl", "rollouts/00001.jsonl"):
+        with open(folder / name, "a") as file:
+            file.write("".join(line + "\n" for line in ODD_LINES))
+    with open(folder / "metrics.jsonl", "a") as file:
+        for step in (2**60, True, -(10**4000), "1", None, 1.5):
+            file.write(json.dumps({"phase": "rl", "step": step, "reward/total": 10**4000}) + "\n")
+    page = page_of(folder)
+    # 1e999 is an object, though no step
+    assert page.count("6 lines cannot be read") == 3 and "7 lines without phase and step" in page
+
+
+def test_half_a_surrogate_and_control_characters_anywhere(tmp_path, capsys):
+    """They cost neither the page nor the terminal."""
+    odd = "a\ud800b\x1b[2J\u202e\x00"
+    folder = make_run(tmp_path / "run", records=0, iterations=0)
+    row = line(id=odd, question=odd, images=[odd], group=odd, responses=[odd, "y"])
+    row |= {"texts": [f"<think>**{odd}** ${odd}$</think><answer>1</answer>"], "judge": [0.5]}
+    row |= {"rewards": [{odd: 1.0, "total": 1.0}]}
+    swapped = row | {"responses": ["y", odd], "preferred": 2}
+    (folder / "judgements.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(swapped) + "\n")
+    (folder / "summary.json").write_text(json.dumps({odd: odd}))
+    (folder / "skipped_rl.jsonl").write_text(json.dumps({"name": odd, "reason": odd}) + "\n")
+    about = json.loads((folder / "run.json").read_text())
+    about |= {"verb": odd, "commit": odd, "versions": {odd: odd}, "devices": [odd], "started": odd}
+    about["config"] |= {"note": odd, "model": {"path": odd}, odd: odd}
+    (folder / "run.json").write_text(json.dumps(about))
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"phase": odd, "step": 1, "at": 1.0, odd: 1.0}) + "\n")
+    assert main(["report", str(folder)]) == 0
+    page = (folder / "report.html").read_bytes()
+    assert not (folder / "report.html.part").exists()
+    assert "a[U+D800]b␛[2J[U+202E]␀" in page.decode("utf-8") and b"\x1b" not in page
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_report_that_fails_says_so_in_one_short_line(tmp_path, capsys, monkeypatch):
+    folder = make_run(tmp_path / "run", records=1, iterations=0)
+
+    def fail(*_, **__):
+        raise ValueError("x\n\x1b[2J" + "y" * 50_000)
+
+    monkeypatch.setattr(pages, "page", fail)
+    with report.reported(str(folder)):
+        pass
+    said = capsys.readouterr()
+    whole = said.out + said.err
+    assert "no report: ValueError: x" in whole and len(whole) < 800 and "\x1b[2J" not in whole
+
+
+FORMS = [
+    {"schema": 1},
+    {"schema": 1, "overall": 3, "groups": [], "notes": 4, "sizes": "a"},
+    {"schema": "1"},
+    {"schema": [1], "settings": [], "skipped": {"rows": 5}},
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_evaluation_of_another_form_is_noted(tmp_path, form):
+    folder = make_run(tmp_path / "run", records=1, iterations=0)
+    (folder / "evaluation.json").write_text(json.dumps(form))
+    page = page_of(folder)
+    assert "evaluation.json: " in page and 'id="samples"' in page
+
+
+@pytest.mark.parametrize("value", [None, 3, [], "x", {"a": {"b": {"c": [1]}}}])
+def test_configs_of_other_forms_have_a_page(tmp_path, value):
+    folder = make_run(tmp_path / "run", records=1, iterations=1)
+    about = json.loads((folder / "run.json").read_text())
+    about["config"] |= dict.fromkeys(("rl", "eval", "data", "model", "judge", "rollout"), value)
+    about |= {"versions": value, "devices": value, "started": value, "verb": "evaluate"}
+    (folder / "run.json").write_text(json.dumps(about))
+    assert 'id="samples"' in page_of(folder)
+    about["config"] = value
+    (folder / "run.json").write_text(json.dumps(about))
+    assert 'id="samples"' in page_of(folder)
 
 
 # ------------------------------------------------------------ broken input
