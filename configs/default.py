@@ -153,6 +153,7 @@ def get_config() -> ConfigDict:
     c.eval.samples = 5  # votes per judgement, beside the greedy one
     c.eval.temperature = 1.0  # of the votes
     c.eval.stop = "none"  # end votes whose outcome is clear: none, exact, posterior (voting.RULES)
+    c.eval.generation = "auto"  # a model's own settings: auto, checkpoint, config (generation.py)
     c.eval.response_format = "answer"  # where its verdict stands (prompts.response_format)
     c.eval.records = 128  # of data.heldout judged with every save of sft and rl; 0: none
 

@@ -26,7 +26,8 @@ from r1reward_jax.judge.probe import probe
 from r1reward_jax.judge.remote import RemoteConfig, RemoteJudge
 from r1reward_jax.models import port_of, reward_head
 from r1reward_jax.prompt_file import with_prompt_from
-from r1reward_jax.prompts import ANSWER, TEMPLATES, ResponseFormat, Template
+from r1reward_jax.prompts import TEMPLATES, Template
+from r1reward_jax.responses import ANSWER, ResponseFormat
 from r1reward_jax.rl.advantages import AdvantageConfig
 from r1reward_jax.rl.rewards import RewardConfig, RewardWeights
 from r1reward_jax.rollout.answers import answer_tokens

@@ -4,7 +4,7 @@ remembers what is judged."""
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,26 +25,25 @@ from r1reward_jax.evals.journal import (
     judgement_row,
     read_judged,
     record_row,
-    require_images,
 )
+from r1reward_jax.evals.showable import prompt_problem, require_some
 from r1reward_jax.evals.summary import summarize
 from r1reward_jax.evals.table import table
 from r1reward_jax.evals.types import Judgement
 from r1reward_jax.evals.voting import RULES
+from r1reward_jax.evaluation_settings import processor_of, settings_of
 from r1reward_jax.files import write_whole
 from r1reward_jax.inference import scalar
 from r1reward_jax.inference.settings import ModelSettings
 from r1reward_jax.models import port_of
 from r1reward_jax.models.reward_head import has_head
 from r1reward_jax.prompt_file import described
-from r1reward_jax.prompts import Template, response_format
+from r1reward_jax.prompts import Template
 from r1reward_jax.report import reported
+from r1reward_jax.responses import RELEASED, released, response_format
 from r1reward_jax.runs.provenance import folder_hash
 from r1reward_jax.runs.run_dir import claim_data, run_folder
 from r1reward_jax.types import InputError, PreferenceRecord, Record, RelevanceRecord
-
-PARALLEL_SAMPLES = 3
-"""Samples of a prompt that are written at a time where votes may end early, by default."""
 
 
 def run(config: ConfigDict, limit: int | None = None) -> None:
@@ -59,28 +58,29 @@ def run(config: ConfigDict, limit: int | None = None) -> None:
         loaded. Or the folder of another evaluation.
     """
     path, template = hub.local(config.model.path), _template(config)
-    benchmark, records, notes = _read(config, limit)
-    for note in notes:
-        say(note)
+    benchmark, records, notes = _read(config, template, limit)
+    settings = settings_of(config, limit)
+    for line in (*notes, settings["generation"]["told"]):
+        say(line)
     model, prompt = folder_hash(path), hashlib.sha256(repr(template).encode()).hexdigest()
+    hashes = {"model_hash": model, "prompt_hash": prompt, "records_hash": _hash(records)}
     with run_folder(config.workdir, config.to_dict(), verb="evaluate"), reported(config.workdir):
-        claim_data(config.workdir, _hash(records), model=model, prompt=prompt)
+        claim_data(config.workdir, hashes["records_hash"], model=model, prompt=prompt)
         _judge(config, template, records)
         if jax.process_index() == 0:
-            _sum_up(config, benchmark, notes)
+            _sum_up(config, benchmark, notes, settings | hashes)
 
 
 def checked_records(config: ConfigDict, limit: int | None = None) -> Sequence[Record]:
     """Return what `run` would judge, after all its checks. Raises InputError as `run`."""
-    _template(config)
-    return _read(config, limit)[1]
+    return _read(config, _template(config), limit)[1]
 
 
 def _read(
-    config: ConfigDict, limit: int | None
+    config: ConfigDict, template: Template, limit: int | None
 ) -> tuple[Benchmark, Sequence[Record], Sequence[str]]:
     """The benchmark, its records and remarks about them."""
-    port_of(hub.local(config.model.path))
+    port_of(hub.local(config.model.path))  # a folder that holds no model is refused first
     sampling = Sampling(config.data.video_fps, config.data.video_frames)
     benchmark, records, notes = read_benchmark(
         config.eval.benchmark, config.eval.data, sampling, outside=config.data.outside
@@ -90,8 +90,22 @@ def _read(
         records = records[:limit]
     evaluate.require_labels(records)
     _require_effect(config, records)
-    require_images(records, config.data.threads)
+    require_some(records, _problem(config, template), config.data.threads)
     return benchmark, records, notes
+
+
+def _problem(config: ConfigDict, template: Template) -> Callable[[Record], str | None]:
+    """Return what says why a record cannot be shown to the model."""
+    path, processor = hub.local(config.model.path), processor_of(config)
+    if not has_head(path):
+        return lambda record: prompt_problem(record, template, processor)
+    longest = config.scalar.max_response_tokens
+
+    def problem(record: Record) -> str | None:
+        assert isinstance(record, PreferenceRecord)  # `_require_effect` refuses others
+        return scalar.problem(record, processor, longest)
+
+    return problem
 
 
 def _template(config: ConfigDict) -> Template:
@@ -126,25 +140,6 @@ def _require_effect(config: ConfigDict, records: Sequence[Record]) -> None:
     if idle:
         what = "a scalar model" if scalar_model else "records of a query and two candidates"
         raise InputError(f"{idle[0]}: has no effect on {what}; leave it out")
-
-
-def suggested(config: ConfigDict) -> dict[str, Any]:
-    """Return values that suit this machine and the model, by path: bfloat16 is slow on CPUs, and
-    the folder of a model says how it is asked. The config file and the command line may say
-    otherwise."""
-    found: dict[str, Any] = {}
-    if jax.default_backend() == "cpu":
-        found |= {"model.param_dtype": "float32", "model.compute_dtype": "float32"}
-    if settings := ModelSettings.load(hub.local(config.model.path)):
-        found |= {
-            "template": settings.template,
-            "model.max_pixels": settings.max_pixels,
-            "model.video_rule": settings.video_rule,
-            "rollout.max_new_tokens": settings.max_new_tokens,
-        }
-    if config.eval.stop != "none":  # all at once saves nothing
-        found["rollout.parallel_samples"] = PARALLEL_SAMPLES
-    return found
 
 
 def folder_of(config: ConfigDict, limit: int | None = None) -> str:
@@ -217,10 +212,14 @@ def _judge_rest(
     )
 
 
-def _sum_up(config: ConfigDict, benchmark: Benchmark, notes: Sequence[str]) -> None:
+def _sum_up(
+    config: ConfigDict, benchmark: Benchmark, notes: Sequence[str], settings: dict[str, Any]
+) -> None:
     """Sum up judgements.jsonl in evaluation.json and in the table."""
+    # other formats are not what the release's code reads
+    reader = released(benchmark.name) if config.eval.response_format in RELEASED else None
     summary = summarize(
-        read_judged(f"{config.workdir}/judgements.jsonl"),
+        read_judged(f"{config.workdir}/judgements.jsonl", reader),
         convention=benchmark.convention,
         benchmark=benchmark.name,
         model=os.fspath(config.model.path),
@@ -228,7 +227,14 @@ def _sum_up(config: ConfigDict, benchmark: Benchmark, notes: Sequence[str]) -> N
         expected=benchmark.groups,
         rows=benchmark.rows or None,
         samples=config.eval.samples,
-        notes=notes,
+        released=reader is not None,
+        notes=(*notes, *benchmark.differs),
+        settings=settings,
     )
     write_whole(f"{config.workdir}/evaluation.json", json.dumps(summary.to_json(), indent=2))
     result("\n".join(table(summary)))
+    if gone := summary.skipped.records:
+        warn(
+            f"{gone:,} of {summary.skipped.of:,} records could not be shown to the model; the "
+            "numbers are of the others, and evaluation.json has ids and reasons (skipped)"
+        )

@@ -1,7 +1,7 @@
 """Write the prompts of the evaluator and the judge, and parse what the evaluator writes.
 
-In the order of the file: response formats (where a completion has its verdict), templates, prompts
-from records, the parsing of completions, and the parsing of prompts in published data.
+In the order of the file: templates, prompts from records, the parsing of completions, and the
+parsing of prompts in published data. Where a completion has its verdict is told in `responses`.
 
 A verdict is read strictly: a completion without exactly one is malformed, and never gets a default.
 The wording of the templates is our own. `full` is for pretrained models; `brief` says the same in
@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 
 from r1reward_jax.errors import InputError
+from r1reward_jax.responses import ANSWER, ResponseFormat
 from r1reward_jax.types import (
     Candidate,
     ImagePart,
@@ -24,75 +25,6 @@ from r1reward_jax.types import (
     Verdict,
     VideoPart,
 )
-
-# -------------------------------------------------------- response formats
-
-LABELS = {"1": 1, "2": 2, "A": 1, "B": 2}
-"""Verdicts by the labels that formats use for them."""
-NAMED = {
-    "boxed": r"\\boxed\{\s*(?:\\text\{\s*)?([12])\s*\}",
-    "brackets": r"\[\[([AB])\]\]",
-    "judgment": r"(?i:judge?ment)\W{1,6}(?i:answer|response|assistant)\W{0,4}([12])\b",
-}
-"""Formats beside ours: a boxed number, MT-Bench's [[A]] and [[B]], "Overall Judgment: Answer 1"."""
-_CLASS = re.compile(r"\(\[(12|AB)\]\)")
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class ResponseFormat:
-    """Where a completion has its verdict: in exactly one `<answer>` block, or by a pattern."""
-
-    labels: tuple[str, str] = ("1", "2")
-    """Labels of the first and the second response."""
-    pattern: re.Pattern[str] | None = None
-    """An expression whose only group is the label; None for `<answer>` blocks."""
-
-    def find(self, text: str) -> tuple[int, int] | None:
-        """Return the verdict and the place of its label in the text; None without a verdict.
-
-        Strict: a text with two answer blocks, or with matches that name both responses, has none.
-        "1 or 2", "10" and "Response 1" in an answer block are not verdicts.
-        """
-        if self.pattern is None:
-            block = _ANSWER.search(text) if text.count("<answer>") == 1 else None
-            word = block[1].strip() if block else ""
-            if block is None or word not in self.labels:
-                return None
-            return LABELS[word], block.start(1) + block[1].index(word)
-        # an expression such as "([12])|tie" also matches without its group
-        matches = [match for match in self.pattern.finditer(text) if match[1] is not None]
-        if len({match[1] for match in matches}) != 1:
-            return None
-        return LABELS[matches[-1][1]], matches[-1].start(1)
-
-
-ANSWER = ResponseFormat()
-"""The format that our prompts ask for: `<answer>1</answer>`."""
-
-
-def response_format(name: str) -> ResponseFormat:
-    """Return a format by its name, or by a regular expression.
-
-    Args:
-      name: answer, a name in NAMED, or an expression with the group ([12]) or ([AB]).
-
-    Raises:
-      InputError: it is neither.
-    """
-    if name == "answer":
-        return ANSWER
-    source = NAMED.get(name, name)
-    groups = _CLASS.findall(source)
-    known = f"answer, {', '.join(NAMED)}, or a regular expression with one group ([12]) or ([AB])"
-    try:
-        pattern = re.compile(source, re.DOTALL)
-    except re.error as error:
-        raise InputError(f"response format {name!r}: {error}; expected {known}") from None
-    if len(groups) != 1 or pattern.groups != 1:
-        raise InputError(f"response format {name!r}: expected {known}")
-    return ResponseFormat((groups[0][0], groups[0][1]), pattern)
-
 
 # --------------------------------------------------------------- templates
 
@@ -276,9 +208,9 @@ def well_formed(text: str) -> bool:
 
 
 def parse_verdict(text: str, form: ResponseFormat = ANSWER) -> Verdict | None:
-    """Return the verdict of a completion, or None; strict, see `ResponseFormat.find`."""
+    """Return the verdict of a completion, or None; how strictly, the format says."""
     found = form.find(text)
-    return None if found is None else (1 if found[0] == 1 else 2)
+    return None if found is None else found[0]
 
 
 def parse_analysis(text: str) -> str:

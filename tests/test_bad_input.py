@@ -346,7 +346,7 @@ def test_long_prompts_count_as_wrong_in_an_evaluation(desk, capsys):
     assert main(arguments(desk, "evaluate")) == 0
     found = json.loads((desk / "run" / "evaluation.json").read_text())["overall"]
     assert found["skipped"]["count"] == 2 and found["pairs"] == 4
-    assert found["greedy"]["release"]["of"] == found["votes"]["1"]["release"]["of"] == 8
+    assert found["greedy"]["accuracy"]["of"] == found["votes"]["1"]["accuracy"]["of"] == 8
     text = (desk / "run" / "judgements.jsonl").read_text()
     rows = [json.loads(x) for x in text.splitlines()]
     assert [row["verdicts"] for row in rows[2:4]] == [[None], [None]] and len(rows) == 8

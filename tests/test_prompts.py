@@ -7,7 +7,8 @@ import pytest
 
 from r1reward_jax.data.preferences import write_records
 from r1reward_jax.prompt_file import with_prompt_from
-from r1reward_jax.prompts import TEMPLATES, evaluator_prompt, response_format, split_message
+from r1reward_jax.prompts import TEMPLATES, evaluator_prompt, split_message
+from r1reward_jax.responses import response_format
 from r1reward_jax.rollout.answers import answer_tokens, verdict_probability
 from r1reward_jax.types import Completion, ImagePart, InputError, PreferenceRecord
 

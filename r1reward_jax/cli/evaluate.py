@@ -16,15 +16,22 @@ KNOBS = {
     ),
     "eval.data": ("--data", "DIR", "where the benchmark's files are (default: that of the FILE)"),
     "prompt_from": options.PROMPT_FROM,
+    "eval.generation": (
+        "--generation",
+        "MODE",
+        "auto, checkpoint (repetition penalty of its generation_config.json, length of the "
+        "release), or config; auto: checkpoint for a model that was trained elsewhere",
+    ),
     "eval.response_format": (
         "--response-format",
         "NAME|REGEX",
-        "answer, boxed, brackets, judgment, or an expression with the group ([12]) or ([AB])",
+        f"{', '.join(configs.RESPONSE_FORMATS)}, or an expression with the group ([12]) or ([AB])",
     ),
 }
 PRECEDENCE = """\
 what counts, from the last word to the first: the command line; the file given as --config, where it
-sets a value; the model's r1reward.json; this machine (float32 on a CPU); the config eval"""
+sets a value; the model's r1reward.json, or its generation_config.json; this machine (float32 on a
+CPU); the config eval"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -41,12 +48,14 @@ def run(args: Namespace) -> None:
         raise InputError(f"--limit {args.limit}: expected at least 1")
     use_jax()
     require_devices(config, args.verb)
-    from r1reward_jax import evaluation
+    from r1reward_jax import evaluation, evaluation_settings
 
     said = set(options.assigned(args))
     if args.config != args.default_config:
         said |= configs.explicit(args.config, config)
-    more = {path: v for path, v in evaluation.suggested(config).items() if path not in said}
+    more = {
+        path: v for path, v in evaluation_settings.suggested(config).items() if path not in said
+    }
     configs.override(config, [f"{path}={value}" for path, value in more.items()])
     config.workdir = config.workdir or evaluation.folder_of(config, args.limit)
     if args.dry_run:

@@ -11,6 +11,7 @@ from r1reward_jax.config.judges import judge_problems
 from r1reward_jax.config.paths import MODEL, model_problems, path_problems, prompt_row, there
 from r1reward_jax.config.values import BENCHMARKS, RESPONSE_FORMATS, value_problems
 from r1reward_jax.errors import InputError
+from r1reward_jax.responses import response_format
 
 REQUIRED = {
     "sft": ("workdir", "model.path", "data.train"),
@@ -158,8 +159,6 @@ def _evaluate_problems(config: ConfigDict) -> Iterator[str]:
             f"{some}; {guess}"
         )
     if c.response_format not in RESPONSE_FORMATS:
-        from r1reward_jax.prompts import response_format  # imports numpy: only where it is needed
-
         try:
             response_format(c.response_format)
         except InputError as error:

@@ -12,7 +12,10 @@ from r1reward_jax.reading import shortened
 DTYPES = ("float32", "bfloat16", "float16")
 BENCHMARKS = ("vl_rewardbench", "multimodal_rewardbench", "mm_rlhf_rewardbench")
 """Names that `eval.benchmark` may have, beside files."""
-RESPONSE_FORMATS = ("answer", "boxed", "brackets", "judgment")
+RESPONSE_FORMATS = (
+    *("answer", "answer-release", "answer-release-mm-rlhf", "boxed", "brackets"),
+    *("brackets-official", "judgment", "judgment-official"),
+)
 """Names that `eval.response_format` may have, beside regular expressions."""
 SKILLS = ("color", "count", "shape", "position")
 """What the embedded world can ask about."""
@@ -32,6 +35,7 @@ CHOICES = {
     "rl.consistency_mode": ("binary", "signed"),
     "judge.mode": ("auto", "token", "text"),
     "scalar.head": ("linear", "mlp"),
+    "eval.generation": ("auto", "checkpoint", "config"),
     "eval.stop": ("none", "exact", "posterior"),
 }
 

@@ -6,11 +6,9 @@
 Rows keep the order of the file, which identifies them: ids repeat in all three benchmarks. Each
 record's meta has its `group`, and its `unit` where several pairs are right only together.
 
-Counts, groups and the treatment of verdicts that cannot be parsed are those of the benchmarks' own
-scripts. Two things differ: nothing is shuffled, because both orders are evaluated anyway, and the
-frames of a video are taken from the middles of equal stretches, in the order of the numbers in
-their names, where the release of R1-Reward takes them from end to end in whatever order the folder
-lists them.
+Counts, groups, the treatment of verdicts that cannot be parsed, and the frames of videos are those
+of the benchmarks' own scripts; what differs stands in `Benchmark.differs`, and is told beside the
+numbers.
 """
 
 from collections import Counter
@@ -24,7 +22,7 @@ from etils import epath
 from r1reward_jax.data.files import Row, find_file
 from r1reward_jax.data.layouts import has_media, read_table
 from r1reward_jax.data.shown import like_media
-from r1reward_jax.data.video import Sampling
+from r1reward_jax.data.video import DEFAULT, Sampling
 from r1reward_jax.images import is_file
 from r1reward_jax.reading import scheme_of
 from r1reward_jax.types import InputError, PreferenceRecord, Record
@@ -39,14 +37,17 @@ class Benchmark:
     """Pairs of each group in the complete public file."""
     rows: int = 0
     """Pairs of all groups."""
-    convention: Literal["left_out", "coin", "wrong"] = "left_out"
-    """What a tied or malformed verdict counts as."""
+    convention: Literal["left_out", "coin", "wrong", "none"] = "none"
+    """What a tied or malformed verdict counts as officially (`evals.results`)."""
     units: bool = False
     """Whether Acc+ is defined: the share of units whose pairs are all right."""
     frames: int | None = None
-    """Frames of a video in the authors' protocol; None leaves the number to the caller."""
+    """Frames of a video in the authors' protocol, from the first to the last and repeated where
+    there are fewer, at two a second; None leaves the sampling to the caller."""
     remark: str = ""
     """Why a correct file may have other counts."""
+    differs: tuple[str, ...] = ()
+    """What the authors do, and an evaluation here does not."""
 
 
 BENCHMARKS = {
@@ -54,6 +55,11 @@ BENCHMARKS = {
         "vl_rewardbench",
         groups=MappingProxyType({"general": 183, "hallucination": 749, "reasoning": 318}),
         rows=1250,
+        convention="left_out",
+        differs=(
+            "VL-RewardBench's own script draws 10 votes, each in a random order, with temperature "
+            "0.2, top_p 0.2 and 2,048 tokens, in its own prompt; here each order has its votes",
+        ),
         remark="later copies of VL-RewardBench have 1,247 of the 1,250 rows",
     ),
     "multimodal_rewardbench": Benchmark(
@@ -64,6 +70,10 @@ BENCHMARKS = {
         ),
         rows=5211,
         convention="coin",
+        differs=(
+            "Multimodal RewardBench's own script asks in the stored order only, and draws a coin "
+            "for a verdict that cannot be read, which here counts its mean",
+        ),
         remark="5,211 is the paper's count; about 500 rows of safety are not distributed",
     ),
     "mm_rlhf_rewardbench": Benchmark(
@@ -73,6 +83,10 @@ BENCHMARKS = {
         convention="wrong",
         units=True,
         frames=32,
+        differs=(
+            "R1-Reward's release asks in one order, the preferred response first, and takes frames "
+            "in the order that the disk lists them; here both orders are asked, frames by name",
+        ),
     ),
 }
 
@@ -167,6 +181,12 @@ def read_benchmark(
     return Benchmark(epath.Path(name_or_path).stem), records, table.notes
 
 
+def sampling_of(name_or_path: str, frames: Sampling) -> Sampling:
+    """Return how videos of a benchmark are sampled: as its authors do, else as the caller says."""
+    fixed = BENCHMARKS[name_or_path].frames if name_or_path in BENCHMARKS else None
+    return Sampling(DEFAULT.fps, fixed, fixed) if fixed else frames
+
+
 def files_of(name_or_path: str, data: str) -> list[str]:
     """Return the file that `read_benchmark` reads, all its parts in order.
 
@@ -197,9 +217,8 @@ def _read_public(
             f"{' or '.join(reading.layouts)}"
         )
     metas = [reading.meta(row) for row in table.rows]
-    # the authors' number of frames goes before the caller's: their scores belong to it
-    fixed = replace(frames, most=benchmark.frames or frames.most)
-    records = table.records(fixed, folder=data, outside=outside)
+    # the authors' sampling goes before the caller's: their scores belong to it
+    records = table.records(sampling_of(benchmark.name, frames), folder=data, outside=outside)
     blind = [row.name for row, r in zip(table.rows, records) if not has_media(r)]
     if blind:
         raise InputError(f"{blind[0]}: no image and no video; {len(blind)} rows are like that")
@@ -221,6 +240,10 @@ def _notes(benchmark: Benchmark, records: Sequence[Record], frames: Sampling) ->
     if benchmark.remark and len(records) != benchmark.rows:
         notes.append(benchmark.remark)
     videos = any(getattr(r, "video", None) for r in records)
-    if videos and benchmark.frames and frames.most != benchmark.frames:
-        notes.append(f"videos are shown with {benchmark.frames} frames at most, not {frames.most}")
+    fixed = sampling_of(benchmark.name, frames)
+    if videos and (fixed.most, fixed.fps) != (frames.most, frames.fps):
+        notes.append(
+            f"videos are shown with {fixed.most} frames at {fixed.fps:g} a second as in the "
+            f"benchmark, not with {frames.most} at {frames.fps:g}"
+        )
     return notes

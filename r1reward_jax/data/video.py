@@ -7,6 +7,7 @@ are turned as a player turns them: phones store upright videos lying, with a mat
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,9 @@ class Sampling:
     """Frames to read per second of a file, and the assumed rate of a folder's frames."""
     most: int = 16
     """Most frames; longer videos are sampled more thinly."""
+    exactly: int = 0
+    """If not 0, so many frames from the first to the last one, repeated where there are fewer; they
+    count as `fps` apart, however thinly they are sampled."""
 
 
 DEFAULT = Sampling()
@@ -71,6 +75,8 @@ def read_video(path: str, sampling: Sampling) -> VideoPart:
     if not exists:
         raise InputError(f"video {shortened(path)}: not found; {EXPECTED}")
     total, seconds = _length(path)
+    if sampling.exactly:
+        return VideoPart(FileFrames(path, tuple(end_to_end(total, sampling.exactly))), sampling.fps)
     wanted = max(1, min(total, sampling.most, round(seconds * sampling.fps)))
     return VideoPart(FileFrames(path, tuple(evenly(total, wanted))), wanted / seconds)
 
@@ -97,6 +103,9 @@ class Listed(tuple):
 
 def of_frames(frames: Sequence[str], sampling: Sampling, kind: type[tuple] = Listed) -> VideoPart:
     """Return the video of frames that are given in order, at the assumed rate of a folder's."""
+    if sampling.exactly:
+        chosen = end_to_end(len(frames), sampling.exactly)
+        return VideoPart(tuple(frames[i] for i in chosen), sampling.fps)
     chosen = evenly(len(frames), sampling.most)
     fps = sampling.fps * len(chosen) / len(frames)
     return VideoPart(kind(frames[i] for i in chosen), fps)
@@ -119,6 +128,12 @@ def evenly(total: int, wanted: int) -> list[int]:
     return [int((i + 0.5) * total / wanted) for i in range(wanted)]
 
 
+def end_to_end(total: int, wanted: int) -> list[int]:
+    """Return `wanted` indices out of `total`, evenly from the first to the last and rounded down;
+    they repeat where `wanted` is more."""
+    return [i * (total - 1) // max(1, wanted - 1) for i in range(wanted)]
+
+
 @dataclass(frozen=True)
 class FileFrames:
     """Frames of a video file, decoded whenever they are iterated."""
@@ -133,12 +148,12 @@ class FileFrames:
         return any(f is frame for f in self)
 
     def __iter__(self) -> Iterator[Image.Image]:
-        wanted, found = set(self.indices), 0
+        wanted, found = Counter(self.indices), 0
         with _open(self.path) as container:
             for index, frame in enumerate(_decoded(container, self.path)):
                 if index in wanted:
                     found += 1
-                    yield _picture(frame, self.path)
+                    yield from [_picture(frame, self.path)] * wanted[index]
                 if found == len(wanted):
                     return
         raise InputError(f"video {self.path}: ends after {found} of {len(wanted)} sampled frames")

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from r1reward_jax.console import counter
-from r1reward_jax.errors import about, record_name
-from r1reward_jax.evals.journal import group_of, unit_of
+from r1reward_jax.errors import record_name
+from r1reward_jax.evals.journal import group_of, subgroup_of, unit_of
 from r1reward_jax.evals.judging import Asked, judge_asked, probability_of
 from r1reward_jax.evals.types import ORDERS, Judgement, PairJudgement
 from r1reward_jax.evals.voting import Rule
@@ -48,8 +48,8 @@ def judge(
     seed: int,
     threads: int,
 ) -> list[PairJudgement]:
-    """Judge each record as it is stored and swapped. Prompts that are too long are skipped, and
-    counted as wrong.
+    """Judge each record as it is stored and swapped. A record that cannot be shown to the model is
+    skipped, with its reason, and no number counts it (`PairJudgement.skipped`).
 
     Args:
       engine: samples.
@@ -82,7 +82,9 @@ def pair_up(records: Sequence[Record], judgements: Sequence[Judgement]) -> list[
     """Return the pairs of judgements 2i and 2i + 1, which are of record i."""
     both = zip(judgements[::2], judgements[1::2], strict=True)
     return [
-        PairJudgement(row, r.id, group_of(r), unit_of(r, row), orders, orders[0].scores)
+        PairJudgement(
+            *(row, r.id, group_of(r), unit_of(r, row), orders, orders[0].scores, subgroup_of(r))
+        )
         for row, (r, orders) in enumerate(zip(records, both, strict=True))
     ]
 
@@ -118,11 +120,12 @@ def judge_each(
         for shown in ORDERS
     ]
 
-    def encode(each: Asked) -> EncodedPrompt | None:
-        prompt = evaluator_prompt(each.as_shown(), template)
-        with about(each.name):
-            fits = not engine.processor.misfit(prompt)
-            return engine.processor.encode(prompt) if fits else None
+    def encode(each: Asked) -> EncodedPrompt | str:
+        try:
+            prompt = evaluator_prompt(each.as_shown(), template)
+            return engine.processor.misfit(prompt) or engine.processor.encode(prompt)
+        except InputError as error:  # a picture that cannot be decoded
+            return str(error)
 
     def probability(completion: Completion) -> float | None:
         # not every tokenizer keeps the label apart: calibration says how often there is none

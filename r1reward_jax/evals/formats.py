@@ -48,10 +48,12 @@ def wrapped(text: str) -> list[str]:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as columns: the first to the left, the others to the right."""
+    """Return rows as columns: the first to the left, the others to the right; they are closer where
+    they would be too wide."""
     widths = [max(map(len, column)) for column in zip(*rows)]
+    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= WIDTH else " "
     return [
-        "  ".join(
+        gap.join(
             cell.ljust(width) if i == 0 else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths))
         ).rstrip()

@@ -8,16 +8,16 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 
-from r1reward_jax.errors import record_name
 from r1reward_jax.evals.types import ORDERS, Judgement, PairJudgement
 from r1reward_jax.files import sync, write_whole
-from r1reward_jax.images import image_size, open_image
+from r1reward_jax.images import open_image
+from r1reward_jax.prompts import parse_verdict
+from r1reward_jax.responses import ResponseFormat
 from r1reward_jax.types import InputError, Record, RelevanceRecord, VideoPart
 
 
@@ -78,11 +78,12 @@ def _number(line: str) -> int | None:
         return None
 
 
-def read_judged(path: str) -> list[PairJudgement]:
+def read_judged(path: str, released: ResponseFormat | None = None) -> list[PairJudgement]:
     """Return the judgements of a finished evaluation, in the order of rows.
 
     Args:
       path: of a judgements.jsonl.
+      released: how the authors' release reads a text; None leaves that out.
 
     Raises:
       InputError: no such file, a line that is no judgement, or an order that is missing.
@@ -100,22 +101,25 @@ def read_judged(path: str) -> list[PairJudgement]:
     missing = [row for row, found in orders.items() if found.keys() != {1, 2}]
     if missing or not orders:
         raise InputError(f"{path}: rows {missing[:5]} lack an order; did the evaluation end?")
-    return [_pair(orders[row], path) for row in sorted(orders)]
+    return [_pair(orders[row], path, released) for row in sorted(orders)]
 
 
-def _pair(orders: Mapping[int, Mapping[str, Any]], path: str) -> PairJudgement:
+def _pair(
+    orders: Mapping[int, Mapping[str, Any]], path: str, released: ResponseFormat | None
+) -> PairJudgement:
     row = orders[1]
     try:
-        both = (_judgement(orders[1]), _judgement(orders[2]))
+        both = (_judgement(orders[1], released), _judgement(orders[2], released))
         if {both[0].label, both[1].label} != {1, 2}:
             raise ValueError("the labels of both orders are not 1 and 2")
         place = row["row"], row["id"], row["group"], row["unit"]
-        return PairJudgement(*place, both, both[0].scores)
+        # lines of earlier versions have no parts of groups
+        return PairJudgement(*place, both, both[0].scores, row.get("subgroup", ""))
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"{path}: row {row['row']} is not a judgement ({error!r})") from None
 
 
-def _judgement(row: Mapping[str, Any]) -> Judgement:
+def _judgement(row: Mapping[str, Any], released: ResponseFormat | None) -> Judgement:
     """Return the judgement of a line; a scalar model's has no texts, so no lengths."""
     first = lambda name, default: (row[name] or [default])[0]  # noqa: E731
     scores = row.get("scores")
@@ -131,34 +135,18 @@ def _judgement(row: Mapping[str, Any]) -> Judgement:
         well_formed=first("well_formed", False),
         truncated=first("finish_reasons", "eos") == "length",
         skipped=row["skipped"],
+        # the first versions skipped for one reason only
+        reason=row.get("reason", "longer than the largest bucket" if row["skipped"] else ""),
         stopped=row["stopped"],
         stopped_tokens=row["stopped_tokens"],
         shown=ORDERS[row["order"] - 1],
         scores=scores and (scores[0], scores[1]),
+        released=parse_verdict(first("texts", ""), released) if released else None,
     )
 
 
 EMBEDDED = "embedded"
 """First word of the name of an image without a path; the beginning of its sha256 follows."""
-
-
-def require_images(records: Sequence[Record], threads: int) -> None:
-    """Raise InputError for files that are no images, as far as their headers show; it names up to
-    five."""
-
-    def problem(row: int) -> str | None:
-        try:
-            for image in images_of(records[row]):
-                image_size(image)
-        except InputError as error:
-            return f"{record_name(records[row].id)} (row {row + 1}): {error}"
-        return None
-
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        found = [p for p in pool.map(problem, range(len(records))) if p]
-    if found:
-        more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
-        raise InputError(f"{'; '.join(found[:5])}{more}")
 
 
 def judgement_row(record: Record, judgement: Judgement, number: int) -> dict[str, Any]:
@@ -174,12 +162,14 @@ def judgement_row(record: Record, judgement: Judgement, number: int) -> dict[str
         "row": row,
         "order": swapped + 1,
         "group": group_of(record),
+        "subgroup": subgroup_of(record),
         "unit": unit_of(record, row),
     }
     greedy = judgement.completions[:1]
     whole = [c for c in judgement.completions[1:] if c.finish_reason != "stopped"]
     said = {
         "skipped": judgement.skipped,
+        "reason": judgement.reason,
         "prompt_tokens": judgement.prompt_tokens,
         "scores": judgement.scores,
         "verdicts": (judgement.position,),
@@ -201,6 +191,11 @@ def judgement_row(record: Record, judgement: Judgement, number: int) -> dict[str
 def group_of(record: Record) -> str:
     """Return the group of the benchmark that a record is in; empty if it has none."""
     return str(record.meta.get("group", ""))
+
+
+def subgroup_of(record: Record) -> str:
+    """Return the part of the group that a record is in; empty if the group is not divided."""
+    return str(record.meta.get("subgroup", ""))
 
 
 def unit_of(record: Record, row: int) -> str:

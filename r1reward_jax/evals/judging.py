@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from r1reward_jax.evals.types import ORDERS, Judgement, Order
-from r1reward_jax.prompts import ResponseFormat, Template, parse_verdict, well_formed
+from r1reward_jax.prompts import Template, parse_verdict, well_formed
+from r1reward_jax.responses import ResponseFormat
 from r1reward_jax.rollout.answers import verdict_probability
 from r1reward_jax.rollout.engine import Engine, ShouldStop
 from r1reward_jax.types import Completion, EncodedPrompt, Params, Record
@@ -45,7 +46,7 @@ def judge_asked(
     template: Template,
     emit: Callable[[Judgement], Any],
     *,
-    encode: Callable[[Asked], EncodedPrompt | None],
+    encode: Callable[[Asked], EncodedPrompt | str],
     probability: Callable[[Completion], float | None],
     temperatures: Sequence[float],
     seed: int,
@@ -61,7 +62,7 @@ def judge_asked(
       engine, params, template, temperatures, seed, threads: as in `evaluate.judge`.
       asked: records, each in one order.
       emit: gets the judgements, in order.
-      encode: makes a prompt; None if it is too long to be asked.
+      encode: makes a prompt; the reason, if the record cannot be shown to the model.
       probability: of the first label of a verdict, from what was written.
       done: judgements that are known already; they are not emitted.
       should_stop: ends the samples of a prompt early.
@@ -94,7 +95,7 @@ class _Batch:
     def __init__(
         self,
         asked: Sequence[Asked],
-        prompts: Sequence[EncodedPrompt | None],
+        prompts: Sequence[EncodedPrompt | str],
         read: Callable[[Asked, EncodedPrompt, Sequence[Completion]], Judgement],
         emit: Callable[[Judgement], Any],
         *,
@@ -104,18 +105,20 @@ class _Batch:
         """
         Args:
           asked: the records.
-          prompts: of each; None if it is too long.
+          prompts: of each; the reason why there is none.
           read: makes a judgement of completions.
           emit: gets the judgements, in order, but for the first `known`.
           votes: asked for in each judgement.
           known: judgements that are known already.
         """
         self._asked, self._read, self._emit, self._known = asked, read, emit, known
-        self.prompts = {i: prompt for i, prompt in enumerate(prompts) if prompt is not None}
+        self.prompts = {i: p for i, p in enumerate(prompts) if not isinstance(p, str)}
         """By the places in `asked`; what was skipped is missing."""
         self._places, self._next = list(self.prompts), 0
         self._ready = {
-            i: _skipped(each, votes) for i, each in enumerate(asked) if i not in self.prompts
+            i: _skipped(each, why, votes)
+            for i, (each, why) in enumerate(zip(asked, prompts, strict=True))
+            if isinstance(why, str)
         }
 
     def on_done(self, place: int, written: Sequence[Completion]) -> None:
@@ -133,12 +136,17 @@ class _Batch:
             self._next += 1
 
 
-def _skipped(asked: Asked, votes: int) -> Judgement:
-    """Return the judgement of a prompt that is too long to be asked."""
+def _skipped(asked: Asked, reason: str, votes: int) -> Judgement:
+    """Return the judgement of a record that cannot be shown."""
     none = (None,) * votes
-    label = asked.as_shown().preferred
     return Judgement(
-        label, None, votes=none, vote_probabilities=none, skipped=True, shown=asked.shown
+        asked.as_shown().preferred,
+        None,
+        votes=none,
+        vote_probabilities=none,
+        skipped=True,
+        reason=reason,
+        shown=asked.shown,
     )
 
 

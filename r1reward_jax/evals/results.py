@@ -1,25 +1,33 @@
 """The numbers of an evaluation, as types; `to_json` gives what evaluation.json holds.
 
-Accuracy is given under two conventions, side by side. `release`: an unparsable verdict or a tie is
-wrong, as in the code that the paper released. `official`: as the benchmark has it, by `convention`:
+Accuracy is given under up to three conventions, side by side, each with its denominator:
 
-    left_out   such a judgement leaves the denominator (VL-RewardBench)
-    coin       it earns half a point, the mean of a random choice (Multimodal RewardBench)
-    wrong      the same as release (MM-RLHF-RewardBench)
+    accuracy   an unparsable verdict or a tie is wrong
+    readable   it leaves the denominator; of votes, the majority of those that can be read counts
+    official   as the benchmark's own script has it; None for what that script does not define
 
-A prompt that was too long to be asked is treated the same.
+What is official depends on the benchmark (`Convention`):
+
+    left_out   VL-RewardBench (cal.py): no verdict leaves the denominator; a verdict of k votes
+               needs more than half of all k, unreadable ones included; also the mean over groups
+    coin       Multimodal RewardBench (2_get_accuracy.py): no verdict is a random choice, whose mean
+               is half a point; one verdict per pair, so votes have no official number
+    wrong      MM-RLHF-RewardBench (get_acc.py): no verdict is wrong; no votes either
+    none       a file of one's own: nothing is official
+
+A record that cannot be shown to the model is in none of them: `Skipped` counts it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Generic, Literal, TypeVar
 
 T = TypeVar("T")
 
-SCHEMA = 1
-"""Version of the JSON; a reader refuses any other."""
+SCHEMA = 2
+"""Version of the JSON; `evals.upgrade` reads earlier ones."""
 
-Convention = Literal["left_out", "coin", "wrong"]
+Convention = Literal["left_out", "coin", "wrong", "none"]
 
 
 class Result:
@@ -27,7 +35,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON has it: keys are strings, tuples are lists."""
-        named = {f.metadata.get("json", f.name): getattr(self, f.name) for f in fields(self)}  # pyright: ignore[reportArgumentType] (subclasses are dataclasses)
+        named = {f.name: getattr(self, f.name) for f in fields(self)}  # pyright: ignore[reportArgumentType] (subclasses are dataclasses)
         return {name: _plain(value) for name, value in named.items()}
 
 
@@ -61,8 +69,8 @@ class Score(Estimate):
 
 
 @dataclass(frozen=True)
-class AnyCorrect(Score):
-    """The share of judgements with a right verdict among their first K votes."""
+class PassAtK(Score):
+    """pass@k: the share of judgements with a right verdict among their first k votes."""
 
     chance: float
     """Chance level: the score of a coin per vote."""
@@ -97,10 +105,11 @@ class Saving(Result):
 
 @dataclass(frozen=True)
 class ByConvention(Result, Generic[T]):
-    """The same number under both conventions."""
+    """The same number under the three conventions."""
 
-    release: T
-    official: T
+    accuracy: T
+    readable: T
+    official: T | None = None
 
 
 @dataclass(frozen=True)
@@ -115,16 +124,17 @@ class ByVotes(Result, Generic[T]):
 class Decision(Result):
     """How good the verdicts of one kind are, and how they lean."""
 
-    release: Score
-    """Over both orders, as `official`."""
-    release_stored: Score
-    release_swapped: Score
-    official: Score
-    official_stored: Score
-    official_swapped: Score
+    accuracy: Score
+    """Over both orders, as `readable` and `official`."""
+    accuracy_stored: Score
+    accuracy_swapped: Score
+    readable: Score
+    official: Score | None
+    official_stored: Score | None
+    official_swapped: Score | None
     strict: Score
     """Pairs that are right in both orders."""
-    flips: Share
+    flip_rate: Share
     """Pairs, both with a verdict, in which both orders name one position."""
     says_1: Share
     """Verdicts that name the response shown first."""
@@ -145,7 +155,8 @@ class BothOrders(Result):
 
 @dataclass(frozen=True)
 class AccPlus(Result):
-    """Units whose pairs are all right (Acc+; unparsable is wrong)."""
+    """Units whose pairs are all right (Acc+; unparsable is wrong). Units of which a pair could not
+    be shown are left out."""
 
     stored: Score
     swapped: Score
@@ -161,9 +172,19 @@ class Stopping(Result):
     votes_saved: Saving
     tokens_saved: Saving
     changed: Share
-    """Verdicts that would have been others."""
-    release: Score
-    official: Score
+    """Verdicts, by the majority of readable votes, that would have been others."""
+    accuracy: Score
+    readable: Score
+
+
+@dataclass(frozen=True)
+class Released(Result):
+    """Greedy texts read as the code of R1-Reward's authors reads them (`responses.RELEASED`), where
+    anything else than the right verdict is wrong."""
+
+    preferred_first: Score
+    """In the only order that the release asks in: the preferred response stands first."""
+    both_orders: Score
 
 
 # ------------------------------------------------------------------ slices
@@ -191,26 +212,29 @@ class Slice(Result):
     """The numbers of some pairs: of a group, or of all."""
 
     pairs: int
+    """Pairs that were judged."""
     expected: int | None
     """Pairs that the benchmark has; None if that is not known."""
     stopped: int
     """Judgements that got fewer votes, because the outcome was clear."""
     skipped: Share
-    """Prompts that were too long to be asked."""
+    """Pairs that could not be shown to the model, of all pairs; no other number counts them."""
     format: Share | None
     """Greedy completions in the format of training; None without texts, as `truncated`."""
-    truncated: Share | None = field(metadata={"json": "cut"})
+    truncated: Share | None
     """Greedy completions that ran into the length limit."""
     unparsable_votes: Share
-    """Of the votes, of prompts that were asked."""
+    """Of the votes."""
     greedy: Decision
+    released: Released | None
+    """None for other formats than <answer> blocks, and without texts."""
     votes: Mapping[int, Decision]
     """By the majority of the first K votes."""
     weighted: Decision | None
     """Of all votes by probability; this and the next three are empty where sampling was stopped
     early, or without votes."""
     both_orders: BothOrders | None
-    any_correct: Mapping[int, AnyCorrect]
+    pass_at_k: Mapping[int, PassAtK]
     length: Lengths
     tokens: Tokens
     stopping: Mapping[str, Stopping] | None
@@ -280,6 +304,19 @@ class Calibration(Result):
 
 
 @dataclass(frozen=True)
+class Skipped(Result):
+    """Records that could not be shown to the model, and why."""
+
+    records: int
+    of: int
+    """Records of the file, or of its part that was to be judged."""
+    reasons: Mapping[str, int]
+    """Reason -> records."""
+    rows: tuple[Mapping[str, Any], ...]
+    """Row (from 0), id and reason of each."""
+
+
+@dataclass(frozen=True)
 class Summary(Result):
     """All numbers of an evaluation."""
 
@@ -292,8 +329,13 @@ class Summary(Result):
     """The numbers of votes K that are reported."""
     overall: Slice
     groups: Mapping[str, Slice]
+    subgroups: Mapping[str, Slice]
+    """By "group/subgroup", such as reasoning/math."""
     macro: ByVotes[ByConvention[Mean]] | None
     """Means over the groups, each counting the same; None with fewer than two."""
     notes: tuple[str, ...]
     """What a reader of the numbers must know."""
+    skipped: Skipped
+    settings: Mapping[str, Any]
+    """How the model was asked and read, and what was read (`evals.settings`)."""
     calibration: Calibration

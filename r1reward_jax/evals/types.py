@@ -50,7 +50,9 @@ class Judgement:
     truncated: bool = False
     """Whether the greedy completion ran into the length limit."""
     skipped: bool = False
-    """Whether the prompt was too long for the model to be asked; no verdict is a wrong one."""
+    """Whether the record could not be shown to the model; no number counts it."""
+    reason: str = ""
+    """Why it could not."""
     stopped: bool = False
     """Whether sampling ended before all votes were in, because the outcome was clear."""
     stopped_tokens: int = 0
@@ -59,6 +61,9 @@ class Judgement:
     """The order: (1, 2) where a is shown first."""
     scores: tuple[float, float] | None = None
     """Scores of the two responses as shown, from a scalar reward model."""
+    released: Verdict | None = None
+    """The greedy position as the authors' release reads the text; None if it has none, or if that
+    was not asked for."""
     completions: tuple[Completion, ...] = field(default=(), compare=False, repr=False)
     """What was written, the greedy completion first; empty for a scalar model, a skipped prompt,
     and a judgement that is read from a file."""
@@ -124,6 +129,13 @@ class PairJudgement:
     scalar one, which sees no order."""
     scores: tuple[float, float] | None = None
     """Scores of a and b, from a scalar model."""
+    subgroup: str = ""
+    """Part of the group; empty if that is not divided."""
+
+    @property
+    def skipped(self) -> str:
+        """The reason why the pair could not be shown in an order; empty if it was shown in both."""
+        return next((o.reason or "no reason is known" for o in self.orders if o.skipped), "")
 
     @property
     def probability(self) -> float | None:

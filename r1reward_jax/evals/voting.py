@@ -29,6 +29,24 @@ def majority(verdicts: Sequence[Verdict | None]) -> Verdict | None:
     return None if ones == twos else (1 if ones > twos else 2)
 
 
+def absolute_majority(verdicts: Sequence[Verdict | None], of: int) -> Verdict | None:
+    """Return the verdict of more than half of `of` votes, those that cannot be read included; None
+    without one. This is the rule of VL-RewardBench's own script."""
+    named: tuple[Verdict, Verdict] = (1, 2)
+    return next((v for v in named if 2 * verdicts.count(v) > of), None)
+
+
+def is_settled(verdicts: Sequence[Verdict | None], of: int) -> bool:
+    """Return whether no votes to come can change `absolute_majority`.
+
+    Args:
+      verdicts: those that are in.
+      of: their number once all are.
+    """
+    leader = max(verdicts.count(1), verdicts.count(2))
+    return 2 * leader > of or 2 * (leader + of - len(verdicts)) <= of
+
+
 def weighted(
     verdicts: Sequence[Verdict | None], probabilities: Sequence[float | None]
 ) -> Verdict | None:
@@ -63,13 +81,13 @@ def both_orders(a: Judgement, b: Judgement) -> tuple[Verdict | None, Verdict | N
     return majority(votes), weighted(votes, [*a.vote_probabilities, *turned])
 
 
-def any_correct(verdicts: Sequence[Verdict | None], label: Verdict | None) -> bool:
-    """Return whether one of the samples is right; read it beside `any_correct_chance`."""
+def passed(verdicts: Sequence[Verdict | None], label: Verdict | None) -> bool:
+    """Return whether one of the samples is right, as pass@k asks; read it beside `pass_chance`."""
     return label is not None and label in verdicts
 
 
-def any_correct_chance(samples: int) -> float:
-    """Return what a coin per sample scores at any-correct@K: `1 - 2^-K`."""
+def pass_chance(samples: int) -> float:
+    """Return what a coin per sample scores at pass@k: `1 - 2^-k`."""
     return 1 - 0.5**samples
 
 

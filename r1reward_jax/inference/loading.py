@@ -17,7 +17,7 @@ from r1reward_jax.inference.pairwise import Reasoner
 from r1reward_jax.inference.scalar import ScalarModel
 from r1reward_jax.inference.settings import ModelSettings
 from r1reward_jax.models import reward_head
-from r1reward_jax.prompts import ANSWER
+from r1reward_jax.responses import ANSWER
 from r1reward_jax.rollout.engine import Engine
 from r1reward_jax.rollout.sampler import SamplerConfig
 from r1reward_jax.sharding import BATCH, param_shardings, put_batch, slot_shardings

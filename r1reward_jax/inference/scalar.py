@@ -55,6 +55,15 @@ def pair_misfit(record: PreferenceRecord, processor: Processor, capacity: int) -
     return processor.misfit(response_prompt(record))
 
 
+def problem(record: PreferenceRecord, processor: Processor, capacity: int) -> str | None:
+    """Return why a record cannot be scored, as far as the headers of its pictures tell; None if it
+    can."""
+    try:
+        return pair_misfit(record, processor, capacity)
+    except InputError as error:
+        return str(error)
+
+
 class ScalarModel:
     """Scores the responses of records, one conversation at a time, in batches."""
 
@@ -92,9 +101,17 @@ class ScalarModel:
         """Records of the largest batch."""
         return self.sizes[-1] // 2
 
-    def fits(self, record: PreferenceRecord) -> bool:
-        """Return whether the prompt and both responses have room."""
-        return pair_misfit(record, self.processor, self.capacities[-1]) is None
+    def misfit(self, record: PreferenceRecord) -> str | None:
+        """Return why a record cannot be scored, as `problem` does."""
+        return problem(record, self.processor, self.capacities[-1])
+
+    def unreadable(self, record: PreferenceRecord) -> str | None:
+        """Return why a record cannot be encoded, its pictures decoded; None if it can."""
+        try:
+            self._encode(record)
+        except InputError as error:
+            return str(error)
+        return None
 
     def score(
         self, records: Sequence[PreferenceRecord], names: Sequence[str] | None = None
@@ -188,8 +205,8 @@ def judge_each(
     emit: Callable[[Judgement], Any],
     done: int = 0,
 ) -> None:
-    """Judge as `judge` does, and emit each judgement as soon as it is there; records that are too
-    long are skipped.
+    """Judge as `judge` does, and emit each judgement as soon as it is there; records that cannot be
+    shown are skipped, with the reason.
 
     Args:
       scorer, records: as in `judge`.
@@ -202,26 +219,41 @@ def judge_each(
         # a batch of which something is missing is done again as a whole, as in `evaluate`
         for start in range(done // 2 // size * size, len(records), size):
             part = records[start : start + size]
-            fits = [scorer.fits(record) for record in part]
-            scored = iter(scorer.score([r for r, fit in zip(part, fits, strict=True) if fit]))
             judgements = [
                 judgement
-                for record, fit in zip(part, fits, strict=True)
-                for judgement in _both_orders(record, next(scored) if fit else None)
+                for record, scored in zip(part, _scored(scorer, part), strict=True)
+                for judgement in _both_orders(record, scored)
             ]
             for judgement in judgements[max(0, done - 2 * start) :]:
                 emit(judgement)
                 one_more()
 
 
+def _scored(
+    scorer: ScalarModel, records: Sequence[PreferenceRecord]
+) -> list[tuple[float, float] | str]:
+    """Return the scores of each record; of one that cannot be shown, the reason."""
+    reasons = [scorer.misfit(record) for record in records]
+    fit = [r for r, reason in zip(records, reasons, strict=True) if reason is None]
+    try:
+        scores = iter(scorer.score(fit))
+    except InputError:  # a picture that cannot be decoded, which its header does not tell
+        reasons = [
+            reason or scorer.unreadable(r) for r, reason in zip(records, reasons, strict=True)
+        ]
+        fit = [r for r, reason in zip(records, reasons, strict=True) if reason is None]
+        scores = iter(scorer.score(fit))
+    return [next(scores) if reason is None else reason for reason in reasons]
+
+
 def _both_orders(
-    record: PreferenceRecord, scored: tuple[float, float] | None
+    record: PreferenceRecord, scored: tuple[float, float] | str
 ) -> tuple[Judgement, Judgement]:
-    """Return the judgements of a record in both orders; skipped without scores."""
+    """Return the judgements of a record in both orders; skipped for a reason instead of scores."""
     labels = record.preferred, record.swapped().preferred
-    if scored is None:
+    if isinstance(scored, str):
         skipped = (
-            Judgement(label, None, skipped=True, shown=shown)
+            Judgement(label, None, skipped=True, reason=scored, shown=shown)
             for label, shown in zip(labels, ORDERS)
         )
         one, two = skipped

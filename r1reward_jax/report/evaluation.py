@@ -22,7 +22,12 @@ from r1reward_jax.report.evaluation_charts import (
 from r1reward_jax.report.read import Run
 from r1reward_jax.report.view import MISSING, Card, Table, named, titles
 
-CONVENTIONS = {"left_out": "leaves them out", "coin": "gives half a point", "wrong": "does so too"}
+CONVENTIONS = {
+    "left_out": "leaves them out, and wants more than half of all votes",
+    "coin": "gives half a point",
+    "wrong": "does so too",
+    "none": "does not exist",
+}
 """What a benchmark's authors do with verdicts that are unparsable or tied."""
 
 
@@ -74,11 +79,11 @@ def _cards(names: Sequence[str], found: Sequence[Found]) -> list[Card]:
     sizes = {e["sizes"][-1] for _, e in found if e["sizes"]}
     size = f"{sizes.pop()} votes" if len(sizes) == 1 else "all votes"
     kinds: list[tuple[str, str, Callable[[Mapping[str, Any]], Any]]] = [
-        ("Accuracy", "of greedy verdicts, over both orders", _greedy("release")),
+        ("Accuracy", "of greedy verdicts, over both orders", _greedy("accuracy")),
         (
             f"Majority of {size}",
             "accuracy over both orders; ties are wrong",
-            lambda e: (by_all_votes(e) or {}).get("release"),
+            lambda e: (by_all_votes(e) or {}).get("accuracy"),
         ),
         ("Right in both orders", "share of pairs, greedy", _greedy("strict")),
         (
@@ -90,7 +95,7 @@ def _cards(names: Sequence[str], found: Sequence[Found]) -> list[Card]:
             "Flip rate",
             "share of pairs whose two orders name the same position, of those with a verdict in "
             "both: 0 is best",
-            _greedy("flips"),
+            _greedy("flip_rate"),
         ),
     ]
     cards = []
@@ -120,6 +125,11 @@ def _groups(names: Sequence[str], found: Sequence[Found]) -> Part:
     return Part("By group", tables)
 
 
+def _inside(parts: Mapping[str, Any], group: str) -> list[tuple[str, Any]]:
+    """Return the parts of a group, such as reasoning/math."""
+    return [(name, part) for name, part in parts.items() if name.startswith(f"{group}/")]
+
+
 def _decisions(e: Mapping[str, Any], title: str, of: Callable[[Any], Any]) -> Table:
     heads = [
         ("group", ""),
@@ -128,23 +138,32 @@ def _decisions(e: Mapping[str, Any], title: str, of: Callable[[Any], Any]) -> Ta
         ("95 %", "of the accuracy, by pairs or units"),
         ("stored", "accuracy in the stored order"),
         ("swapped", "accuracy in the other order"),
+        ("readable", "accuracy of the verdicts that there are"),
         ("official", f"accuracy as the benchmark has it, which {CONVENTIONS[e['convention']]}"),
-        ("right of", "points, of judgements that count officially"),
+        ("right of", "points, of judgements that count officially; without that, of verdicts"),
         ("strict", "share of pairs that are right in both orders"),
         ("flip rate", "share of pairs in which both orders name one position"),
         ("position bias", "share of verdicts that name the first response; 0.5 is none"),
     ]
     rows = []
-    for name, part in [*e["groups"].items(), ("overall", e["overall"])]:
+    parts = [
+        each
+        for name, part in e["groups"].items()
+        for each in [(name, part), *_inside(e["subgroups"], name)]
+    ]
+    for name, part in [*parts, ("overall", e["overall"])]:
         d, official = of(part), of(part)["official"]
-        values = [f"{part['pairs']:,}", three(d["release"]), interval(d["release"])]
-        values += [three(d["release_stored"]), three(d["release_swapped"]), three(official)]
-        values += [f"{official['right']:,} of {official['of']:,}"]
-        rows.append([name, *values, *(three(d[n]) for n in ("strict", "flips", "says_1"))])
+        counted = official or d["readable"]
+        values = [f"{part['pairs']:,}", three(d["accuracy"]), interval(d["accuracy"])]
+        values += [three(d["accuracy_stored"]), three(d["accuracy_swapped"])]
+        values += [three(d["readable"]), three(official)]
+        values += [f"{counted['right']:,} of {counted['of']:,}"]
+        rows.append([name, *values, *(three(d[n]) for n in ("strict", "flip_rate", "says_1"))])
     if e["macro"]:
         mean = of(e["macro"])
-        release, blank = mean["release"], [""] * 2
-        values = ["", three(release), interval(release), *blank, three(mean["official"])]
+        right, blank = mean["accuracy"], [""] * 2
+        values = ["", three(right), interval(right), *blank]
+        values += [three(mean["readable"]), three(mean["official"])]
         rows.append(["mean over groups", *values, *[""] * 4])
     return Table(title, rows, heads, look="shares")
 
@@ -190,7 +209,7 @@ def _numbers(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     }
     for name, found in scores.items():
         if found:
-            yield name, three(found["release"])
+            yield name, three(found["accuracy"])
     for name, kind in (("response", "greedy"), ("vote", "votes")):
         if length := part["length"][kind]:
             yield f"{name} tokens", f"{length['value']:,.1f}"
@@ -199,7 +218,7 @@ def _numbers(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{name} tokens, in all", f"{part['tokens'][kind]:,}"
     if part["format"]:
         yield "well-formed", three(part["format"])
-        yield "truncated", three(part["cut"])
+        yield "truncated", three(part["truncated"])
     yield "unparsable", three(part["greedy"]["unparsable"])
     if part["unparsable_votes"]["of"]:
         yield "unparsable votes", three(part["unparsable_votes"])

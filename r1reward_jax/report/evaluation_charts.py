@@ -27,7 +27,7 @@ SOURCES = {
     "vote_answers": "votes' answers",
 }
 """Where a probability comes from; answers are the verdict's token."""
-SCORES = {"release": "accuracy", "official": "official"}
+SCORES = {"accuracy": "accuracy", "readable": "readable"}
 ORDERS = {"single": "each order by itself", "averaged": "both orders averaged"}
 
 
@@ -46,9 +46,9 @@ def title_of(names: Sequence[str], index: int) -> str:
     return f"{names[index]}: " if len(names) > 1 else ""
 
 
-def three(found: Mapping[str, Any]) -> str:
-    """Return the value of a score, share or mean; a dash if it has none."""
-    return MISSING if found["value"] is None else f"{found['value']:.3f}"
+def three(found: Mapping[str, Any] | None) -> str:
+    """Return the value of a score, share or mean; a dash if there is none."""
+    return MISSING if found is None or found["value"] is None else f"{found['value']:.3f}"
 
 
 def interval(found: Mapping[str, Any]) -> str:
@@ -92,17 +92,17 @@ class _Lines:
 
 def votes(names: Sequence[str], found: Sequence[Found]) -> Iterator[Part]:
     """Yield what more votes bring and would have cost, where there are several numbers of votes."""
-    voted = [(i, e) for i, e in found if len(e["overall"]["any_correct"]) > 1]
+    voted = [(i, e) for i, e in found if len(e["overall"]["pass_at_k"]) > 1]
     if not voted:
         return
     majority, some = _Lines(names), _Lines(names)
     for i, e in voted:
-        decisions, any_correct = e["overall"]["votes"], e["overall"]["any_correct"]
+        decisions, passed = e["overall"]["votes"], e["overall"]["pass_at_k"]
         for kind, (name, label) in enumerate(SCORES.items()):
             points = [(int(k), d[name]["value"]) for k, d in decisions.items()]
             majority.add(i, kind, label, points, dash=kind)
-        some.add(i, 0, "pass@k", [(int(k), a["value"]) for k, a in any_correct.items()])
-    longest = max((e["overall"]["any_correct"] for _, e in voted), key=len)
+        some.add(i, 0, "pass@k", [(int(k), a["value"]) for k, a in passed.items()])
+    longest = max((e["overall"]["pass_at_k"] for _, e in voted), key=len)
     chance = [(int(k), a["chance"]) for k, a in longest.items()]
     some.series.append(Series("pass@k by chance", chance, color_of(len(names)), 1))
     about = "accuracy of the majority over both orders, by the number of votes"
@@ -120,7 +120,7 @@ def _all_votes(names: Sequence[str], found: Sequence[Found]) -> Iterator[Table]:
         ("votes", "weighted: each by the probability of its verdict's token"),
         ("accuracy", "of judgements; with the votes of both orders, of pairs"),
         ("95 %", ""),
-        ("official", ""),
+        ("readable", "accuracy of the verdicts that there are"),
         ("right of", ""),
     ]
     rows = []
@@ -136,9 +136,9 @@ def _all_votes(names: Sequence[str], found: Sequence[Found]) -> Iterator[Table]:
         }
         for name, scores in kinds.items():
             if scores:
-                release, official = scores["release"], scores["official"]
-                counts = f"{release['right']:,} of {release['of']:,}"
-                values = [three(release), interval(release), three(official), counts]
+                right, readable = scores["accuracy"], scores["readable"]
+                counts = f"{right['right']:,} of {right['of']:,}"
+                values = [three(right), interval(right), three(readable), counts]
                 rows.append([_line_name(names, i, name), *values])
     if rows:
         yield Table("All votes together", rows, heads, look="shares")
@@ -156,7 +156,7 @@ def _stopping(names: Sequence[str], found: Sequence[Found]) -> Iterator[Table]:
     for i, e in found:
         for name, saved in mapping(e["overall"]["stopping"]).items():
             values = [three(saved["votes_saved"]), three(saved["tokens_saved"])]
-            values += [f"{saved['changed']['count']:,}", three(saved["release"])]
+            values += [f"{saved['changed']['count']:,}", three(saved["accuracy"])]
             rows.append([_line_name(names, i, name), *values])
     if rows:
         yield Table("If sampling had stopped early", rows, heads, look="shares")

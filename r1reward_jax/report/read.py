@@ -16,7 +16,7 @@ from typing import Any
 
 from etils import epath
 
-from r1reward_jax.evals.results import SCHEMA
+from r1reward_jax.evals.upgrade import current
 from r1reward_jax.reading import MB, local_path, open_regular, read_regular
 from r1reward_jax.runs.metrics import current_name
 from r1reward_jax.types import InputError
@@ -118,7 +118,7 @@ def _read_run(given: str, name: str) -> Run:
     if len(steps) < len(lines):
         notes.append(f"metrics.jsonl: {len(lines) - len(steps)} lines without phase and step")
     evaluation = mapping(_object(folder / "evaluation.json", notes))
-    if evaluation and evaluation.get("schema") != SCHEMA:
+    if evaluation and (evaluation := current(evaluation)) is None:
         notes.append("evaluation.json: of another version; `r1reward evaluate` makes a new one")
         evaluation = {}
     endings = ("summary.json", "evaluation.json", "exported")

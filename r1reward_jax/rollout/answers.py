@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from r1reward_jax.prompts import ANSWER, ResponseFormat
+from r1reward_jax.responses import ANSWER, ResponseFormat
 from r1reward_jax.types import (
     Array,
     Completion,

@@ -65,7 +65,9 @@ LONGER = (
 )
 
 _MADE = ("world.*", "teacher.*", "tiny.*", "tiny_judge.*")
-_BENCHMARK = (*("eval.benchmark", "eval.data", "eval.stop", "eval.response_format"),)
+_BENCHMARK = (
+    *("eval.benchmark", "eval.data", "eval.stop", "eval.response_format", "eval.generation"),
+)
 _VOTES = ("eval.samples", "eval.temperature")
 UNREAD = {
     "sft": (

@@ -112,7 +112,7 @@ def test_the_model_says_how_it_is_asked(desk, whole):
     assert found["overall"]["pairs"] == 9 and set(found["groups"]) == {"color", "count"}
     # a random model writes no verdict
     greedy = found["overall"]["greedy"]
-    assert greedy["release"]["value"] == 0 and greedy["official"]["of"] == 0
+    assert greedy["accuracy"]["value"] == 0 and greedy["readable"]["of"] == 0
 
 
 def test_its_own_prompt_and_format(desk, capsys):
@@ -151,7 +151,7 @@ def test_another_model_prompt_or_data_under_the_same_names(desk, whole, capsys):
     (desk / "half" / "judgements.jsonl").unlink()
     assert main(evaluate("--workdir", "half", "eval.samples=0")) == 0
     found = json.loads((desk / "half" / "evaluation.json").read_text())["overall"]
-    assert found["pairs"] == 9 and found["votes"] == {} and found["greedy"]["release"]["of"] == 18
+    assert found["pairs"] == 9 and found["votes"] == {} and found["greedy"]["accuracy"]["of"] == 18
 
 
 def test_unreadable_images_are_told_before_the_model_is_loaded(desk, world, capsys):

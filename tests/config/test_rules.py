@@ -19,7 +19,8 @@ def test_choices_are_the_tables_of_the_code():
     from r1reward_jax.data.benchmarks import BENCHMARKS
     from r1reward_jax.data.synthetic import SKILLS
     from r1reward_jax.evals.voting import RULES
-    from r1reward_jax.prompts import NAMED, TEMPLATES
+    from r1reward_jax.prompts import TEMPLATES
+    from r1reward_jax.responses import NAMED
     from r1reward_jax.rl.advantages import BASELINES, FILTERS, KL
     from r1reward_jax.rl.losses import AGGREGATES, LOSSES
     from r1reward_jax.train.parity import LIMITS
@@ -39,7 +40,7 @@ def test_choices_are_the_tables_of_the_code():
         assert set(configs.CHOICES[path]) == set(table), path
     assert set(configs.BENCHMARKS) == set(BENCHMARKS)
     assert set(configs.SKILLS) == set(SKILLS)
-    assert set(configs.RESPONSE_FORMATS) == {"answer", *NAMED}
+    assert set(configs.RESPONSE_FORMATS) == set(NAMED)
 
 
 def test_choices_without_a_table_are_the_words_that_the_code_compares():

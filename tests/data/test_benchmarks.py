@@ -142,7 +142,9 @@ def test_mm_rlhf_has_its_counts_and_units(tmp_path):
     assert all(r.meta["unit"] == r.id for r in records) and benchmark.convention == "wrong"
     frames = records[-1].video.frames
     assert len(frames) == 32 and list(frames) == sorted(frames) and records[-1].images == ()
-    assert notes == ["videos are shown with 32 frames at most, not 4"]
+    assert notes == [
+        "videos are shown with 32 frames at 2 a second as in the benchmark, not with 4 at 2"
+    ]
 
 
 def test_a_group_that_no_folder_names_is_refused(tmp_path):

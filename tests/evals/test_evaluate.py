@@ -85,14 +85,19 @@ def test_always_one_is_at_chance():
     assert found["flip_rate"] == 1.0 and found["verdict_1_share"] == 1.0
 
 
-def test_prompts_that_are_too_long_are_skipped_and_wrong():
+def test_prompts_that_are_too_long_are_skipped_and_not_wrong():
     pairs = judged(lambda i, order, k: write(1), samples=2, short=True)
     judgements = metrics.judgements_of(pairs)
     assert [j.skipped for j in judgements] == [i in (6, 7) for i in range(20)]
     assert judgements[6].position is None and judgements[6].votes == (None,)
     assert judgements[6].completions == ()
+    assert judgements[6].reason == "long" and pairs[3].skipped == "long"
     found = metrics.describe(pairs)
-    assert found["skipped"] == 2 and found["accuracy"] == 0.45 and found["format_share"] == 1.0
+    # always 1 is right in one of two orders
+    assert found["skipped"] == 1 and found["accuracy"] == 0.5 and found["format_share"] == 1.0
+    assert metrics.accuracy(pairs) == metrics.sample_accuracy(pairs) == 0.5
+    with pytest.raises(InputError, match="none of 1 records could be shown.*long"):
+        metrics.describe(pairs[3:4])
 
 
 def test_a_perfect_judge():

@@ -47,9 +47,9 @@ def test_a_model_that_sees_only_positions_ties_with_itself(votes, data):
     assert voting.both_orders(shown(votes, p), shown(votes, p, 2)) == (None, None)
 
 
-def test_any_correct_beside_coins():
-    assert voting.any_correct([2, None, 1], 1) and not voting.any_correct([2, None], 1)
-    assert [voting.any_correct_chance(k) for k in (1, 2, 3)] == [0.5, 0.75, 0.875]
+def test_pass_at_k_beside_coins():
+    assert voting.passed([2, None, 1], 1) and not voting.passed([2, None], 1)
+    assert [voting.pass_chance(k) for k in (1, 2, 3)] == [0.5, 0.75, 0.875]
 
 
 @given(st.integers(0, 6), st.integers(0, 6), st.integers(1, 4))

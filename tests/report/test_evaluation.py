@@ -39,7 +39,7 @@ def test_what_is_shown(visit, path, folder):
         *("Accuracy", "Majority of 15 votes", "Right in both orders"),
         *("All pairs of a unit right", "Flip rate"),
     ]
-    assert f"{found['greedy']['release']['value']:.3f}" in cards[0]
+    assert f"{found['greedy']['accuracy']['value']:.3f}" in cards[0]
     table = section.locator("table").first.inner_text()
     assert "hallucination" in table and "mean over groups" in table
     official = found["greedy"]["official"]

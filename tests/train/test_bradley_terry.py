@@ -134,8 +134,10 @@ def test_verb_and_evaluator(world, checkpoint, tmp_path, monkeypatch):
 
     found = json.loads((tmp_path / "eval" / "evaluation.json").read_text())["overall"]
     assert found["pairs"] == 7 and found["votes"] == {} and found["format"] is None
-    assert found["greedy"]["flips"]["value"] == 0 and found["greedy"]["says_1"]["value"] == 0.5
-    assert found["greedy"]["release_stored"]["right"] == found["greedy"]["release_swapped"]["right"]
+    assert found["greedy"]["flip_rate"]["value"] == 0 and found["greedy"]["says_1"]["value"] == 0.5
+    assert (
+        found["greedy"]["accuracy_stored"]["right"] == found["greedy"]["accuracy_swapped"]["right"]
+    )
     written = (tmp_path / "eval" / "judgements.jsonl").read_text()
     rows = [json.loads(x) for x in written.splitlines()]
     assert len(rows) == 14 and rows[0]["scores"] == rows[1]["scores"][::-1]
@@ -168,8 +170,8 @@ def test_ties_and_numbers_that_are_none_are_no_verdict(world):
     class Scripted:
         pairs = 2
 
-        def fits(self, record):
-            return record is not records[2]
+        def misfit(self, record):
+            return "long" if record is records[2] else None
 
         def score(self, part):
             asked.append(len(part))
@@ -184,7 +186,8 @@ def test_ties_and_numbers_that_are_none_are_no_verdict(world):
     rest = []
     scalar.judge_each(Scripted(), records, rest.append, done=5)
     assert rest[1:] == judgements[6:] and rest[0].skipped
-    found = describe([pair for pair in pairs if not pair.orders[0].skipped])
+    found = describe(pairs)
+    assert found["skipped"] == 1 and pairs[2].skipped == "long"
     assert found["unparsable_share"] == pytest.approx(2 / 3)
 
 

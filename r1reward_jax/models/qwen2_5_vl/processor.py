@@ -75,6 +75,11 @@ class Processor:
             self._im_start,
         )
 
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """The fewest and the most pixels that images are resized to."""
+        return self._images.size["shortest_edge"], self._images.size["longest_edge"]
+
     def with_buckets(self, buckets: Buckets) -> "Processor":
         """Return the same processor for batches of other sizes."""
         resized = copy.copy(self)  # tokenizer and image processor are shared
