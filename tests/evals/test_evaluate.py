@@ -42,7 +42,7 @@ class Scripted:
         return "long" if self.short and "Question 3?" in prompt.content[-1] else None
 
     def generate(
-        self, params, prompts, *, samples, temperature, seed, first_row, should_stop, on_done
+        self, params, prompts, *, samples, temperature, seed, first_row, should_stop, on_done, **_
     ):
         self.calls.append((first_row, len(prompts), temperature, seed))
         for place in sorted(range(len(prompts)), key=lambda p: (p % 3, p)):
