@@ -65,7 +65,8 @@ class RewardModel:
 
         Args:
           path: the folder, or ORG/NAME[@REVISION] of the hub.
-          template: wording of the prompts, a name in `prompts.TEMPLATES`.
+          template: wording of the prompts, a name in `prompts.TEMPLATES`; also instead of a
+            prompt of the model's own.
           max_pixels: larger images are shrunk.
           max_new_tokens: longest completion.
           video_rule: position of the text that follows a video, "max" or "side".
@@ -90,6 +91,8 @@ class RewardModel:
         }
         settings = ModelSettings.load(folder) or ModelSettings.of(defaults)
         settings = replace(settings, **{k: v for k, v in given.items() if v is not None})
+        if template is not None:  # whoever names one wants no prompt of the model's own
+            settings = replace(settings, evaluator="", system="")
         longest = max(defaults.buckets.tokens) if max_prompt_tokens is None else max_prompt_tokens
         if longest < 1:
             raise InputError(f"max_prompt_tokens {longest}: expected at least 1")

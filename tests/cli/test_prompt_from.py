@@ -13,6 +13,7 @@ from r1reward_jax.cli.start import started
 from r1reward_jax.data.preferences import read_preferences, write_records
 from r1reward_jax.inference.settings import FILE, ModelSettings
 from r1reward_jax.prompts import TEMPLATES
+from r1reward_jax.reward_model import RewardModel
 from r1reward_jax.runs.metrics import MetricsLog
 from r1reward_jax.types import InputError
 from tests.train.test_step import one_device
@@ -63,6 +64,13 @@ def test_a_run_and_its_export_keep_the_prompt(desk, checkpoint, capsys):
         pass
     (desk / "prompt.txt").write_text(TEXT)
     assert "15 characters behind the second response" in capsys.readouterr().out
+
+
+def test_the_python_api_takes_the_prompt_of_the_export(desk):
+    model = RewardModel.from_pretrained("run/exported")
+    assert model._judge.template.evaluator == OWN and model.settings.template == "brief"
+    other = RewardModel.from_pretrained("run/exported", template="full")
+    assert other._judge.template == TEMPLATES["full"]
 
 
 def test_an_evaluation_takes_the_prompt_of_the_export(desk, capsys):

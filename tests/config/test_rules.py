@@ -203,3 +203,10 @@ def test_packages_are_named_once():
     lines = text.partition("install_requires=[")[2].partition("]")[0].split("\n")
     names = [name for x in lines if (name := x.strip(' ",').replace("_", "-").partition(">")[0])]
     assert names and len(names) == len(set(names))
+
+
+def test_the_ablation_of_reinforce_pp_differs_by_pre_clip_and_filter_alone():
+    """The paper's has a KL of 0, as its own run."""
+    before, after = (configs.load(c).to_dict()["rl"] for c in ("rl_7b", "ablations.reinforce_pp"))
+    changed = {name: value for name, value in after.items() if value != before[name]}
+    assert changed == {"loss": "reinforce_pp", "filter": "none"} and after["kl_coef"] == 0
