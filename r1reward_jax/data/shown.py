@@ -32,6 +32,8 @@ _ABOUT_MEDIA = frozenset(
 )
 """Words in the name of a field that says something about a picture."""
 _SUFFIXES = (*IMAGE_SUFFIXES, ".gif", ".mp4", ".webm", ".mov", ".avi", ".mkv", ".m4v")
+WHOLE = ("message", "candidates")
+"""Fields whose parts are read one by one."""
 MARKS = ("<image>", "<video>")
 """What some sets write into texts where an image or a video stands."""
 
@@ -109,7 +111,8 @@ def _require_read(
     """Raise InputError for a field that looks like a picture and is not among those that are
     read."""
     for name, value in fields.items():
-        if name.lower() in IMAGE_NAMES | VIDEO_NAMES or not _holds_media(name, value, not read):
+        known = name in WHOLE or name.lower() in IMAGE_NAMES | VIDEO_NAMES
+        if known or not _holds_media(name, value, not read):
             continue
         held = list(_texts_in(value))
         if read and all(any(same_media(x, y) for y in read) for x in held):

@@ -17,7 +17,7 @@ UNFOLDED = 256 * MB
 TIMES = 50
 MOST_VALUES = 50_000_000
 """Values of a column in a group of rows."""
-BATCH = 64 * MB
+BATCH = 16 * MB
 """Bytes of rows that are unpacked at a time, as far as the sizes of their columns tell."""
 SHORT = 64
 """Characters up to which a value is not looked up among those that are held."""
