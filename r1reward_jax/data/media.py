@@ -180,7 +180,10 @@ class Finder:
 
     def finds(self, value: str | bytes, row: Row) -> bool:
         """Return whether a value is a file that is there, or an image itself."""
-        return isinstance(value, bytes) or is_data_url(value) or self._find(value, row) is not None
+        try:
+            return isinstance(value, bytes) or is_data_url(value) or bool(self._find(value, row))
+        except InputError:  # an address
+            return False
 
     def note(self, what: str, row: Row) -> None:
         """Count a row about which the user is told, by what it is."""

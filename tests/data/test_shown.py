@@ -244,8 +244,11 @@ def test_the_same_picture_twice_is_one(folder):
         record = read(written(folder, row(image="images/a.png", **more)))
         assert colours(record.images)[0] == RED
         assert len(record.images) == max(1, len(more.get("images", [])))
-    given = row(image="images/a.png", message=chat({"type": "image", "image": "old/a.png"}))
-    assert colours(read(written(folder, given)).images) == [RED]
+    for old in ("old/a.png", "file://host/a.png", "https://example.org/a.png"):
+        given = row(image="images/a.png", message=chat({"type": "image", "image": old}))
+        assert colours(read(written(folder, given)).images) == [RED]
+        given = row(image=old, message=chat({"type": "image", "image": "images/a.png"}))
+        assert colours(read(written(folder, given)).images) == [RED]
 
 
 def test_two_pictures_that_differ_are_refused(folder):
