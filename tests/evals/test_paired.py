@@ -97,6 +97,18 @@ def test_command(tmp_path, capsys):
     found = json.loads(out.read_text())
     assert found["greedy"] == compare(simulate(60), simulate(60, seed=1, skill=3.0))["greedy"]
     assert found["config"] == {"model.path": ["one", "two"]}
+    rows = {kind: [record["row"] for record in found[kind]] for kind in ("lost", "won")}
+    overall = found["greedy"]["overall"]
+    assert (len(rows["won"]), len(rows["lost"])) == (overall["better"], overall["worse"])
+    assert f"B is right where A was wrong: {len(rows['won'])} records, id-" in "\n".join(lines)
+    first = found["won"][0]
+    label = first["preferred"]
+    assert first["b"].count(label) > first["a"].count(label) and first["id"].startswith("id-")
+    page = tmp_path / "found.HTML"
+    assert main(["compare-evals", str(a), str(b), "--out", str(page)]) == 0
+    assert json.loads(out.read_text()) == found  # beside the page
+    assert f"right where A was wrong: {len(rows['won'])}<" in page.read_text()
+    assert "Greedy verdicts: B − A" in page.read_text()
     bad = ["compare-evals", str(a), str(b), "--out", str(tmp_path / "no" / "x.json")]
     assert main(bad) == 2 and "--out" in capsys.readouterr().err
 

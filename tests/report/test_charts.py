@@ -89,6 +89,18 @@ def test_words_of_a_chart_cannot_leave_their_attributes():
     assert read_out(figure) == [["1"]]
 
 
+def test_intervals_are_bands_and_are_read_out():
+    points = ((0, 0.5), (1, 0.75), (2, 1.0))
+    band = (((0, 0.4), (2, 0.8)), ((0, 0.6), (2, 1.0)))
+    chart = line_chart(FRAME, [Series("a", points, 1, band=band)])
+    figure = figure_of(chart)
+    (path,) = areas(figure)
+    assert path == "M0.0 240.0L1000.0 80.0L1000.0 0.0L0.0 160.0z"
+    assert read_out(figure) == [["0.5 [0.4, 0.6]", "0.75", "1 [0.8, 1]"]]
+    one = figure_of(line_chart(FRAME, [Series("a", points[:1], 1, band=band)]))
+    assert areas(one) == [] and "thin" in one
+
+
 def test_columns_are_stacked_to_their_sum():
     parts = [
         Series("a", ((1, 1.0), (2, 2.0)), 1),
