@@ -13,6 +13,7 @@ from jax.experimental import multihost_utils
 from r1reward_jax.console import say
 from r1reward_jax.errors import InputError
 from r1reward_jax.files import is_remote, write_whole
+from r1reward_jax.reading import MB, read_regular
 from r1reward_jax.runs import stages as run_stages
 from r1reward_jax.runs.metrics import has_steps
 from r1reward_jax.runs.provenance import about
@@ -26,6 +27,8 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+LARGEST = 64 * MB
+"""Bytes of a `run.json`."""
 FIELDS = ("verb", "config", "started", "data_hash", "commit", "versions", "devices")
 """The fields that every `run.json` has."""
 
@@ -69,6 +72,8 @@ def run_folder(
 def _claim(
     folder: epath.Path, config: dict[str, Any], verb: str, stages: Sequence[Stage] = ()
 ) -> None:
+    for part in () if is_remote(folder) else folder.glob("*.part"):  # of a process that was killed
+        part.unlink(missing_ok=True)
     old = _read(folder / "run.json")
     if old is None:
         _refuse_strangers(folder)
@@ -215,15 +220,28 @@ def _read(path: epath.Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        body = json.loads(path.read_text())
+        body = json.loads(read_regular(path, LARGEST))
         missing = [name for name in FIELDS if name not in body]
         if missing or not isinstance(body["config"], dict):
             raise ValueError(f"it lacks {', '.join(missing) or 'a config'}")
+        if wrong := [name for name in body if not _is_sound(name, body[name])]:
+            raise ValueError(f"its {', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} odd")
         return body
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: not written by a run ({error}); choose another workdir, or delete this one"
         ) from None
+
+
+def _is_sound(name: str, value: Any) -> bool:
+    """Return whether an entry of `run.json` is of the kind that the code here relies on."""
+    if name == "config":
+        return isinstance(value.get("workdir", ""), str)
+    if name == "resumed":
+        return isinstance(value, list)
+    if name in ("opening", "prompt"):
+        return isinstance(value, dict)
+    return name not in ("verb", "started") or isinstance(value, str)
 
 
 def _refuse_strangers(folder: epath.Path) -> None:

@@ -126,8 +126,13 @@ def _read(path: epath.Path) -> dict[str, Any]:
     """Return what `stages.json` has: results by stage, and seconds."""
     try:
         body = json.loads(path.read_text()) if path.exists() else {}
-        return {"found": {}, "seconds": 0.0} | body
-    except (ValueError, TypeError) as error:
+        body = {"found": {}, "seconds": 0.0} | body
+        found = body["found"]
+        sound = isinstance(found, dict) and all(isinstance(v, dict) for v in found.values())
+        if not sound or type(body["seconds"]) not in (int, float):
+            raise ValueError("not the results of stages")
+        return body
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: cannot be read ({error}); delete it, and its stages are repeated"
         ) from None

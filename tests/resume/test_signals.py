@@ -20,13 +20,13 @@ COMMAND = [
     "from r1reward_jax.cli.terminal import command_line; command_line()",
 ]
 """As the script that pip writes."""
-SIGNALS = 12
+SIGNALS = int(os.environ.get("SIGNALS", "12"))
 """Of each verb."""
 
 
 def command(verb, folder, checkpoint, data):
     shared = [*SMALL, f"workdir={folder}/run", f"model.path={checkpoint}"]
-    held = [f"data.heldout={data}/heldout.jsonl", "eval.records=4"]
+    held = [f"data.heldout={data}/heldout.jsonl", "eval.records=2"]
     more = {
         "sft": [f"data.train={data}/sft.jsonl", "sft.steps=24", "checkpoint.updates=8", *held],
         "rl": [f"data.train={data}/rl.jsonl", "rl.iterations=5", "checkpoint.iterations=2", *held],
