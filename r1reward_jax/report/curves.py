@@ -58,7 +58,7 @@ RL = (
     Group(
         "Accuracy",
         {"eval/accuracy": "held-out records", "reward/result": "training samples"},
-        "share of right verdicts; the band is the 95 % interval of held-out records",
+        "share of right verdicts",
     ),
     Group("Reward", {"reward/total": "total"}),
     Group(
@@ -241,6 +241,8 @@ def _chart(
             dash = (dash + n // COLORS) % DASHES
             low, high = (run.curve(phase, end) for end in ends_of(metric))
             series.append(Series(name, points, color_of(n), dash, tip, (low, high)))
+    if any(low and high for s in series if s.band for low, high in [s.band]):
+        about += "; the band is the 95 % interval"
     return line_chart(Frame(title, about, UNITS.get(phase, "update")), series)
 
 
