@@ -51,10 +51,13 @@ def run(call, after=None, number=None):
 
 def end(folder: Path) -> dict[str, str]:
     """Hashes of what a run leaves, but for times."""
-    names = ["exported/*.safetensors", "judgements.jsonl", "rollouts/*", "checkpoints/*/*/digest/*"]
+    names = [
+        "exported/*.safetensors",
+        "judgements.jsonl",
+        "rollouts/*",
+        "checkpoints/*/*/digest/metadata",
+    ]
     found = {str(p.relative_to(folder)): p for n in names for p in sorted(folder.glob(n))}
-    skip = ("_METADATA", ".zarray")
-    found = {name: p for name, p in found.items() if p.is_file() and not name.endswith(skip)}
     return {name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in found.items()}
 
 
