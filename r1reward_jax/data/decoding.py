@@ -184,10 +184,16 @@ def count_media(record: Record) -> tuple[int, int]:
     return sum(len(i) for i, _ in media), sum(video is not None for _, video in media)
 
 
-def _frames(video: VideoPart | None) -> Iterator[Any]:
-    if video is not None:
-        frames = video.frames
-        yield from [frames.path] if isinstance(frames, FileFrames) else frames
+def _frames(video: VideoPart | None) -> list[Any]:
+    """Return the file of a video, or its frames; what cannot be read stands for itself."""
+    if video is None:
+        return []
+    if isinstance(video.frames, FileFrames):
+        return [video.frames.path]
+    try:
+        return list(video.frames)
+    except InputError:
+        return [video.frames]
 
 
 def _media(record: Record) -> Iterator[tuple[tuple[Any, ...], VideoPart | None]]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from r1reward_jax.annotate.teacher import annotate
 from r1reward_jax.data import checks, decoding
-from r1reward_jax.data.preferences import Annotation
+from r1reward_jax.data.preferences import Annotation, read_preferences
 from r1reward_jax.data.video import DEFAULT, read_video
 from r1reward_jax.prompts import answer_text, parse_verdict
 from r1reward_jax.train.data_report import DataReport, Lengths
@@ -18,6 +18,7 @@ from r1reward_jax.train.findings import DataSet, Rules
 from r1reward_jax.train.lengths import Measured
 from r1reward_jax.train.preflight import look
 from r1reward_jax.types import Candidate, InputError, PreferenceRecord, RelevanceRecord, VideoPart
+from tests.data.test_benchmarks import released
 
 
 def picture(path, size=(30, 20), cut=0, kind="JPEG"):
@@ -138,6 +139,28 @@ def test_all_that_is_wrong_is_in_one_message(tmp_path):
     rows = [json.loads(x) for x in (tmp_path / "data_problems.jsonl").read_text().splitlines()]
     assert len(rows) == 10 and f"all are listed in {tmp_path}/data_problems.jsonl" in message
     assert rows[6]["where"] == "data.jsonl row 7 (record c6)" and "c6.jpg" in rows[6]["reason"]
+
+
+def test_videos_that_cannot_be_read_are_listed_or_left_out(tmp_path):
+    """A record is never trained on without its video."""
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "clip").mkdir()
+    picture(tmp_path / "clip" / "1.jpg")
+    rows = [released(name, image="", video=name) for name in ("gone", "text.mp4", "empty", "clip")]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(InputError) as error:
+        read_preferences(str(path))
+    message = str(error.value)
+    assert f"1 images or videos are missing: {path}:1 (id gone): gone. Looked in" in message
+    assert f"2 videos cannot be read: {path}:2 (id text.mp4): video" in message
+    assert f"{path}:3 (id empty): video" in message and "the folder has no images" in message
+    records = read_preferences(str(path), require_files=False)
+    found, told = run(training(records), rules=Rules(skip_unreadable=True))
+    assert [r.id for r in found.items] == ["clip"] and found.report.train.videos == 1
+    assert "rl: 3 of 4 records are skipped (3 x unreadable)" in told[0]
+    assert "record gone): video gone: not found" in told[0]
 
 
 def test_candidates_are_decoded_too(tmp_path):
