@@ -26,7 +26,7 @@ from r1reward_jax.judge.probe import probe
 from r1reward_jax.judge.remote import RemoteConfig, RemoteJudge
 from r1reward_jax.models import port_of, reward_head
 from r1reward_jax.prompt_file import with_prompt_from
-from r1reward_jax.prompts import TEMPLATES, Template
+from r1reward_jax.prompts import TEMPLATES, Template, judge_prompt
 from r1reward_jax.responses import ANSWER, ResponseFormat
 from r1reward_jax.rl.advantages import AdvantageConfig
 from r1reward_jax.rl.rewards import RewardConfig, RewardWeights
@@ -267,6 +267,14 @@ def look_at_data(
         settings=repr(depends),
         tell=tell,
     )
+    batch = {"sft": config.sft.batch, "scalar-rm": config.scalar.batch}.get(verb, 0)
+    if verb == "rl":
+        batch = rl_config(config).prompts
+    if batch > len(looked.items):
+        tell(
+            f"{name}: a batch of {batch:,} records holds some of the {len(looked.items):,} more "
+            "than once"
+        )
     longest = looked.report.train.prompts
     positions = port_of(path).Config.load(path).text.max_position_embeddings
     if longest and longest.longest + room > positions:
@@ -446,8 +454,22 @@ def tried_judge(config: ConfigDict, mesh: Mesh | None) -> Judge | None:
     """
     judge = load_judge(config, mesh)
     if isinstance(judge, LocalJudge):
+        _warn_of_long_analyses(config, judge)
         probe(judge)
     return judge
+
+
+def _warn_of_long_analyses(config: ConfigDict, judge: LocalJudge) -> None:
+    """Warn if the policy may write what is too long for the judge. Its tokens may be others, so
+    that this is no error."""
+    wording = len(judge.processor.encode(judge_prompt("", 1, judge.template)).token_ids)
+    room = config.judge.max_tokens - wording
+    if room < config.rollout.max_new_tokens and not config.judge.lines:
+        warn(
+            f"judge.max_tokens={config.judge.max_tokens}: an analysis of more than {room:,} tokens "
+            "gets no verdict and earns no consistency reward; rollout.max_new_tokens is "
+            f"{config.rollout.max_new_tokens}"
+        )
 
 
 def _remote_judge(config: ConfigDict, template: Template) -> RemoteJudge:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+from r1reward_jax import build
 from r1reward_jax.annotate.simulated import SimulatedTeacher
 from r1reward_jax.annotate.teacher import annotate
 from r1reward_jax.cli.main import main
@@ -92,7 +93,9 @@ IMAGES = {
         ("truncated", "evaluate"),
     ],
 )
-def test_images(damage, verb, desk, capsys):
+def test_images(damage, verb, desk, capsys, monkeypatch):
+    if verb != "evaluate":  # said before there are weights, and so before the first update
+        monkeypatch.setattr(build, "load_policy", lambda *_: pytest.fail("weights are loaded"))
     name = {"sft": "sft", "evaluate": "heldout"}.get(verb, "rl")
     change, message = IMAGES[damage]
     path, record = first_image(desk, name)

@@ -72,6 +72,7 @@ def started(
     from r1reward_jax.report import reported
     from r1reward_jax.runs.provenance import file_hash
     from r1reward_jax.runs.run_dir import claim_data, note_prompt, run_folder
+    from r1reward_jax.train.checkpoint import space_problem
 
     require_devices(config, args.verb)
     own = own_prompt(config, args.verb)
@@ -89,7 +90,11 @@ def started(
         if own:
             note_prompt(config.workdir, own.evaluator, own.system)
         looked = look_at_data(config, args.verb, items, records, workdir=config.workdir)
-        yield Start(config, looked.items, looked.heldout, make_setup(config), looked.report)
+        setup = make_setup(config)
+        room = {"frozen": setup.step.frozen, "keep": config.checkpoint.keep}
+        if problem := space_problem(config.workdir, setup.policy.params, **room):
+            warn(problem)
+        yield Start(config, looked.items, looked.heldout, setup, looked.report)
 
 
 def own_prompt(config: ConfigDict, verb: str) -> "Template | None":

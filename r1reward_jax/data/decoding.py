@@ -15,7 +15,7 @@ import PIL
 from etils import epath
 
 from r1reward_jax.console import detail, warn
-from r1reward_jax.data.video import FileFrames
+from r1reward_jax.data.video import Broken, FileFrames
 from r1reward_jax.files import GrowingFile, is_remote, user_cache, write_whole
 from r1reward_jax.images import image_name, open_image
 from r1reward_jax.types import Candidate, InputError, PreferenceRecord, Record, VideoPart
@@ -185,15 +185,12 @@ def count_media(record: Record) -> tuple[int, int]:
 
 
 def _frames(video: VideoPart | None) -> list[Any]:
-    """Return the file of a video, or its frames; what cannot be read stands for itself."""
+    """Return the file of a video, or its frames."""
     if video is None:
         return []
-    if isinstance(video.frames, FileFrames):
+    if isinstance(video.frames, (FileFrames, Broken)):
         return [video.frames.path]
-    try:
-        return list(video.frames)
-    except InputError:
-        return [video.frames]
+    return list(video.frames)
 
 
 def _media(record: Record) -> Iterator[tuple[tuple[Any, ...], VideoPart | None]]:

@@ -22,6 +22,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from r1reward_jax import stopping
 from r1reward_jax.console import say, warn
+from r1reward_jax.files import is_remote
 from r1reward_jax.types import InputError, Params, TrainState
 
 DELETED = "deleted"
@@ -30,6 +31,30 @@ leaves no half of it under its number."""
 INTERRUPTED = "interrupted"
 """Item of a checkpoint between the regular ones, of a run that was asked to end: the metrics of its
 step, if their evaluation is missing."""
+
+
+def space_problem(folder: str, params: Params, *, frozen: Sequence[str], keep: int) -> str | None:
+    """Return why the checkpoints of a run and its export may not find room on their disk; None if
+    they do, or if nobody can tell.
+
+    Args:
+      folder: of the run.
+      params: of the policy; a checkpoint has them and two moments of each that is trained.
+      frozen: top-level names of those that are not.
+      keep: newest checkpoints that are kept; beside them are the best one and the one under way.
+    """
+    if is_remote(folder) or (epath.Path(folder) / "checkpoints").exists():  # it has its room
+        return None
+    bytes_of = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))  # noqa: E731
+    size = bytes_of(params)
+    each = size + 2 * bytes_of({k: v for k, v in params.items() if k not in frozen})
+    needed, free = (keep + 2) * each + size, shutil.disk_usage(folder).free
+    if needed <= free:
+        return None
+    return (
+        f"{folder}: the disk has {free / 2**30:.1f} GiB left; {keep + 2} checkpoints and the "
+        f"export take about {needed / 2**30:.1f} GiB; make room, or set checkpoint.keep"
+    )
 
 
 class _Newest(preservation_policy.PreservationPolicy):

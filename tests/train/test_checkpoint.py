@@ -4,15 +4,23 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from r1reward_jax.sharding import make_mesh
-from r1reward_jax.train.checkpoint import DELETED, Checkpoints, digest, load_params
+from r1reward_jax.train.checkpoint import (
+    DELETED,
+    Checkpoints,
+    digest,
+    load_params,
+    space_problem,
+)
 from r1reward_jax.types import InputError, TrainState
 from tests.speed import FAST
 
@@ -190,3 +198,19 @@ def test_the_digest_sees_every_bit_and_no_mesh():
         assert digest({"x": other})["x"] != plain["x"]
     assert digest({"x": x[::-1]})["x"] != plain["x"]  # the same numbers in other places
     assert digest({"x": -0.0 * jnp.ones(2)}) != digest({"x": 0.0 * jnp.ones(2)})
+
+
+def test_a_disk_that_is_too_small_is_told_of_before_the_first_update(tmp_path, monkeypatch):
+    """Of 1 GiB of parameters, half of them trained, a checkpoint takes 2 GiB."""
+    half = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), (2**27,), (0,))
+    params, room = {"visual": half, "layers": half}, {"frozen": ("visual",), "keep": 2}
+    usage = lambda free: lambda _: SimpleNamespace(free=free * 2**30)  # noqa: E731
+    monkeypatch.setattr(shutil, "disk_usage", usage(8.9))
+    problem = space_problem(str(tmp_path), params, **room)
+    assert problem and "8.9 GiB left; 4 checkpoints and the export take about 9.0 GiB" in problem
+    assert space_problem("gs://bucket/run", params, **room) is None
+    monkeypatch.setattr(shutil, "disk_usage", usage(9.0))
+    assert space_problem(str(tmp_path), params, **room) is None
+    monkeypatch.setattr(shutil, "disk_usage", usage(0))
+    (tmp_path / "checkpoints").mkdir()  # a run that resumes has taken its room already
+    assert space_problem(str(tmp_path), params, **room) is None

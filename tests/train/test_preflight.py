@@ -3,11 +3,16 @@
 import io
 import json
 import os
+import re
 from dataclasses import dataclass, replace
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
+from r1reward_jax import build
+from r1reward_jax import config as configs
 from r1reward_jax.annotate.teacher import annotate
 from r1reward_jax.data import checks, decoding
 from r1reward_jax.data.preferences import Annotation, read_preferences
@@ -154,9 +159,13 @@ def test_videos_that_cannot_be_read_are_listed_or_left_out(tmp_path):
         read_preferences(str(path))
     message = str(error.value)
     assert f"1 images or videos are missing: {path}:1 (id gone): gone. Looked in" in message
-    assert f"2 videos cannot be read: {path}:2 (id text.mp4): video" in message
-    assert f"{path}:3 (id empty): video" in message and "the folder has no images" in message
     records = read_preferences(str(path), require_files=False)
+    with pytest.raises(InputError) as error:
+        run(training(records[1:]))
+    message = str(error.value)
+    assert "rl: 2 records cannot be read (data.jsonl row 1 (record text.mp4): video" in message
+    assert "data.jsonl row 2 (record empty): video" in message
+    assert "the folder has no images" in message
     found, told = run(training(records), rules=Rules(skip_unreadable=True))
     assert [r.id for r in found.items] == ["clip"] and found.report.train.videos == 1
     assert "rl: 3 of 4 records are skipped (3 x unreadable)" in told[0]
@@ -182,6 +191,57 @@ def test_a_held_out_record_behind_those_that_are_used_is_not_looked_at(tmp_path)
     assert counts is not None and counts.skipped == {"larger than buckets.tokens": 1}
     assert "heldout: 1 of 4 records do not fit and are not measured on" in told[0]
     assert "11 tokens, the largest of buckets.tokens is 10" in told[0]
+
+
+REASONS = {
+    "strip": (
+        "image .*strip.png: absolute aspect ratio must be smaller than 200, got 400.*",
+        "shape",
+    ),
+    "many": (r"3 images .*, the largest of buckets.images is 2", "larger than buckets.images"),
+    "large": ("484 patches of an image, the largest of buckets.patches is 400", "buckets.patches"),
+    "long": (r"\d+ tokens, the largest of buckets.tokens is 256", "larger than buckets.tokens"),
+    "answer": (r"\d+ tokens .*, (sft|scalar)\.max_\w+ is \d+", "larger than s"),
+}
+
+
+@pytest.mark.parametrize("verb", ["sft", "rl", "scalar-rm"])
+def test_each_verb_says_why_no_batch_holds_a_record(verb, loaded, checkpoint, tmp_path):
+    """The true reason, as the processor gives it; held-out data as well, in both orders."""
+    config = configs.load("quickstart")
+    policy = SimpleNamespace(path=checkpoint, processor=loaded[2])
+    sizes = {"good": (56, 56), "strip": (4000, 10), "large": (308, 308)}
+    images = {name: tmp_path / f"{name}.png" for name in sizes}
+    for name, path in images.items():
+        Image.new("RGB", sizes[name]).save(path)
+    images |= {"many": images["good"]}
+    records = [
+        record(name, [str(images[name])] * (1 + 2 * (name == "many")) if name in images else [])
+        for name in ("good", "strip", "many", "large", "long", "answer")
+    ]
+    records[4] = replace(records[4], question="word " * 300)
+    records[5] = replace(records[5], responses=("word " * 20, "b"))
+    text = answer_text("x", 1)
+    items = [Annotation(r, text + "word " * 40 * (r.id == "answer"), 1, True) for r in records]
+    reasons = dict(REASONS)
+    if verb == "rl":
+        del reasons["answer"]
+    told = []
+    look = partial(build.look_at_data, config, verb, policy=policy, workdir=str(tmp_path))
+    found = look(items if verb == "sft" else records, records[:-1], tell=told.append)
+    for name in ("heldout", verb.removesuffix("-rm")):
+        rows = (tmp_path / f"skipped_{name}.jsonl").read_text().splitlines()
+        expected = list(reasons.values())[: 4 if name == "heldout" else None]
+        for row, (reason, kind) in zip(map(json.loads, rows), expected, strict=True):
+            assert re.fullmatch(reason, row["reason"]) and kind in row["kind"]
+    assert [r.id for r in found.heldout] == ["good"]
+    kept = [getattr(item, "record", item).id for item in found.items]
+    assert kept == (["good", "answer"] if verb == "rl" else ["good"])
+    assert any("a batch of " in line and "more than once" in line for line in told)
+    config.rollout.max_new_tokens = config.sft.max_completion_tokens = 2**20
+    config.scalar.max_response_tokens = 2**20
+    look(items[:1] if verb == "sft" else records[:1], tell=told.append)
+    assert "the model's max_position_embeddings is 128,000" in told[-1]
 
 
 def test_a_run_without_records_is_refused():
