@@ -540,7 +540,7 @@ def make_evaluation(
         settings = {"seed": config.seed, "threads": config.data.threads}
         pairs = evaluate.judge(engine, params, chosen, template, temperatures=(0.0,), **settings)
         found = describe(pairs)
-        interval = decide(pairs, 0, "wrong").release
+        interval = decide(pairs, 0, "none").accuracy
         return {metric: found[name] for name, metric in EVALUATED.items()} | {
             "eval/accuracy_low": interval.low or 0.0,
             "eval/accuracy_high": interval.high or 0.0,
