@@ -98,6 +98,9 @@ def _require_all(root: epath.Path, pairs: int) -> None:
     """Raise InputError unless judgements and the numbers made of them are about as many pairs."""
     overall = _object(root / "evaluation.json", "the numbers of an evaluation").get("overall")
     known = overall.get("pairs") if isinstance(overall, dict) else None
+    gone = _object(root / "evaluation.json", "the numbers of an evaluation").get("skipped")
+    if isinstance(known, int) and isinstance(gone, dict):  # `pairs` are those that were shown
+        known += gone.get("records", 0)
     if (root / "evaluation.json").exists() and known != pairs:
         raise InputError(
             f"{root}: {pairs} pairs in {JUDGEMENTS}, {known} in evaluation.json: {UNFINISHED}"
@@ -301,6 +304,11 @@ def compare(
       b: those of another, of the same records in the same order.
       samples: votes that either was asked for; None: the most that a judgement has.
     """
+    # a record that one of them could not be shown says nothing about either
+    both = [(x, y) for x, y in zip(a, b, strict=True) if not x.skipped and not y.skipped]
+    if not both:
+        raise InputError("no record could be shown to both models; there is nothing to compare")
+    a, b = [x for x, _ in both], [y for _, y in both]
     common = sorted({*voting.sizes(a, samples[0])} & {*voting.sizes(b, samples[1])})
     votes = common[-1] if common else None
     return Comparison(votes, _differences(a, b, 0), _differences(a, b, votes) if votes else None)

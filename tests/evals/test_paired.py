@@ -8,7 +8,7 @@ import pytest
 from r1reward_jax.cli.main import main
 from r1reward_jax.evals import paired
 from r1reward_jax.evals.types import Judgement, PairJudgement
-from r1reward_jax.types import other
+from r1reward_jax.types import InputError, other
 from tests.evals.synthetic import rows, simulate, write_run
 
 EMPTY = [
@@ -217,3 +217,15 @@ def test_a_quickstart_has_a_summary_instead(tmp_path, capsys):
     assert "unfinished; run the same `r1reward quickstart` again" in capsys.readouterr().err
     (run / "summary.json").write_text("{}")
     assert main(["compare-evals", str(run), str(run)]) == 0
+
+
+def test_records_that_one_could_not_be_shown_are_left_out():
+    judged = simulate(20, seed=1)
+    gone = tuple(
+        replace(o, position=None, skipped=True, reason="a strip") for o in judged[3].orders
+    )
+    other = [*judged[:3], replace(judged[3], orders=gone), *judged[4:]]
+    found = paired.compare(judged, other).greedy.overall
+    assert found.pairs == 19 and found.difference == 0
+    with pytest.raises(InputError, match="nothing to compare"):
+        paired.compare(judged[3:4], other[3:4])
