@@ -57,7 +57,10 @@ def _as_released(text: str, *, by_line: bool) -> Found | None:
       text: of a completion.
       by_line: without a block, the last label of the first line with one, not of the text.
     """
-    block = _ANSWER.search(text)
+    # without an end behind the first beginning there is none behind the others either; the
+    # expression would look for one from each
+    ends = text.find("</answer>", max(0, text.find("<answer>"))) >= 0
+    block = _ANSWER.search(text) if ends else None
     if block is None:
         lines = text.split("\n") if by_line else [text]
         start = 0

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from r1reward_jax.prompts import message_spans, parse_analysis, response_format, well_formed
+from r1reward_jax.prompts import message_spans, parse_analysis, well_formed
+from r1reward_jax.responses import response_format
 from r1reward_jax.rl.rewards import repetition, self_corrects
 
 _HEADER = r"\s*(?:\n#+ *)?"
@@ -117,6 +118,7 @@ LONG = {
     "let me check": ("revision", "{0}x", "let me check "),
     "beginnings": ("analysis", "{0}", "<think>"),
     "answers": ("verdict", "{0}", "<answer>"),
+    "answers of the release": ("release", "{0}", "<answer>"),
     "tags": ("form", "<think>{0}", "<"),
     "boxes": ("boxed", "{0}", "\\boxed{ "),
     "judgments": ("judgment", "{0}", "Judgment: "),
@@ -127,6 +129,7 @@ READERS = {
     "revision": self_corrects,
     "analysis": parse_analysis,
     "verdict": response_format("answer").find,
+    "release": response_format("answer-release").find,
     "form": well_formed,
     "boxed": response_format("boxed").find,
     "judgment": response_format("judgment").find,
