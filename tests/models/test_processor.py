@@ -304,7 +304,23 @@ def test_a_tokenizer_with_more_tokens_than_rows(folder):
     qwen2_5_vl.Processor(str(folder), BUCKETS)
     added.append(added[0] | {"id": rows, "content": "<|more|>"})
     (folder / "tokenizer.json").write_text(json.dumps(tokens))
-    refuses(folder, f"{rows + 1} tokens", "'<|more|>'", f"{rows} rows (vocab_size)", "resize the")
+    refuses(folder, f"{rows + 1} tokens", "'<|more|>'", f"{rows} rows (vocab_size)", "resize it")
+    del added[-1]
+    # a text of the vocabulary, with an id that this release of tokenizers reads over
+    added.append(added[0] | {"id": rows, "content": "circle", "special": False})
+    (folder / "tokenizer.json").write_text(json.dumps(tokens))
+    refuses(folder, f"'circle' with id {rows}", f"{rows} rows (vocab_size)")
+
+
+@pytest.mark.parametrize("name", ["added_tokens.json", "tokenizer_config.json"])
+def test_ids_of_added_tokens_in_other_files(folder, name):
+    fields = {"<|more|>": 99_999}
+    if name == "tokenizer_config.json":
+        fields = {"added_tokens_decoder": {"99999": {"content": "<|more|>", "special": True}}}
+    if not (folder / name).exists():
+        (folder / name).write_text("{}")
+    changed(folder / name, **fields)
+    refuses(folder, "rows (vocab_size)")
 
 
 def test_a_tokenizer_without_the_familys_tokens(folder):

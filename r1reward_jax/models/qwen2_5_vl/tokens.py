@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from etils import epath
 from transformers import AutoTokenizer
 
 from r1reward_jax.console import adopt_logger
-from r1reward_jax.model_folder import FETCH, POINTER
+from r1reward_jax.model_folder import FETCH, POINTER, read_json
 from r1reward_jax.models.qwen2_5_vl.config import Config
 from r1reward_jax.types import InputError
 
@@ -44,12 +45,17 @@ def load_tokenizer(folder: str, config: Config) -> Any:
         why = " ".join(str(error).split())[:300]
         raise InputError(f"{folder}: the tokenizer cannot be read ({why})") from None
     rows = config.text.vocab_size
-    largest = max(ids, key=lambda token: ids[token], default="")
-    if not largest or ids[largest] >= rows:
-        last = f", the last one {largest!r} with id {ids[largest]:,}" if largest else ""
+    # what is written counts as well: releases of tokenizers differ in the id that they give a token
+    # whose text is in the vocabulary already
+    written = dict(ids)
+    for token, place in _written(folder).items():
+        written[token] = max(place, written.get(token, 0))
+    last = max(written, key=lambda token: written[token], default="")
+    if not last or written[last] >= rows:
+        which = f", the last one {last[:40]!r} with id {written[last]:,}" if last else ""
         raise InputError(
-            f"{folder}: the tokenizer has {len(ids):,} tokens{last}, but the model's embedding has "
-            f"{rows:,} rows (vocab_size); resize the embedding, or take the model's own tokenizer"
+            f"{folder}: the tokenizer has {len(ids):,} tokens{which}, but the model's embedding "
+            f"has {rows:,} rows (vocab_size); resize it, or take the model's own tokenizer"
         )
     if missing := [token for token in NEEDED if token not in ids]:
         raise InputError(
@@ -63,6 +69,33 @@ def load_tokenizer(folder: str, config: Config) -> Any:
                 f"{name} {place:,}"
             )
     return tokenizer
+
+
+def _written(folder: str) -> dict[str, int]:
+    """Return the ids that the files give added tokens."""
+    found = {}
+    root = epath.Path(folder)
+    for name, key in (
+        ("tokenizer.json", "added_tokens"),
+        ("tokenizer_config.json", "added_tokens_decoder"),
+        ("added_tokens.json", None),
+    ):
+        body = read_json(root / name) if (root / name).exists() else {}
+        inner = body if key is None else body.get(key) or {}
+        if isinstance(inner, list):
+            pairs = [(t.get("content"), t.get("id")) for t in inner if isinstance(t, dict)]
+        elif key is None:
+            pairs = list(inner.items())
+        else:
+            pairs = [
+                (t.get("content"), int(i))
+                for i, t in inner.items()
+                if isinstance(t, dict) and i.isdecimal() and len(i) < 20
+            ]
+        for token, place in pairs:
+            if isinstance(token, str) and type(place) is int:
+                found[token] = max(place, found.get(token, 0))
+    return found
 
 
 def _look(root: Path) -> None:
