@@ -90,7 +90,6 @@ IMAGES = {
     [
         *(("missing", verb) for verb in ("rl", "scalar-rm", "evaluate")),
         *((damage, "sft") for damage in IMAGES),
-        ("truncated", "evaluate"),
     ],
 )
 def test_images(damage, verb, desk, capsys, monkeypatch):
@@ -105,6 +104,18 @@ def test_images(damage, verb, desk, capsys, monkeypatch):
     if damage == "missing":  # the reader lists all of them, before the model is loaded
         said = [f"id {record}", str(path.relative_to(desk)), "1 images or videos are missing"]
     refused(capsys, arguments(desk, verb, *more), *said)
+
+
+def test_an_image_that_cannot_be_decoded_is_left_out_of_an_evaluation(desk, capsys):
+    """Its header is sound, so it is found while records are judged."""
+    path, record = first_image(desk, "heldout")
+    IMAGES["truncated"][0](path)
+    assert main(arguments(desk, "evaluate")) == 0
+    found = json.loads((desk / "run" / "evaluation.json").read_text())
+    (gone,) = found["skipped"]["rows"]
+    assert gone["id"] == record and "truncated" in gone["reason"] and found["skipped"]["of"] == 4
+    assert found["overall"]["greedy"]["accuracy"]["of"] == 6
+    assert "1 of 4 records could not be shown" in capsys.readouterr().err
 
 
 def test_several_unreadable_images_are_named_together(desk, capsys):
@@ -344,12 +355,15 @@ def test_large_images_are_skipped_not_cut(desk, capsys):
     assert row["name"] == f"record {record}" and "tokens, the largest of" in row["reason"]
 
 
-def test_long_prompts_count_as_wrong_in_an_evaluation(desk, capsys):
+def test_long_prompts_are_left_out_of_an_evaluation(desk, capsys):
     longer(desk, "heldout", 1, "word " * 200)
     assert main(arguments(desk, "evaluate")) == 0
-    found = json.loads((desk / "run" / "evaluation.json").read_text())["overall"]
-    assert found["skipped"]["count"] == 2 and found["pairs"] == 4
-    assert found["greedy"]["accuracy"]["of"] == found["votes"]["1"]["accuracy"]["of"] == 8
+    whole = json.loads((desk / "run" / "evaluation.json").read_text())
+    found = whole["overall"]
+    assert found["skipped"]["count"] == 1 and found["pairs"] == 3
+    assert found["greedy"]["accuracy"]["of"] == found["votes"]["1"]["accuracy"]["of"] == 6
+    (reason,) = whole["skipped"]["reasons"]
+    assert "tokens, the largest of buckets.tokens is 128" in reason
     text = (desk / "run" / "judgements.jsonl").read_text()
     rows = [json.loads(x) for x in text.splitlines()]
     assert [row["verdicts"] for row in rows[2:4]] == [[None], [None]] and len(rows) == 8
