@@ -94,8 +94,8 @@ MUTATIONS = (
     Mutation(
         "the KL is added to the reward",
         "rl/advantages.py",
-        "last * rewards[:, None] - kl_coef * kl",
-        "last * rewards[:, None] + kl_coef * kl",
+        "earned - kl_coef * kl if",
+        "earned + kl_coef * kl if",
         f"{UPDATES}test_kl_is_taken_off_the_reward",
     ),
     Mutation(

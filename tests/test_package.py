@@ -67,7 +67,7 @@ def test_ci_runs_the_readmes_test_command():
     assert "<!-- tests -->" in readme and "README.md" in ci
     after = readme.split("<!-- tests -->")[1]
     command = after.split("```")[1].split("\n", 1)[1].strip()
-    assert command.endswith("-m pytest") and "constraints.txt" in command
+    assert command.endswith("-m pytest -n 2") and "constraints.txt" in command
 
 
 def requirements() -> list[Requirement]:

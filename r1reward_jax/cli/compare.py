@@ -67,7 +67,7 @@ def _text(given: str) -> str:
     """The text itself, or that of the file behind an @."""
     if not given.startswith("@") or given.startswith("@@"):
         return given[given.startswith("@") :]
-    with about("@"):
+    with about("a text file behind the @"):
         path = require(given[1:], "file")
     data = read_file(path, most=LARGEST, expected="a text file behind the @")
     try:

@@ -16,7 +16,8 @@ _RENAMED = {
 
 
 def current(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the contents of an evaluation.json in today's form; None if its version is not known.
+    """Return the contents of an evaluation.json in today's form; None if its version is not known,
+    or it is not what its version has.
 
     Version 1 had no subgroups, settings and reasons; it counted records that could not be shown as
     wrong. What it called official of votes was the majority of readable votes, which is official
@@ -26,6 +27,13 @@ def current(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
         return dict(evaluation)
     if evaluation.get("schema") != 1:
         return None
+    try:
+        return _from_version_1(evaluation)
+    except (LookupError, TypeError, AttributeError):  # a file that somebody else wrote
+        return None
+
+
+def _from_version_1(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     public = evaluation["benchmark"].endswith("_rewardbench")
     found = _renamed(evaluation)
     found |= {"schema": SCHEMA, "subgroups": {}, "settings": {}}

@@ -59,7 +59,7 @@ def files(world):
         (["quickstart", "workdir="], "workdir="),
         (["sft", "seed=1", "--config", "nothing", "sft.steps=2"], "known:"),
         (["rl", "workdir=w", "model.path=m", "data.train=nothing.jsonl"], "not found"),
-        (["sft", "--config", "ablations"], "known: ablations.no_filter"),
+        (["sft", "--config", "ablations"], "known: ablations.no_consistency"),
         (["sft", "sft.lr=1e999"], "finite"),
         (["convert", "nowhere", "out", "--like", "x"], "not found"),
     ],

@@ -395,6 +395,8 @@ def test_a_report_that_fails_says_so_in_one_short_line(tmp_path, capsys, monkeyp
 
 FORMS = [
     {"schema": 1},
+    {"schema": 2},
+    {"schema": 2, "overall": {"pairs": "x"}, "groups": {"a": 1}, "skipped": [3]},
     {"schema": 1, "overall": 3, "groups": [], "notes": 4, "sizes": "a"},
     {"schema": "1"},
     {"schema": [1], "settings": [], "skipped": {"rows": 5}},
