@@ -42,6 +42,7 @@ def settings(folder: str):
         "judge.batch=8",
         "judge.max_tokens=128",
         "judge.concurrency=4",
+        "judge.min_mass=0.0",
     ]
     configs.override(config, overrides)
     return config

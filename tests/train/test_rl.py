@@ -21,6 +21,8 @@ from r1reward_jax.build import (
     setup_for,
 )
 from r1reward_jax.judge.cached import CachedJudge
+from r1reward_jax.judge.client import JudgeRefusedError
+from r1reward_jax.judge.pending import PendingJudgements
 from r1reward_jax.models import qwen2_5_vl
 from r1reward_jax.prompts import parse_verdict, well_formed
 from r1reward_jax.rl.rewards import RewardConfig, RewardWeights
@@ -304,12 +306,32 @@ def timed(config):
     return [json.loads(x) for x in Path(f"{config.workdir}/metrics.jsonl").read_text().splitlines()]
 
 
+def test_a_judge_that_refuses_ends_the_run_after_a_save(loaded, world, tmp_path, monkeypatch):
+    """No iteration is trained on without the consistency that its key would have given."""
+    config = small_config(tmp_path)
+    configs.override(config, ["rl.iterations=2"])
+    read, calls = PendingJudgements.probabilities, []
+
+    def probabilities(self):
+        calls.append(1)
+        if len(calls) == 2:
+            raise JudgeRefusedError("judge http://h/v1: http 401: revoked")
+        return read(self)
+
+    monkeypatch.setattr(PendingJudgements, "probabilities", probabilities)
+    with pytest.raises(InputError, match="iteration 2 is not judged: .*revoked; saved after itera"):
+        train(config, loaded, world)
+    assert [row["step"] for row in metrics(config)][-1] == 1
+    assert (tmp_path / "checkpoints" / "rl" / "2").is_dir()  # both updates of the first iteration
+
+
 def test_a_judge_on_devices_of_its_own_changes_nothing(loaded, world, tmp_path, monkeypatch):
     """Policy on four devices, the judge on the four others or on the same ones."""
     mine = [
         "rl.iterations=1",
         f"judge.path={loaded[2].folder}",
         "judge.max_tokens=96",
+        "judge.min_mass=0.0",
         "judge.batch=4",
         "mesh.fsdp=4",
         "rollout.slots=16",
