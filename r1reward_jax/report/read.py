@@ -119,7 +119,7 @@ def _read_run(given: str, name: str) -> Run:
         notes.append(f"metrics.jsonl: {len(lines) - len(steps)} lines without phase and step")
     evaluation = mapping(_object(folder / "evaluation.json", notes))
     if evaluation and (evaluation := current(evaluation)) is None:
-        notes.append("evaluation.json: of another version or form; `r1reward evaluate` makes a new one")
+        notes.append("evaluation.json: of another version or form; `r1reward evaluate` makes one")
         evaluation = {}
     endings = ("summary.json", "evaluation.json", "exported")
     return Run(
