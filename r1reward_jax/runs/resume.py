@@ -30,6 +30,11 @@ MAY_CHANGE = (
     (GUARDS, f"{NOTHING}: it only says when to stop or to warn"),
     (("data.train",), "the numbers are the same: the file must have the same hash"),
     (
+        ("data.skip_unreadable",),
+        "the numbers are the same unless an image became unreadable since: then other records are "
+        "drawn from here on",
+    ),
+    (
         SERVER,
         "the numbers are the same where the same judge model gives the same answers; a pair that "
         "gets no answer earns no consistency reward",

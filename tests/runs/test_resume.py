@@ -159,7 +159,7 @@ REFUSED = {
     "evaluate": (
         *(*_MODEL, "model.path", *_VIDEO, *_SAMPLED, "scalar.max_response_tokens"),
         *("eval.benchmark", "eval.data", "eval.samples", "eval.temperature", "eval.stop"),
-        *("prompt_from", "eval.response_format"),
+        *("prompt_from", "eval.response_format", "eval.generation"),
     ),
     "quickstart": (
         *(*_TRAINED, *_SAMPLED, *_JUDGE, "sft.*", "eval.samples", "eval.temperature"),
