@@ -6,7 +6,7 @@ import re
 import sys
 import threading
 
-from r1reward_jax.errors import DivergedError, InputError, chain, disk_problem
+from r1reward_jax.errors import DISK_MESSAGES, DivergedError, InputError, chain, disk_problem
 
 RESUMED = ("quickstart", "sft", "rl", "scalar-rm", "evaluate")
 """Verbs whose runs can be resumed."""
@@ -77,7 +77,9 @@ def memory_problem(error: BaseException, verb: str) -> str | None:
     asked for, if XLA says so; None if something else is wrong."""
     for each in chain(error):
         host = isinstance(each, MemoryError)
-        if not host and not EXHAUSTED.search(str(each)):
+        # a full disk is "RESOURCE_EXHAUSTED", too, where the writer of checkpoints meets it
+        full = any(words in str(each) for words in DISK_MESSAGES)
+        if not host and (full or not EXHAUSTED.search(str(each))):
             continue
         asked = ASKED.search(str(each))
         size = f" ({asked[1]} were asked for)" if asked else ""

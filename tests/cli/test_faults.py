@@ -53,6 +53,8 @@ def test_memory_of_the_machine_and_errors_within_errors():
     except RuntimeError as error:
         assert memory_problem(error, "sft")
     assert memory_problem(ValueError("anything else"), "rl") is None
+    full = 'RESOURCE_EXHAUSTED: Error writing "/d/run/manifest": No space left on device'
+    assert memory_problem(RuntimeError(full), "rl") is None  # a disk, not the devices
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: of memory")])
