@@ -20,6 +20,12 @@ COMMAND = [
     "from r1reward_jax.cli.terminal import command_line; command_line()",
 ]
 """As the script that pip writes."""
+HEARS = [
+    *(sys.executable, "-c"),
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"
+    "os.execv(sys.argv[1], sys.argv[1:])",
+]
+"""What a shell starts with `&` ignores Ctrl-C, and so does what that starts."""
 SIGNALS = int(os.environ.get("SIGNALS", "12"))
 """Of each verb."""
 
@@ -39,7 +45,7 @@ def run(call, after=None, number=None):
     """The exit code and what was said; a signal is sent `after` seconds."""
     environment = os.environ | {"XLA_FLAGS": FAST}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(call, env=environment, **pipes) as child:
+    with subprocess.Popen([*HEARS, *call], env=environment, **pipes) as child:
         if after is not None:
             try:
                 child.wait(after)
