@@ -118,8 +118,9 @@ _PREFERS = re.compile(
 _DOUBTS = re.compile(
     r"(?i)\b(?:not|never|no|nor|or|neither|either|both|ties?|tied|tying|draw|equal\w*|same|even|as\s+"
     r"good|worse|worst|inferior|weaker|less|los(?:es|t|er)|hardly|barely|scarcely|cannot|undecided)\b"
-    r"|n['’]t\b|^\W*(?:and|vs|versus)\b|[=≈/&?]"
+    r"|n['’]t\b|[=≈/&?]"
 )
+_JOINS = re.compile(r"(?i)\W*(?:and|vs|versus)\b")
 
 
 def _judgment(text: str) -> Found | None:
@@ -130,15 +131,32 @@ def _judgment(text: str) -> Found | None:
         return None
     label = matches[0][1]
     behind = text[matches[0].end(1) :]
-    sentences = [_SENTENCE.match(text, match.end(1)) for match in matches]
-    rests = [sentence[0] for sentence in sentences if sentence]
     named = {match[1] for match in _ANY_NAMED.finditer(behind)}
-    named |= {match[1] for rest in rests for match in _LONE.finditer(rest)}
-    if named - {label} or any(not _PREFERS.match(r) and _DOUBTS.search(r) for r in rests):
+    for starts, end in _sentences(text, [match.end(1) for match in matches]):
+        # the first rest of a sentence has the others in it: none is read twice
+        named |= {match[1] for match in _LONE.finditer(text, starts[0], end)}
+        doubts = [match.start() for match in _DOUBTS.finditer(text, starts[0], end)]
+        for start in starts:
+            doubted = doubts and doubts[-1] >= start or _JOINS.match(text, start, end)
+            if doubted and not _PREFERS.match(text, start, end):
+                return None
+    if named - {label}:
         return None
     return LABELS[label], matches[-1].start(1)
 
 
+def _sentences(text: str, places: list[int]) -> list[tuple[list[int], int]]:
+    """Return the places that are in one sentence, and where it ends, for each sentence in order."""
+    found: list[tuple[list[int], int]] = []
+    for place in places:
+        if found and place <= found[-1][1]:
+            found[-1][0].append(place)
+        elif sentence := _SENTENCE.match(text, place):
+            found.append(([place], sentence.end()))
+    return found
+
+
+_VL_BEGINS = re.compile(r"(?i)overall judgment|therefore")
 _VL = re.compile(
     r"(?i)(?:overall judgment|therefore).*answer\s*(\d+)\s*is\s*(?:the\s*)?(?:slightly\s*)?better"
 )
@@ -148,8 +166,12 @@ def _vl_rewardbench(text: str) -> Found | None:
     """Read as VL-RewardBench does, without line breaks and asterisks. A number that is neither 1
     nor 2 has no verdict here; its script takes it for agreement with people."""
     places = [i for i, character in enumerate(text) if character not in "\n*"]
-    match = _VL.search("".join(text[i] for i in places))
-    number = int(match[1]) if match else 0
+    line = "".join(text[i] for i in places)
+    begin = _VL_BEGINS.search(line)
+    # what stands behind a later beginning stands behind the first
+    match = _VL.match(line, begin.start()) if begin else None
+    # Python reads no numbers of thousands of digits
+    number = int(match[1]) if match and len(match[1]) < 1000 else 0
     if match is None or number not in (1, 2):
         return None
     return (1 if number == 1 else 2), places[match.end(1) - 1]

@@ -122,6 +122,10 @@ LONG = {
     "tags": ("form", "<think>{0}", "<"),
     "boxes": ("boxed", "{0}", "\\boxed{ "),
     "judgments": ("judgment", "{0}", "Judgment: "),
+    "judgments of one answer": ("judgment", "{0}", "Judgment Answer 1 "),
+    "judgments and reasons": ("judgment", "{0}", "Judgment: Answer 1 is the much better or "),
+    "conclusions": ("vl", "{0}", "therefore answer 1 is the "),
+    "numbers of many digits": ("vl", "therefore answer {0} is better", "1"),
     "words": ("repetition", "{0}", "a b "),
 }
 READERS = {
@@ -133,6 +137,7 @@ READERS = {
     "form": well_formed,
     "boxed": response_format("boxed").find,
     "judgment": response_format("judgment").find,
+    "vl": response_format("judgment-official").find,
     "repetition": lambda text: repetition(text, n=4),
 }
 

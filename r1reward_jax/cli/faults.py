@@ -58,11 +58,12 @@ def explained(
     if isinstance(error, DivergedError):
         return 3, str(error)
     more = RESUME if verb in RESUMED else ""
-    if problem := memory_problem(error, verb):
-        return 2, f"{problem}{more}"
-    if problem := _gone(error, verb, args):
-        return 2, problem
     problem = disk_problem(error)
+    # a full disk is RESOURCE_EXHAUSTED, too, where checkpoints are written
+    if problem is None and (less := memory_problem(error, verb)):
+        return 2, f"{less}{more}"
+    if gone := _gone(error, verb, args):
+        return 2, gone
     if problem is None:
         return None, None
     if not debug:  # the threads that still wanted to write need not report the same again

@@ -78,3 +78,21 @@ def test_a_run_whose_folder_goes_away_says_so(tmp_path):
     assert explained(lost, "report", args, debug=False) == (None, None)
     wrong = InputError("x")
     assert explained(wrong, "rl", args, debug=False) == (2, "x")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError(
+            'RESOURCE_EXHAUSTED: Error writing "/runs/a/ocdbt": failed to write: '
+            "[OS error 28: ENOSPC No space left on device]"
+        ),
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/runs/a/metrics.jsonl"),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "/runs/a/metrics.jsonl"),
+    ],
+)
+def test_a_full_disk_is_no_lack_of_memory(error):
+    args = argparse.Namespace(overrides=["workdir=/runs/a"])
+    code, message = explained(error, "sft", args, debug=True)
+    assert code == 2 and message and "make room; the same command resumes" in message
+    assert "memory" not in message and message.startswith("/runs/a")
