@@ -41,7 +41,7 @@ def command(verb, folder, checkpoint, data):
     return [*COMMAND, verb, *shared, *more[verb]]
 
 
-def run(call, after=None, number=None):
+def run(call, after=None, number=signal.SIGTERM):
     """The exit code and what was said; a signal is sent `after` seconds."""
     environment = os.environ | {"XLA_FLAGS": FAST}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -83,8 +83,10 @@ def test_random_signals(verb, files, checkpoint, tmp_path):  # noqa: F811
         for _ in range(3):
             number = rng.choice(stopping.SIGNALS)
             code, said = run(call, rng.uniform(0.5, lasts), number)
-            # a signal that comes behind the last save finds nothing to end
-            assert code in (0, 128 + number), (code, said)
+            # a signal that comes behind the last save finds nothing to end; while the
+            # interpreter is taken down, it does what it does to any process
+            done = {0, -number} if "report: " in said else {0}
+            assert code in {128 + number, *done}, (code, said)
             assert "Traceback" not in said and "Exception ignored" not in said, said
             sent, saved = sent + (code != 0), saved + ("saving and ending" in said)
             word = signal.Signals(number).name
