@@ -61,7 +61,9 @@ class RewardModel:
         """Load a Hugging Face folder: a reasoning model, or a scalar one if it has a reward head.
 
         What is not given comes from the folder's r1reward.json, which every export of this package
-        has, else from the paper's defaults (configs/default.py).
+        has, else from the paper's defaults (configs/default.py). generation_config.json is not
+        read: completions are greedy and without repetition penalty, and `max_new_tokens` limits
+        them. `r1reward evaluate` takes the settings of a published checkpoint.
 
         Args:
           path: the folder, or ORG/NAME[@REVISION] of the hub.
