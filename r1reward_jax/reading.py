@@ -117,11 +117,23 @@ def _open_object(name: str, most: int) -> IO[bytes]:
         raise OSError(f"{error}, or download the file") from None
 
 
+def read_most(file: IO[bytes], most: int) -> bytes | None:
+    """Return the content of an open file, of more than `most` bytes one more; None where nothing
+    can be read now. It takes the memory of what is there: `read(most)` asks for all of it first."""
+    parts, left = list[bytes](), most + 1
+    while left and (part := file.read(min(left, 16 * MB))) != b"":
+        if part is None:
+            return None
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
 def read_regular(path: str | os.PathLike, most: int) -> bytes:
     """Return the content of a file. Raises as `open_regular`, also for a file that has more than
     its size says, as those of /proc have."""
     with open_regular(path, most) as file:
-        data = file.read(most + 1)
+        data = read_most(file, most)
     if data is None or len(data) > most:
         raise OSError(f"more than {most // MB:,} MB, or nothing that can be read")
     return data

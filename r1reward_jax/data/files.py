@@ -16,7 +16,7 @@ from etils import epath
 from r1reward_jax.data.tables import read_parquet
 from r1reward_jax.errors import printable
 from r1reward_jax.places import place
-from r1reward_jax.reading import MB, load_json, open_regular, shortened, surrogate_in
+from r1reward_jax.reading import MB, load_json, open_regular, read_most, shortened, surrogate_in
 from r1reward_jax.types import InputError
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
@@ -99,7 +99,7 @@ def _read(path: str, wanted: Callable[[str], bool]) -> Iterator[tuple[Any, str]]
 
 
 def _list(path: str, file: IO[bytes]) -> Iterator[tuple[Any, str]]:
-    data = file.read(MOST_AT_ONCE + 1)
+    data = read_most(file, MOST_AT_ONCE) or b""
     if len(data) > MOST_AT_ONCE:
         limit = f"at most {MOST_AT_ONCE // MB:,} MB"
         raise InputError(f"{path}: a list of more than {limit}; write one row on each line")

@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -501,6 +502,18 @@ def test_lines_have_a_limit(folder, monkeypatch):
     monkeypatch.setattr("r1reward_jax.data.files.MOST_BYTES", 1000)
     with pytest.raises(InputError, match="34,359,738,368 bytes"):
         read_preferences(str(path))
+
+
+def test_a_short_list_asks_for_no_more_memory_than_it_is(folder):
+    """Reading at most 4 GB once asked for 4 GB, which a limit of the process may not give."""
+    path = folder / "list.json"
+    path.write_text("[" * 100_000)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="nested too deeply"):
+        read_preferences(str(path))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 100 * 2**20
 
 
 # -------------------------------------------------------------------- tables
