@@ -7,8 +7,8 @@ the authors' release, and expressions of one's own.
                              1 or 2 of the text
     answer-release-mm-rlhf   the same on MM-RLHF-RewardBench: without a block the last 1 or 2 of the
                              first line that has one
-    boxed                    a boxed number
-    brackets                 [[A]] or [[B]], and not both
+    boxed                    a boxed number; nothing where a tie is boxed as well
+    brackets                 [[A]] or [[B]]; nothing where both stand there, or [[tie]]
     brackets-official        Multimodal RewardBench: [[A]] wherever it stands, else [[B]]
     judgment                 "Judgment: Answer 1"; nothing where the other answer is named behind it
                              or the sentence says that neither, or that one not, is better
@@ -94,6 +94,11 @@ def _by_pattern(pattern: re.Pattern[str], text: str) -> Found | None:
     return verdict and (verdict, matches[-1].start(1))
 
 
+def _without_ties(pattern: re.Pattern[str], ties: re.Pattern[str], text: str) -> Found | None:
+    """Read as `_by_pattern`; a text that says a tie as well has no verdict."""
+    return None if ties.search(text) else _by_pattern(pattern, text)
+
+
 def _first_letter(text: str) -> Found | None:
     """Read as Multimodal RewardBench does."""
     label = next((label for label in ("A", "B") if f"[[{label}]]" in text), None)
@@ -103,7 +108,7 @@ def _first_letter(text: str) -> Found | None:
 # -------------------------------------------------------------- judgments
 
 _NOUN = r"(?i:answer|response|assistant)"
-_JUDGMENT = re.compile(rf"(?i:judge?ment)\W{{1,12}}{_NOUN}\W{{0,4}}([12])\b")
+_JUDGMENT = re.compile(rf"(?i:judge?ment)\W{{1,12}}{_NOUN}\W{{0,4}}([12])\b(?!\.\d)")
 _ANY_NAMED = re.compile(rf"\b{_NOUN}s?\W{{0,4}}([12])\b")
 _LONE = re.compile(r"(?<![\w.])([12])(?!\w|\.\d)")
 _SENTENCE = re.compile(r".*?(?:[.!?](?=\s|$)|$)", re.MULTILINE)
@@ -117,7 +122,9 @@ _PREFERS = re.compile(
 )
 _DOUBTS = re.compile(
     r"(?i)\b(?:not|never|no|nor|or|neither|either|both|ties?|tied|tying|draw|equal\w*|same|even|as\s+"
-    r"good|worse|worst|inferior|weaker|less|los(?:es|t|er)|hardly|barely|scarcely|cannot|undecided)\b"
+    r"good|worse|worst|inferior|weaker|less|los(?:es|t|er)|hardly|barely|scarcely|cannot|undecided|"
+    r"wrong\w*|incorrect\w*|false\w*|fail\w*|errors?|erroneous|mistake\w*|flaw\w*|bad|badly|poor\w*|"
+    r"reject\w*|hallucinat\w*|could|might|unclear|unsure|uncertain)\b"
     r"|n['’]t\b|[=≈/&?]"
 )
 _JOINS = re.compile(r"(?i)\W*(?:and|vs|versus)\b")
@@ -201,12 +208,15 @@ ANSWER = ResponseFormat()
 """The format that our prompts ask for: `<answer>1</answer>`, read strictly."""
 _BOXED = re.compile(r"\\boxed\{\s*(?:\\text\{\s*)?([12])\s*\}")
 _BRACKETS = re.compile(r"\[\[([AB])\]\]")
+_TIE = r"(?i:ties?|tied|draw|both|neither|none|equal)"
+_BOXED_TIE = re.compile(rf"\\boxed\{{\s*(?:\\text\{{\s*)?{_TIE}\b")
+_BRACKETS_TIE = re.compile(rf"\[\[\s*{_TIE}\s*\]\]")
 NAMED = {
     "answer": ANSWER,
     "answer-release": ResponseFormat(reader=partial(_as_released, by_line=False)),
     "answer-release-mm-rlhf": ResponseFormat(reader=partial(_as_released, by_line=True)),
-    "boxed": ResponseFormat(reader=partial(_by_pattern, _BOXED)),
-    "brackets": ResponseFormat(_LETTERS, reader=partial(_by_pattern, _BRACKETS)),
+    "boxed": ResponseFormat(reader=partial(_without_ties, _BOXED, _BOXED_TIE)),
+    "brackets": ResponseFormat(_LETTERS, reader=partial(_without_ties, _BRACKETS, _BRACKETS_TIE)),
     "brackets-official": ResponseFormat(_LETTERS, reader=_first_letter),
     "judgment": ResponseFormat(reader=_judgment),
     "judgment-official": ResponseFormat(reader=_vl_rewardbench),

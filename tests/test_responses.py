@@ -52,6 +52,13 @@ NONE = [
     "Answers 1 and 2",
     "Response 1 ties with the second",
     "Answer 3 is better",
+    "Answer 1.5",
+    "Answer 1 is wrong.",
+    "Answer 1 fails.",
+    "Answer 1 has errors",
+    "Answer 1 should be rejected",
+    "Answer 1 is of poor quality",
+    "Answer 1 could be better",
 ]
 """Behind "Overall Judgment: ", texts that do not say which answer is better, strictly."""
 
@@ -90,6 +97,7 @@ def test_blocks_and_boxes_without_a_verdict(said):
     assert verdict("boxed", rf"so \boxed{{{said}}}") is None
     assert verdict("answer", "<answer>1</answer> or <answer>2</answer>") is None
     assert verdict("boxed", r"\boxed{1} = \boxed{2}") is None
+    assert verdict("boxed", r"\boxed{1}, no: \boxed{\text{Tie}}") is None
 
 
 @pytest.mark.parametrize(
@@ -103,6 +111,7 @@ def test_blocks_and_boxes_without_a_verdict(said):
         ("[[C]]", None, None),
         ("[[ A ]] [[a]] [A]", None, None),
         ("[[A]] and [[B]] tie", None, 1),
+        ("[[A]]? No: [[Tie]]", None, 1),
     ],
 )
 def test_brackets_of_multimodal_rewardbench(text, strict, official):

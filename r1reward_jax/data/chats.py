@@ -20,7 +20,9 @@ KINDS = {
     **dict.fromkeys(("video", "video_url", "input_video"), "video"),
 }
 """What the types of parts stand for."""
-READ = {"type", "text", "detail", "video_url", *HOLDERS}
+HELD = (*HOLDERS, "video_url", "source")
+"""Fields of parts that may hold an image or a video."""
+READ = {"type", "text", "detail", *HELD}
 """Fields of parts; `detail` is for servers."""
 
 
@@ -33,6 +35,8 @@ class Parts:
     videos: list[str | bytes] = field(default_factory=list)
     empty: int = 0
     """Parts that say only that an image stands there."""
+    unread: list[str] = field(default_factory=list)
+    """Fields of these parts that may hold the image, in a form that is not read."""
 
 
 def last_turn(row: Row, finder: Finder) -> Parts:
@@ -91,13 +95,19 @@ def _parts(turn: Mapping[str, Any], row: Row, finder: Finder) -> Parts:
                 raise InputError(f"{row.name}: a part of type text holds no text")
             parts.texts.append(part["text"])
             continue
-        held = {name: part[name] for name in part if name in (*HOLDERS, "video_url")}
+        held = {name: part[name] for name in part if name in HELD}
         values = [v for value in held.values() for v in values_in(value, row, f"a part's {kind}")]
+        if not values:
+            parts.unread += [n for n, v in part.items() if n not in READ and not _is_setting(v)]
         parts.empty += not values
         (parts.images if kind == "image" else parts.videos).extend(values)
         if unread := [n for n in part if n not in READ and part[n] is not None]:
             finder.note(f"have settings in their messages that are not used ({unread[0]})", row)
     return parts
+
+
+def _is_setting(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float))
 
 
 def _kind(part: Any, row: Row) -> str:

@@ -15,6 +15,7 @@ from etils import epath
 
 from r1reward_jax.data.tables import read_parquet
 from r1reward_jax.errors import printable
+from r1reward_jax.model_folder import FETCH
 from r1reward_jax.places import place
 from r1reward_jax.reading import MB, load_json, open_regular, read_most, shortened, surrogate_in
 from r1reward_jax.types import InputError
@@ -28,6 +29,18 @@ MOST_LINE = 512 * MB
 """Bytes of a line of jsonl, images in it included."""
 BOM = "\ufeff"
 """The byte order mark that Windows editors write before a text."""
+
+OTHERS = {
+    b"\xff\xfe": "UTF-16 or another encoding; save the file as UTF-8",
+    b"\xfe\xff": "UTF-16 or another encoding; save the file as UTF-8",
+    b"\x1f\x8b": "compressed by gzip; unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it first",
+    b"PK\x03\x04": "a zip archive; unpack it first",
+    b"PAR1": "a parquet table; name it .parquet",
+    b"version https://git-lfs": FETCH,
+    b"<": "HTML or XML, perhaps the page of a download; expected json, jsonl or parquet",
+}
+"""How files of other kinds begin, and what to do about them."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +104,8 @@ def _read(path: str, wanted: Callable[[str], bool]) -> Iterator[tuple[Any, str]]
             return
         start = file.read(4096)
         file.seek(0)
-        if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise InputError(f"{path}: UTF-16 or another encoding; save the file as UTF-8")
+        if other := next((what for head, what in OTHERS.items() if start.startswith(head)), None):
+            raise InputError(f"{path}: {other}")
         # not the suffix decides: there are lists in files named .jsonl, and the reverse
         begin = start.removeprefix(BOM.encode()).lstrip()[:1]
         yield from _list(path, file) if begin == b"[" else _lines(path, file)

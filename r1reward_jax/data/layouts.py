@@ -23,7 +23,7 @@ from r1reward_jax.data.chats import last_turn
 from r1reward_jax.data.files import Row, read_rows
 from r1reward_jax.data.media import Finder
 from r1reward_jax.data.relevance import relevance_record
-from r1reward_jax.data.shown import count_marks, like_media, shown
+from r1reward_jax.data.shown import count_marks, may_hold_media, shown
 from r1reward_jax.data.tables import NotRead
 from r1reward_jax.data.video import Sampling
 from r1reward_jax.prompts import parse_verdict, split_message
@@ -99,8 +99,8 @@ def has_media(record: Record) -> bool:
 
 
 def _wanted(name: str) -> bool:
-    """Return whether somebody reads a column of a table."""
-    return name in KNOWN or like_media(name)
+    """Return whether somebody reads a column of a table, or looks at it for pictures."""
+    return name in KNOWN or may_hold_media(name)
 
 
 def read_table(paths: Sequence[str]) -> Table:
@@ -252,6 +252,12 @@ def _rl(row: Row, finder: Finder) -> PreferenceRecord:
     if question is not None and not isinstance(question, str):
         raise InputError(f"{row.name}: question is {type(question).__name__}; expected a text")
     media = shown(row.fields, row, finder, images=said.images, videos=said.videos)
+    if said.unread and not any(media):
+        raise InputError(
+            f"{row.name}: an image or a video of the message is given by "
+            f"{shortened(', '.join(said.unread))}, which is not read; expected a path, base64 or "
+            "bytes"
+        )
     if said.empty and said.empty != len(media[0]) + bool(media[1]):
         finder.note("have another number of images than parts of their message ask for", row)
     count_marks(said.texts, media, row, finder)

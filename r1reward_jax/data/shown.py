@@ -32,6 +32,20 @@ _ABOUT_MEDIA = frozenset(
 )
 """Words in the name of a field that says something about a picture."""
 _SUFFIXES = (*IMAGE_SUFFIXES, ".gif", ".mp4", ".webm", ".mov", ".avi", ".mkv", ".m4v")
+_MAY_HOLD = re.compile(
+    r"media|multi_?modal|mm_data|file|path|url|figure|visual|screenshot|attachment|clip|jpe?g|png|"
+    r"extra|asset",
+    re.IGNORECASE,
+)
+"""Names of fields that hold pictures in some sets, and other things in most."""
+_WORDS = frozenset(
+    [
+        *("id", "prompt", "chosen", "rejected", "query", "response", "text", "output1", "output2"),
+        *("better", "question", "answer", "completion", "chosen_reason", "rejected_reason"),
+        *("models", "judge", "human_error_analysis"),
+    ]
+)
+"""Fields that hold words, in small letters."""
 WHOLE = ("message", "candidates")
 """Fields whose parts are read one by one."""
 MARKS = ("<image>", "<video>")
@@ -41,6 +55,11 @@ MARKS = ("<image>", "<video>")
 def like_media(name: str) -> bool:
     """Return whether a field's name is that of images or videos, or sounds like it."""
     return name.lower() in IMAGE_NAMES | VIDEO_NAMES or bool(_LIKE_MEDIA.search(name))
+
+
+def may_hold_media(name: str) -> bool:
+    """Return whether a field is worth a look for images or videos."""
+    return like_media(name) or bool(_MAY_HOLD.search(name))
 
 
 def shown(
@@ -110,9 +129,10 @@ def _require_read(
 ) -> None:
     """Raise InputError for a field that looks like a picture and is not among those that are
     read."""
+    blind = not read and "candidates" not in fields  # those are looked at one by one
     for name, value in fields.items():
         known = name in WHOLE or name.lower() in IMAGE_NAMES | VIDEO_NAMES
-        if known or not _holds_media(name, value, not read):
+        if known or not (_holds_media(name, value, not read) or (blind and _hides(name, value))):
             continue
         held = list(_texts_in(value))
         if read and all(any(same_media(x, y) for y in read) for x in held):
@@ -133,6 +153,20 @@ def _holds_media(name: str, value: Any, blind: bool) -> bool:
         return True
     words = re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
     return named and blind and not _ABOUT_MEDIA & set(words)
+
+
+def _hides(name: str, value: Any) -> bool:
+    """Return whether a field of a row that shows nothing holds the path or the address of an image
+    or a video, whatever it is called, or has one inside: `file_name`, `mm_data.image`."""
+    if name.lower() in _WORDS or isinstance(value, NotRead):
+        return False
+    if isinstance(value, dict):
+        named = any(
+            str(k).lower() in IMAGE_NAMES | VIDEO_NAMES and _texts_in(v) for k, v in value.items()
+        )
+        return named or any(_hides(str(k), v) for k, v in value.items())
+    texts = [t.partition("?")[0].lower() for t in _texts_in(value) if isinstance(t, str)]
+    return any(t.endswith(_SUFFIXES) and len(t) < 512 and not re.search(r"\s", t) for t in texts)
 
 
 def _texts_in(value: Any) -> list[str | bytes]:

@@ -2,6 +2,7 @@
 judged blind in silence, and training and evaluation read the same."""
 
 import base64
+import gzip
 import io
 import json
 import os
@@ -121,6 +122,7 @@ VALUES = {
     "a file URL of localhost": "file://localhost{folder}/images/a.png",
     "an absolute path": "{folder}/images/a.png",
     "with an archive's folder": "archive/images/a.png",
+    "Anthropic": {"source": {"type": "base64", "media_type": "image/png", "data": ENCODED}},
     "OpenAI": {"image_url": {"url": f"data:image/png;base64,{ENCODED}"}},
 }
 
@@ -190,6 +192,11 @@ UNREAD = {
     "videoclip": "clip",
     "image_name": "a.png",
     "media": {"bytes": ENCODED},
+    "file_name": "images/a.png",
+    "url": "https://example.org/a.JPG?size=3",
+    "attachments": [{"name": "clip.mp4"}],
+    "mm_data": {"image": ["images/a"]},
+    "meta": {"source": {"path": "images/a.png"}},
 }
 
 
@@ -212,6 +219,18 @@ def test_bytes_that_nobody_reads_are_refused_in_tables(folder):
         path = written(folder, row(thing=value), name="rows.parquet")
         with pytest.raises(InputError, match="the field thing looks like an image"):
             read_preferences(path, FRAMES)
+    path = written(folder, row(file_name="images/a.png"), name="rows.parquet")
+    with pytest.raises(InputError, match="the field file_name looks like an image"):
+        read_preferences(path, FRAMES)
+
+
+def test_paths_beside_a_picture_are_not_refused(folder):
+    others = {"file_name": "images/b.png", "meta": {"image": "images/b.png"}}
+    assert len(read(written(folder, row(image="images/a.png", **others))).images) == 1
+    part = {"type": "image", "min_pixels": 4, "index": "first"}
+    read(written(folder, row(message=chat(part), images=["images/a.png"])))
+    # nor words that happen to end like one
+    read(written(folder, plain(prompt="Open a.png", chosen="a.png", note="See the file a.png")))
 
 
 ABOUT = {
@@ -407,6 +426,10 @@ BAD = {
     "meta": (row(meta="x"), "meta is str; expected an object"),
     "meta list": (row(meta=[]), "meta is list; expected an object"),
     "id": (row(id=[1]), "id is list; expected a text or a number"),
+    "a file's id": (
+        row(message=chat({"type": "input_image", "file_id": "x"})),
+        "of the message is given by file_id, which is not read; expected a path",
+    ),
     "an image": (row(image=3.5), "an image is float; expected a path"),
     "a struct": (row(image={"name": "a.png"}), "a struct of name; expected a path"),
     "a prompt": (plain(prompt=["a"]), "the question is \\['a'\\]; expected a text"),
@@ -467,6 +490,9 @@ ODD = {
     "a long line": ("x" * 2_000_000, ":1: Expecting value"),
     "not UTF-8": (b'{"a": "\xff"}', ":1: invalid start byte; expected json or jsonl in UTF-8"),
     "UTF-16": (json.dumps(row()).encode("utf-16"), "UTF-16 or another encoding; save"),
+    "gzip": (gzip.compress(json.dumps(row()).encode()), "odd.jsonl: compressed by gzip; unpack"),
+    "a pointer": ("version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+    "a page": ("<!DOCTYPE html><html>", "HTML or XML, perhaps the page of a download"),
     "a long id": (json.dumps(row(id="x" * 100_000, answer="")), r"…\ \(100,000 characters\)"),
     "a long answer": (json.dumps(row(answer="x" * 100_000)), "is neither"),
     "a long name": (json.dumps({"x" * 100_000: 1}), "unknown fields"),
