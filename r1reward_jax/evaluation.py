@@ -1,10 +1,12 @@
 """An evaluation as a run: a reward model on a benchmark, in both answer orders, in a folder that
 remembers what is judged."""
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +44,7 @@ from r1reward_jax.prompts import Template
 from r1reward_jax.report import reported
 from r1reward_jax.responses import RELEASED, released, response_format
 from r1reward_jax.runs.provenance import folder_hash
-from r1reward_jax.runs.run_dir import claim_data, run_folder
+from r1reward_jax.runs.run_dir import claim_data, note_judged, run_folder
 from r1reward_jax.types import InputError, PreferenceRecord, Record, RelevanceRecord
 
 
@@ -167,9 +169,22 @@ def _judge(config: ConfigDict, template: Template, records: Sequence[Record]) ->
         with Journal(path, total) as journal:
             if journal.done < total:  # what is there was of other judgements
                 epath.Path(f"{config.workdir}/evaluation.json").unlink(missing_ok=True)
-            _judge_rest(config, template, records, journal.done, journal.write)
+            with _timed(config.workdir, journal):
+                _judge_rest(config, template, records, journal.done, journal.write)
     else:
         _judge_rest(config, template, records, 0, lambda row: None)
+
+
+@contextlib.contextmanager
+def _timed(workdir: str, journal: Journal) -> Iterator[None]:
+    """Note how long the judgements of the block took, those of one that is interrupted too. It
+    stands in run.json: evaluation.json is the same however often an evaluation was resumed."""
+    before, began = journal.done, time.monotonic()
+    try:
+        yield
+    finally:
+        if judged := journal.done - before:
+            note_judged(workdir, before, judged, time.monotonic() - began)
 
 
 def _judge_rest(

@@ -177,7 +177,7 @@ class Cards:
         return ItemCard(
             item,
             where,
-            first.group,
+            first.groups[-1] if first.groups else "",
             None if question is None else _text(question),
             responses,
             [self._once(picture) for picture in pictures],

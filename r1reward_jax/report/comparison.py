@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from r1reward_jax.evals.paired import Differences, FolderComparison
-from r1reward_jax.report.items import LOST, WON, Item, changes
+from r1reward_jax.report.items import LOST, WON, Item, changes, groups_of
 from r1reward_jax.report.read import Run, finite, mapping
 from r1reward_jax.report.view import MISSING, Table
 
@@ -91,7 +91,7 @@ def _line(item: Item, kind: str) -> Line:
     ]
     words = about.question[:WORDS] + ("…" if len(about.question) > WORDS else "")
     link = urlencode({"kind": kind, "q": about.id.encode("utf-8", "replace")})
-    return Line(about.id, link, about.group, words, signs)
+    return Line(about.id, link, about.groups[-1] if about.groups else "", words, signs)
 
 
 def _by_group(runs: Sequence[Run], both: Sequence[Item]) -> Table:
@@ -104,8 +104,8 @@ def _by_group(runs: Sequence[Run], both: Sequence[Item]) -> Table:
         ("B lost", "records with fewer orders right than in A"),
         ("B won", "records with more orders right than in A"),
     ]
-    groups = list(dict.fromkeys(i.about.group for i in both if i.about and i.about.group))
-    parts = {g: [i for i in both if i.about and i.about.group == g] for g in groups[:LISTED]}
+    names = groups_of(both)[:LISTED]
+    parts = {g: [i for i in both if i.about and g in i.about.groups] for g in names}
     rows = []
     for name, part in (
         [*parts.items(), ("overall", both)] if len(parts) > 1 else [("overall", both)]
@@ -123,7 +123,8 @@ def _accuracy(run: Run, group: str, judged: Sequence[Any]) -> float | None:
     """Return the accuracy that the evaluation states, else that of the judgements with a label."""
     stated: Any = mapping(run.evaluation.get("overall"))
     if group != "overall":
-        stated = mapping(mapping(run.evaluation.get("groups")).get(group))
+        named = mapping(run.evaluation.get("groups")), mapping(run.evaluation.get("subgroups"))
+        stated = mapping(named[0].get(group, named[1].get(group)))
     greedy = mapping(stated.get("greedy"))
     accuracy = mapping(greedy.get("accuracy", greedy.get("release")))  # as earlier versions name it
     if accuracy and stated.get("pairs") == len(judged):

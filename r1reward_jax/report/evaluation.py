@@ -174,6 +174,9 @@ MORE = {
     "weighted votes": "accuracy of all votes, weighted by the probability of their verdict's token",
     "votes of both orders": "accuracy of one verdict per pair, from the votes of both orders",
     "votes of both orders, weighted": "the same, weighted by probability",
+    "as the release has it": "greedy texts as R1-Reward's code reads them, the preferred response "
+    "always shown first",
+    "as the release has it, both orders": "the same in both orders",
     "response tokens": "mean length of a greedy response",
     "vote tokens": "mean length of a sampled response",
     "prompt tokens, in all": "of all judgements, images included",
@@ -210,6 +213,9 @@ def _numbers(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, found in scores.items():
         if found:
             yield name, three(found["accuracy"])
+    if released := part["released"]:
+        yield "as the release has it", three(released["preferred_first"])
+        yield "as the release has it, both orders", three(released["both_orders"])
     for name, kind in (("response", "greedy"), ("vote", "votes")):
         if length := part["length"][kind]:
             yield f"{name} tokens", f"{length['value']:,.1f}"

@@ -4,12 +4,13 @@ configs, and the numbers that they ended with."""
 import datetime
 import json
 import re
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from r1reward_jax.report import asked
+from r1reward_jax.report.asked import flat_config
 from r1reward_jax.report.curves import PHASES
 from r1reward_jax.report.read import UNITS, Run, finite, mapping
 from r1reward_jax.report.scale import short
@@ -74,6 +75,10 @@ class Panel:
     """Details that are folded."""
     command: str = ""
     """What to type to repeat the run, quoted for a shell; empty if that is not known."""
+    settings: Sequence[tuple[str, str]] = ()
+    """All that an evaluation recorded of how it asked."""
+    opening: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()
+    """What each phase of training began with."""
 
 
 def panels(runs: Sequence[Run], labels: Sequence[str]) -> list[Panel]:
@@ -87,7 +92,9 @@ def panels(runs: Sequence[Run], labels: Sequence[str]) -> list[Panel]:
             [(name, value) for name, value in _facts(run) if value],
             str(run.about.get("commit") or ""),
             _more(run),
-            command(run),
+            asked.command(run),
+            asked.settings(run),
+            _opening(run),
         )
         for index, (run, name) in enumerate(zip(runs, labels))
     ]
@@ -116,7 +123,7 @@ def status(run: Run) -> str:
     if run.finished:
         return "finished"
     if run.last is None:
-        return "no metrics yet"
+        return "unfinished" if run.about.get("verb") == "evaluate" else "no metrics yet"
     phase, step, _ = run.last
     length = run.length(phase)
     of = f" of {length:,}" if length else ""
@@ -140,12 +147,13 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         "jax": versions.get("jax"),
         "python": about.get("python"),
     }
-    evaluates = evaluation_facts(run) if run.evaluation or about.get("verb") == "evaluate" else []
+    evaluates = asked.facts(run) if run.evaluation or about.get("verb") == "evaluate" else []
     return [
         ("verb", str(about.get("verb") or "")),
         *evaluates,
         ("started", _time(about.get("started"))),
         ("took", _took(run)),
+        ("resumed", _resumed(about)),
         ("seed", str(about.get("seed", ""))),
         ("commit", MISSING),
         ("versions", ", ".join(f"{name} {value}" for name, value in listed.items() if value)),
@@ -162,15 +170,56 @@ def _time(started: Any) -> str:
 
 def _took(run: Run) -> str:
     """Return the duration that a run's summary states, else the time up to its last metrics."""
-    stated = finite(run.summary.get("seconds", run.evaluation.get("seconds")))
+    stated = finite(run.summary.get("seconds"))
     if stated is not None:
         return duration(stated)
+    if judged := _judged(run):
+        return judged
     try:
         began = datetime.datetime.fromisoformat(str(run.about.get("started"))).timestamp()
     except ValueError:
         return ""
     seconds = run.last[2] - began if run.last else -1
     return f"{duration(seconds)} up to the last metrics" if seconds >= 0 else ""
+
+
+def _judged(run: Run) -> str:
+    """Return how long the judgements of an evaluation took, of all its parts that could say so."""
+    listed = [mapping(part) for part in mapping(run.about.get("judged")).values()]
+    parts = [(finite(part.get("count")), finite(part.get("seconds"))) for part in listed]
+    known = [(count, seconds) for count, seconds in parts if count and seconds is not None]
+    if not known:
+        return ""
+    text = duration(sum(seconds for _, seconds in known))
+    text += f" in {len(known)} parts" if len(known) > 1 else ""
+    count = sum(count for count, _ in known)
+    total = finite(mapping(run.evaluation.get("skipped")).get("of"))
+    if total is None or count >= 2 * total:
+        return text
+    return f"{text}, for {count:,.0f} of {2 * total:,.0f} judgements; a killed part is missing"
+
+
+def _resumed(about: Mapping[str, Any]) -> str:
+    """Return how often a run was resumed, and what was changed then."""
+    listed = about.get("resumed")
+    starts = [mapping(start) for start in (listed if isinstance(listed, list) else [])]
+    if not starts:
+        return ""
+    changed = [c for s in starts if isinstance(s.get("changed"), list) for c in s["changed"]]
+    names = dict.fromkeys(str(mapping(c).get("knob")) for c in changed if mapping(c).get("knob"))
+    times = "once" if len(starts) == 1 else f"{len(starts)} times"
+    return f"{times}, with another {', '.join(names)}" if names else times
+
+
+def _opening(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return title and lines of what each phase began with, as the run said it."""
+    found = []
+    for phase, lines in mapping(run.about.get("opening")).items():
+        rows = [(str(name), str(text)) for name, text in mapping(lines).items()]
+        # its first line is called after the phase
+        rows = [("length" if name == phase else name, text) for name, text in rows]
+        found += [(PHASES.get(str(phase), str(phase)), rows)] if rows else []
+    return found
 
 
 def _devices(about: Mapping[str, Any]) -> str:
@@ -192,137 +241,8 @@ def _more(run: Run) -> list[tuple[str, str]]:
     return [*rows, ("folder", str(run.folder))]
 
 
-def flat_config(run: Run) -> dict[str, Any]:
-    """Return path of a field -> value. The run's own folder is left out of paths: two runs never
-    share it."""
-    found: dict[str, Any] = {}
-
-    def add(config: Mapping[str, Any], prefix: str) -> None:
-        for name, value in config.items():
-            if isinstance(value, Mapping):
-                add(value, f"{prefix}{name}.")
-            elif prefix + name != "workdir":
-                below = run.workdir and str(value).startswith(run.workdir + "/")
-                found[prefix + name] = "RUN" + value[len(run.workdir) :] if below else value
-
-    add(run.config, "")
-    return found
-
-
 def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-# --------------------------------------------------------------- evaluations
-
-
-def evaluation_facts(run: Run) -> list[tuple[str, str]]:
-    """Return what was evaluated, and how: model, data, prompt, sampling, images. What the run
-    itself recorded goes before what its config says."""
-    evaluation, pairs = run.evaluation, mapping(run.evaluation.get("overall")).get("pairs")
-    c = {name: mapping(run.config.get(name)) for name in ("model", "eval", "data", "rollout")}
-    data = str(evaluation.get("benchmark") or "") or str(c["eval"].get("benchmark") or "")
-    folder = str(c["eval"].get("data") or c["eval"].get("benchmark") or "")
-    where = f" ({folder})" if folder and folder != data else ""
-    counted = f", {pairs:,} pairs in both orders" if isinstance(pairs, int) else ""
-    # an older run has it among the knobs of eval
-    own = run.config.get("prompt_from") or c["eval"].get("prompt_from")
-    form = str(c["eval"].get("response_format") or "")
-    prompt = f"from {own}" if own else f"template {run.config.get('template') or MISSING}"
-    return [
-        ("model", str(evaluation.get("model") or c["model"].get("path") or "")),
-        ("data", f"{data}{where}{counted}"),
-        ("prompt", prompt + (f", verdict read as {form}" if form else "")),
-        ("sampling", _sampling(c["eval"], c["rollout"])),
-        ("images", _images(c["model"], c["data"])),
-        *_recorded(evaluation),
-    ]
-
-
-def _sampling(evaluated: Mapping[str, Any], rollout: Mapping[str, Any]) -> str:
-    parts = ["one greedy answer"]
-    if votes := evaluated.get("samples"):
-        parts.append(f"{votes} votes at temperature {evaluated.get('temperature', MISSING)}")
-    usual = {"top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0}
-    parts += [
-        f"{name} {rollout[name]}"
-        for name, value in usual.items()
-        if name in rollout and rollout[name] != value
-    ]
-    if limit := rollout.get("max_new_tokens"):
-        parts.append(f"at most {limit} new tokens")
-    stop = evaluated.get("stop")
-    return ", ".join(parts + ([f"votes end early: {stop}"] if stop not in (None, "none") else []))
-
-
-def _images(model: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    parts = []
-    if pixels := finite(model.get("max_pixels")):
-        parts.append(f"at most {pixels:,.0f} pixels")
-    if frames := data.get("video_frames"):
-        parts.append(f"videos {data.get('video_fps', MISSING)} frames/s, at most {frames} frames")
-    return "; ".join(parts)
-
-
-def _recorded(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what an evaluation says of its settings and of what was shown, as it names it."""
-    found = []
-    for section in ("settings", "shown"):
-        for name, value in mapping(evaluation.get(section)).items():
-            if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-                found.append((str(name).replace("_", " "), _number(value)))
-    return found
-
-
-def _number(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-FLAGS = {
-    "model.path": "--model",
-    "eval.benchmark": "--benchmark",
-    "eval.data": "--data",
-    "prompt_from": "--prompt-from",
-    "eval.prompt_from": "--prompt-from",
-    "eval.response_format": "--response-format",
-}
-"""Knobs with an option of their own."""
-REPEATED = (
-    *("eval.", "template", "prompt_from", "seed", "data.video_", "data.outside"),
-    *("model.max_pixels", "model.video_rule", "model.param_dtype", "model.compute_dtype"),
-    *("rollout.max_new_tokens", "rollout.repetition_penalty", "rollout.top_"),
-)
-"""Beginnings of the knobs that an evaluation's numbers depend on."""
-
-
-def command(run: Run) -> str:
-    """Return a command that repeats an evaluation in a new folder, or any other run from its
-    config; quoted for a shell. Empty if the run does not say what it was."""
-    given, verb = mapping(run.evaluation.get("settings")).get("command"), run.about.get("verb")
-    if isinstance(given, str) and given.isprintable() and given:  # a second line would be run, too
-        return given
-    if not isinstance(verb, str) or not verb or not run.config:
-        return ""
-    again = ["--workdir", f"{str(run.folder).rstrip('/')}-again"]
-    if verb != "evaluate":
-        return shlex.join(["r1reward", verb, "--config", str(run.folder / "config.json"), *again])
-    flat = {
-        name: value
-        for name, value in flat_config(run).items()
-        if name.startswith((*FLAGS, *REPEATED))
-    }
-    words = ["r1reward", verb]
-    for name, flag in FLAGS.items():
-        value = flat.pop(name, "")
-        words += [flag, str(value)] if value and value != "answer" else []
-    limits = [re.match(r"the first ([\d,]+) of", str(n)) for n in run.evaluation.get("notes") or ()]
-    words += [w for m in limits if m for w in ("--limit", m[1].replace(",", ""))][:2]
-    words += [
-        f"{name}={value}" if isinstance(value, str) else f"{name}={json.dumps(value)}"
-        for name, value in flat.items()
-        if value != "" and name != "eval.records"
-    ]
-    return shlex.join([*words, *again])
 
 
 # ------------------------------------------------------------------- skipped

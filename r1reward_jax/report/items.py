@@ -64,7 +64,8 @@ class About:
     """A record, in short."""
 
     id: str
-    group: str
+    groups: tuple[str, ...]
+    """Its group, and group/part where that is divided."""
     row: int | None
     question: str
     responses: tuple[str, str]
@@ -160,7 +161,7 @@ def _judged(source: Source, rows: tuple[int, ...], samples: Sequence[Sample]) ->
 def _about(sample: Sample) -> About:
     first, second = (response[:WORDS] for response in sample.responses)
     question = (sample.question or "")[:WORDS]
-    return About(sample.id, sample.group, sample.row, question, (first, second), sample.preferred)
+    return About(sample.id, sample.groups, sample.row, question, (first, second), sample.preferred)
 
 
 def read_chosen(items: Sequence[Item]) -> list[tuple[Item, list[tuple[Judged, list[Sample]]]]]:
@@ -192,6 +193,16 @@ def count(items: Sequence[Item]) -> dict[Source, Counter[str]]:
         for judged in item.judged:
             found.setdefault(judged.source, Counter()).update(["all", *judged.kinds])
     return found
+
+
+def groups_of(items: Sequence[Item]) -> list[str]:
+    """Return the names of all groups, each with its parts behind it."""
+    found: dict[str, dict[str, None]] = {}
+    for item in items:
+        if item.about and item.about.groups:
+            first, *parts = item.about.groups
+            found.setdefault(first, {}).update(dict.fromkeys(parts))
+    return list(dict.fromkeys(name for first, parts in found.items() for name in (first, *parts)))
 
 
 # ---------------------------------------------------------------- choosing

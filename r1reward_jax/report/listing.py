@@ -13,6 +13,7 @@ from r1reward_jax.report.items import (
     Judged,
     choose,
     count,
+    groups_of,
     read_chosen,
     read_items,
 )
@@ -25,7 +26,7 @@ CARDS, CAP = 240, 40
 SHORT = 20_000
 """Records that are listed in short, at most."""
 GROUPS = 200
-"""Groups that can be chosen, at most."""
+"""Groups and parts of them that can be chosen, at most."""
 FILTERS = {
     "all": ("All", "every record of an evaluation, and every sample of training"),
     LOST: ("B wrong where A was right", "in more orders right by the first run than by the last"),
@@ -65,6 +66,7 @@ class Listing:
     filters: Sequence[tuple[str, str, str, int, int]]
     """Kind, label, meaning, how many there are on the page, and in all."""
     groups: Sequence[str]
+    """And their parts."""
     evaluations: Sequence[tuple[str, str]]
     iterations: Sequence[tuple[str, str]]
     sure: bool
@@ -110,8 +112,7 @@ def listing(
     if not chosen:
         return None
     place = {id(item): n for n, item in enumerate(items)}
-    groups = list(dict.fromkeys(i.about.group for i in items if i.about and i.about.group))
-    number = {group: n for n, group in enumerate(groups[:GROUPS])}
+    number = {group: n for n, group in enumerate(groups_of(items)[:GROUPS])}
     cards, left_out = _cards(runs, chosen, problems, outside)
     carded = {id(item) for item in chosen}
     rest = [item for item in items if item.about and id(item) not in carded]
@@ -171,11 +172,13 @@ def _cards(
 
 
 def _meta(item: Item, groups: Mapping[str, int]) -> dict[str, Any]:
-    """Return what filters and orders need: the number of the group, and of each run its number, its
-    source, whether that is training, kinds, the surest wrong judgement and the confidence."""
+    """Return what filters and orders need: the numbers of the group and its part, and of each run
+    its number, its source, whether that is training, kinds, the surest wrong judgement and the
+    confidence."""
     own = {item.change} if item.change else set()
     judged = [_judged(j, j.kinds | own) for j in item.judged]
-    return {"g": groups.get(item.about.group, -1) if item.about else -1, "j": judged}
+    named = item.about.groups if item.about else ()
+    return {"g": [groups[name] for name in named if name in groups], "j": judged}
 
 
 def _judged(j: Judged, kinds: frozenset[str] | set[str]) -> list[Any]:

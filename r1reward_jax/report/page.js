@@ -123,7 +123,7 @@ if (section) {
 
   // An item has a card in the page, or is listed in short: then its card is made when it is shown.
   const parsed = (meta) => ({
-    group: meta.g,
+    groups: meta.g.map(String),
     judged: meta.j.map(([number, key, training, kinds, wrong, sure]) => ({
       ...{ run: String(number), key, training: training === 1, wrong, sure },
       kinds: new Set(["all", ...kinds.split(" ")]),
@@ -139,7 +139,7 @@ if (section) {
       .toLowerCase(),
   }));
   for (const brief of short) {
-    const words = [brief.id, groups[brief.g] ?? "", brief.q, ...brief.r].join("\n").toLowerCase();
+    const words = [brief.id, groups[brief.g.at(-1)] ?? "", brief.q, ...brief.r].join("\n").toLowerCase();
     items.push({ ...parsed(brief), brief, place: brief.n, words });
   }
   // what can be read comes first; other orders reach all of them
@@ -157,7 +157,7 @@ if (section) {
       (state.source === "training" && training) ||
       (state.source === "evaluation" && !training));
   const judgedHere = (item) => item.judged.filter((j) => from(j.key, j.training, j.run));
-  const inGroup = (item) => state.group === "" || String(item.group) === state.group;
+  const inGroup = (item) => state.group === "" || item.groups.includes(state.group);
 
   function fits(item, words) {
     return (
@@ -226,7 +226,8 @@ if (section) {
       if (kinds.has(kind)) marks.append(made("span", `mark ${look}`, text));
     }
     const where = made("span", "", "");
-    if (groups[g]) where.append(made("span", "group", groups[g]), " ");
+    const group = groups[g.at(-1)];
+    if (group) where.append(made("span", "group", group), " ");
     where.append(made("span", "id", id));
     const responses = r.map((text, i) =>
       made(

@@ -52,7 +52,8 @@ class Sample:
     """The text ends at the length limit."""
     flipped: bool = False
     """In the other order, the same position was named."""
-    group: str = ""
+    groups: tuple[str, ...] = ()
+    """The group of the benchmark, and group/part where that is divided."""
     row: int | None = None
     """Of the benchmark, from 0."""
     probability: float | None = None
@@ -201,11 +202,17 @@ def _sample(row: Mapping[str, Any]) -> Sample | None:
         scores=(scores[0], scores[1]) if len(scores) == 2 else None,
         votes=_verdicts(_list(row.get("votes"))),
         truncated="length" in (row.get("finish_reason"), *_list(row.get("finish_reasons"))[:1]),
-        group=str(row.get("group") or ""),
+        groups=_groups(row),
         row=number if isinstance(number := row.get("row"), int) else None,
         probability=_probability(row),
         skipped=skipped,
     )
+
+
+def _groups(row: Mapping[str, Any]) -> tuple[str, ...]:
+    group, part = str(row.get("group") or ""), str(row.get("subgroup") or "")
+    whole = (group,) if group else ()
+    return (*whole, "/".join((*whole, part))) if part else whole
 
 
 def _probability(row: Mapping[str, Any]) -> float | None:

@@ -180,6 +180,19 @@ def note_prompt(workdir: str, evaluator: str, system: str) -> None:
     _note(workdir, "prompt", {"evaluator": evaluator, "system": system})
 
 
+def note_judged(workdir: str, before: int, count: int, seconds: float) -> None:
+    """Write how long a part of an evaluation took into `run.json`, under "judged". What was killed
+    before it could say so is missing there.
+
+    Args:
+      workdir: of the run.
+      before: judgements that were there when the part began.
+      count: of the part.
+      seconds: with loading and compiling the model.
+    """
+    _note(workdir, "judged", {str(before): {"count": count, "seconds": round(seconds, 1)}})
+
+
 def _note(workdir: str, name: str, values: Mapping[str, Any]) -> None:
     """Add to an object of `run.json`; the first of several processes does."""
     if jax.process_index():
@@ -239,7 +252,7 @@ def _is_sound(name: str, value: Any) -> bool:
         return isinstance(value.get("workdir", ""), str)
     if name == "resumed":
         return isinstance(value, list)
-    if name in ("opening", "prompt"):
+    if name in ("opening", "prompt", "judged"):
         return isinstance(value, dict)
     return name not in ("verb", "started") or isinstance(value, str)
 

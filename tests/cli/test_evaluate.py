@@ -73,6 +73,9 @@ def test_killed_while_it_judges(desk, whole):
     assert main(arguments) == 0
     for name in ("judgements.jsonl", "evaluation.json"):
         assert (desk / "killed" / name).read_bytes() == (whole / name).read_bytes(), name
+    (began,) = parts = json.loads((desk / "killed" / "run.json").read_text())["judged"]
+    assert 11 <= int(began) < 18  # the part that was killed could not say how long it took
+    assert parts[began]["count"] == 18 - int(began) and parts[began]["seconds"] > 0
     before = path.stat().st_mtime_ns
     assert main(arguments) == 0 and path.stat().st_mtime_ns == before  # nothing left to judge
 
@@ -110,6 +113,8 @@ def test_the_model_says_how_it_is_asked(desk, whole):
     assert {r["group"] for r in rows} == {"color", "count"}
     found = json.loads((whole / "evaluation.json").read_text())
     assert found["overall"]["pairs"] == 9 and set(found["groups"]) == {"color", "count"}
+    (part,) = json.loads((whole / "run.json").read_text())["judged"].values()
+    assert part["count"] == 18 and part["seconds"] > 0
     # a random model writes no verdict
     greedy = found["overall"]["greedy"]
     assert greedy["accuracy"]["value"] == 0 and greedy["readable"]["of"] == 0

@@ -5,9 +5,9 @@ import shlex
 
 import pytest
 
-from r1reward_jax.report import head
+from r1reward_jax.report import asked, head
 from r1reward_jax.report.comparison import compared
-from r1reward_jax.report.items import LOST, WON, read_items
+from r1reward_jax.report.items import LOST, WON, groups_of, read_items
 from r1reward_jax.report.read import read_runs
 from r1reward_jax.report.rewards import reward_of
 from r1reward_jax.report.samples import sources
@@ -163,7 +163,7 @@ def test_the_head_of_an_evaluation_and_a_command_that_a_shell_takes(tmp_path):
     assert facts["prompt"] == "template brief, verdict read as boxed"
     assert "5 votes at temperature 1.0, top_p 0.9, at most 34 new tokens" in facts["sampling"]
     assert facts["images"].startswith("at most 501,760 pixels")
-    words = shlex.split(head.command(run))
+    words = shlex.split(asked.command(run))
     assert words[:6] == [
         "r1reward",
         "evaluate",
@@ -177,15 +177,133 @@ def test_the_head_of_an_evaluation_and_a_command_that_a_shell_takes(tmp_path):
     assert words[-2:] == ["--workdir", f"{folder}-again"] and "--response-format" in words
 
 
+SETTINGS = {
+    "command": "r1reward evaluate --model 'a model' eval.samples=3 --limit 4",
+    "model": "a model",
+    "data": ["b.jsonl", "c.jsonl"],
+    "data_hash": "0123456789abcdef",
+    "votes": 3,
+    "temperature": 0.7,
+    "top_k": 20,
+    "max_new_tokens": 4096,
+    "stop": "exact",
+    "response_format": "boxed",
+    "template": "brief",
+    "prompt_from": "",
+    "min_pixels": 3136,
+    "max_pixels": 501760,
+    "video_frames": 32,
+    "video_frames_exact": True,
+    "video_fps": 2.0,
+    "video_rule": "max",
+    "max_prompt_tokens": 16384,
+    "max_response_tokens": None,
+    "max_images": 16,
+    "generation": {"from": "auto", "told": "generation settings: top_k=20 (checkpoint)"},
+}
+
+
+def evaluated(folder, *, settings=SETTINGS, judged=None, **about):
+    run = run_of(folder, config=CONFIG, judged=judged, **about)
+    found = {"schema": 2, "settings": settings, "skipped": {"of": 9}}
+    (run / "evaluation.json").write_text(json.dumps(found))
+    return read_runs([str(run)])[0]
+
+
+def test_the_head_says_what_an_evaluation_recorded(tmp_path):
+    (panel,) = head.panels([run := evaluated(tmp_path / "a")], ["a"])
+    facts = dict(panel.facts)
+    assert facts["data"] == "(b.jsonl, c.jsonl)" and facts["data hash"] == "0123456789ab"
+    assert facts["sampling"] == (
+        "one greedy answer, 3 votes at temperature 0.7, top_k 20, at most 4,096 new tokens, "
+        "votes end early: exact"
+    )
+    assert facts["generation settings"] == "top_k=20 (checkpoint)"
+    assert facts["images"] == "3,136 to 501,760 pixels; videos 2.0 frames/s, 32 frames (max)"
+    assert facts["limits"] == "at most 16,384 prompt tokens, at most 16 images"
+    named = dict(panel.settings)
+    assert named["data hash"] == "0123456789abcdef" and named["video frames exact"] == "true"
+    assert not {"command", "prompt from", "max response tokens"} & named.keys()
+    words = shlex.split(asked.command(run))
+    assert words[:4] == ["r1reward", "evaluate", "--model", "a model"]
+    assert words[-2:] == ["--workdir", f"{run.folder}-again"]  # the old one is judged already
+
+
+@pytest.mark.parametrize("command", ["rm -rf ~", "r1reward evaluate; rm x", "r1reward 'a", 5, None])
+def test_a_recorded_command_runs_nothing_else(tmp_path, command):
+    run = evaluated(tmp_path / "a", settings=SETTINGS | {"command": command})
+    words = shlex.split(asked.command(run))
+    assert words[:2] == ["r1reward", "evaluate"] and "rm" not in asked.command(run)
+
+
+def test_scalar_models_are_not_said_to_answer(tmp_path):
+    none = dict.fromkeys(("votes", "temperature", "template", "prompt_from", "response_format"))
+    (panel,) = head.panels([evaluated(tmp_path / "a", settings=SETTINGS | none)], ["a"])
+    facts = dict(panel.facts)
+    assert "scores each response" in facts["sampling"] and "prompt" not in facts
+
+
+@pytest.mark.parametrize(
+    ("judged", "took"),
+    [
+        ({"0": {"count": 18, "seconds": 61.2}}, "1 min 1 s"),
+        ({"0": {"count": 6, "seconds": 3}, "6": {"count": 12, "seconds": 4}}, "7 s in 2 parts"),
+        (
+            {"6": {"count": 12, "seconds": 4.0}},
+            "4 s, for 12 of 18 judgements; a killed part is missing",
+        ),
+        ({"0": {"count": "a", "seconds": None}, "1": 3}, None),
+        ([1], None),
+    ],
+)
+def test_how_long_an_evaluation_took(tmp_path, judged, took):
+    (panel,) = head.panels([evaluated(tmp_path / "a", judged=judged)], ["a"])
+    assert dict(panel.facts).get("took") == took
+
+
+def test_what_a_run_began_with_and_how_often_it_was_resumed(tmp_path):
+    opening = {"rl": {"rl": "5 iterations", "records": "120"}, "odd": {}, "longer": "?"}
+    resumed = [{}, {"changed": [{"knob": "rl.iterations", "old": 3, "new": 5}, 3]}]
+    folder = run_of(tmp_path / "a", verb="rl", opening=opening, resumed=resumed)
+    (panel,) = head.panels(read_runs([str(folder)]), ["a"])
+    assert panel.opening == [
+        ("Reinforcement learning", [("length", "5 iterations"), ("records", "120")])
+    ]
+    assert dict(panel.facts)["resumed"] == "2 times, with another rl.iterations"
+    odd = run_of(tmp_path / "b", opening=[1], resumed="x")
+    (panel,) = head.panels(read_runs([str(odd)]), ["b"])
+    assert not panel.opening and "resumed" not in dict(panel.facts)
+
+
+def test_parts_of_groups_stand_behind_their_groups(tmp_path):
+    of = {"a": ("code", ""), "b": ("reasoning", "math"), "c": ("code", ""), "d": ("reasoning", "x")}
+    runs, items = items_of(
+        *(
+            run_of(
+                tmp_path / name,
+                *(judged(r, RIGHT, group=g, subgroup=part) for r, (g, part) in of.items()),
+            )
+            for name in ("one", "two")
+        )
+    )
+    assert groups_of(items) == ["code", "reasoning", "reasoning/math", "reasoning/x"]
+    found = compared(runs, items)
+    assert found is not None
+    assert [row[:2] for row in found.tables[0].rows] == [
+        *(["code", "2"], ["reasoning", "2"], ["reasoning/math", "1"], ["reasoning/x", "1"]),
+        ["overall", "4"],
+    ]
+
+
 def test_commands_of_other_runs_and_of_what_is_recorded(tmp_path):
     other = run_of(tmp_path / "rl's", verb="rl", config={"seed": 1})
     (run,) = read_runs([str(other)])
-    assert shlex.split(head.command(run))[:4] == [
+    assert shlex.split(asked.command(run))[:4] == [
         *("r1reward", "rl", "--config", str(other / "config.json"))
     ]
     for verb, config in ((None, {"seed": 1}), (["rl"], {"seed": 1}), ("rl", {})):
         odd = run_of(tmp_path / f"{verb}{config}"[:9].replace("/", ""), verb=verb, config=config)
-        assert head.command(read_runs([str(odd)])[0]) == ""
+        assert asked.command(read_runs([str(odd)])[0]) == ""
 
 
 def test_before_and_after_are_two_columns(tmp_path):

@@ -298,6 +298,7 @@ def judged_page(tmp_path_factory):
                 record,
                 changed.get(record, given),
                 group="maths" if record in ("sure", "both") else "odd",
+                subgroup="sums" if record == "both" else "",
                 p={"sure": 0.99, "unsure": 0.6}.get(record, 0.9),
                 analysis=LONG if record == "both" else "So it is.",
                 votes=(1, 2, 1),
@@ -357,6 +358,8 @@ def test_groups_and_orders_of_the_list(visit, judged_page):
     page.select_option("#group", label="maths")
     assert shown(page) == ["both", "sure"] and "group=0" in page.url
     assert page.locator('button[data-kind="all"]').inner_text() == "All 2"
+    page.select_option("#group", label="maths/sums")
+    assert shown(page) == ["both"] and page.locator(".group:visible").inner_text() == "maths/sums"
     page.select_option("#group", "")
     page.select_option("#sort", "unsure")
     page.select_option("#run", "1")
