@@ -205,7 +205,7 @@ SETTINGS = {
 
 def evaluated(folder, *, settings=SETTINGS, judged=None, **about):
     run = run_of(folder, config=CONFIG, judged=judged, **about)
-    found = {"schema": 2, "settings": settings, "skipped": {"of": 9}}
+    found = {"schema": 2, "benchmark": "b", "settings": settings, "skipped": {"of": 9}}
     (run / "evaluation.json").write_text(json.dumps(found))
     return read_runs([str(run)])[0]
 
@@ -213,7 +213,7 @@ def evaluated(folder, *, settings=SETTINGS, judged=None, **about):
 def test_the_head_says_what_an_evaluation_recorded(tmp_path):
     (panel,) = head.panels([run := evaluated(tmp_path / "a")], ["a"])
     facts = dict(panel.facts)
-    assert facts["data"] == "(b.jsonl, c.jsonl)" and facts["data hash"] == "0123456789ab"
+    assert facts["data"] == "b (b.jsonl, c.jsonl)" and facts["data hash"] == "0123456789ab"
     assert facts["sampling"] == (
         "one greedy answer, 3 votes at temperature 0.7, top_k 20, at most 4,096 new tokens, "
         "votes end early: exact"
@@ -229,11 +229,19 @@ def test_the_head_says_what_an_evaluation_recorded(tmp_path):
     assert words[-2:] == ["--workdir", f"{run.folder}-again"]  # the old one is judged already
 
 
-@pytest.mark.parametrize("command", ["rm -rf ~", "r1reward evaluate; rm x", "r1reward 'a", 5, None])
+@pytest.mark.parametrize(
+    "command",
+    ["rm -rf x", "r1reward evaluate; rm x", "r1reward evaluate x; $(rm x)", "r1reward 'a", 5, None],
+)
 def test_a_recorded_command_runs_nothing_else(tmp_path, command):
     run = evaluated(tmp_path / "a", settings=SETTINGS | {"command": command})
-    words = shlex.split(asked.command(run))
-    assert words[:2] == ["r1reward", "evaluate"] and "rm" not in asked.command(run)
+    given = asked.command(run)
+    words = shlex.split(given)
+    assert words[:2] == ["r1reward", "evaluate"]
+    shell = shlex.shlex(given, posix=True, punctuation_chars=True)
+    shell.whitespace_split = True
+    assert [*shell] == words  # one command
+    assert "$" not in given or "'$(rm'" in given
 
 
 def test_scalar_models_are_not_said_to_answer(tmp_path):
