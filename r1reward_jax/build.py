@@ -134,6 +134,16 @@ def template_of(config: ConfigDict) -> Template:
     return with_prompt_from(template, config.prompt_from) if config.prompt_from else template
 
 
+def asked_in(config: ConfigDict) -> Template:
+    """Return the wording that a model is evaluated in: the prompt of its own r1reward.json, where
+    it has one and nobody asks for another."""
+    template = template_of(config)
+    settings = ModelSettings.load(hub.local(config.model.path))
+    if not settings or not settings.evaluator or config.prompt_from:
+        return template
+    return settings.wording if config.template == settings.template else template
+
+
 def load_policy(config: ConfigDict, path: str, mesh: Mesh) -> Policy:
     """Load a Hugging Face folder, or a model of the hub, onto a mesh."""
     path = hub.local(path)
@@ -225,7 +235,8 @@ def look_at_data(
     """
     path = policy.path if policy else hub.local(config.model.path)
     processor = policy.processor if policy else make_processor(config, path)
-    template, most = template_of(config), config.eval.records
+    template = asked_in(config) if verb == "evaluate" else template_of(config)
+    most = config.eval.records
     source = "" if phase else config.eval.benchmark if verb == "evaluate" else config.data.train
     name = phase or {"scalar-rm": "scalar"}.get(verb, verb)
     measure: Callable[[Any], Measured]

@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from r1reward_jax import hub
-from r1reward_jax.build import make_engine, make_scalar_model, make_setup, template_of
+from r1reward_jax.build import asked_in, make_engine, make_scalar_model, make_setup
 from r1reward_jax.console import result, say, warn
 from r1reward_jax.data.benchmarks import Benchmark, read_benchmark
 from r1reward_jax.data.video import Sampling
@@ -60,14 +60,17 @@ def run(config: ConfigDict, limit: int | None = None) -> None:
         loaded. Or the folder of another evaluation.
     """
     path, template = hub.local(config.model.path), _template(config)
-    benchmark, records, notes = _read(config, template, limit)
+    benchmark, records, notes, gone = _read(config, template, limit)
     settings = settings_of(config, limit)
     for line in (*notes, settings["generation"]["told"]):
         say(line)
     model, prompt = folder_hash(path), hashlib.sha256(repr(template).encode()).hexdigest()
     hashes = {"model_hash": model, "prompt_hash": prompt, "records_hash": _hash(records)}
     with run_folder(config.workdir, config.to_dict(), verb="evaluate"), reported(config.workdir):
-        claim_data(config.workdir, hashes["records_hash"], model=model, prompt=prompt)
+        # records that were left out are not judged again when their images are there
+        left_out = hashlib.sha256(repr(gone).encode()).hexdigest() if gone else ""
+        more = {"model": model, "prompt": prompt, "left_out": left_out}
+        claim_data(config.workdir, hashes["records_hash"], **more)
         _judge(config, template, records)
         if jax.process_index() == 0:
             _sum_up(config, benchmark, notes, settings | hashes)
@@ -80,8 +83,8 @@ def checked_records(config: ConfigDict, limit: int | None = None) -> Sequence[Re
 
 def _read(
     config: ConfigDict, template: Template, limit: int | None
-) -> tuple[Benchmark, Sequence[Record], Sequence[str]]:
-    """The benchmark, its records and remarks about them."""
+) -> tuple[Benchmark, Sequence[Record], Sequence[str], Sequence[int]]:
+    """Return the benchmark, its records, remarks about them, and the rows that cannot be shown."""
     port_of(hub.local(config.model.path))  # a folder that holds no model is refused first
     sampling = Sampling(config.data.video_fps, config.data.video_frames)
     benchmark, records, notes = read_benchmark(
@@ -92,8 +95,8 @@ def _read(
         records = records[:limit]
     evaluate.require_labels(records)
     _require_effect(config, records)
-    require_some(records, _problem(config, template), config.data.threads)
-    return benchmark, records, notes
+    gone = require_some(records, _problem(config, template), config.data.threads)
+    return benchmark, records, notes, sorted(gone)
 
 
 def _problem(config: ConfigDict, template: Template) -> Callable[[Record], str | None]:
@@ -113,18 +116,17 @@ def _problem(config: ConfigDict, template: Template) -> Callable[[Record], str |
 def _template(config: ConfigDict) -> Template:
     """Return how the model is asked, and where its verdict stands."""
     form = response_format(config.eval.response_format)
-    template = replace(template_of(config), response=form)
+    template = replace(asked_in(config), response=form)
     if config.prompt_from:
         say(described(template, config.prompt_from))
     settings = ModelSettings.load(hub.local(config.model.path))
     if settings is None:
         return template
-    asked = settings.wording
-    if settings.evaluator and not config.prompt_from and config.template == settings.template:
-        say("the model is asked in its own prompt, the one of its r1reward.json")
-        return replace(template, evaluator=asked.evaluator, system=asked.system)
-    if (template.evaluator, template.system) != (asked.evaluator, asked.system):
+    known = settings.wording
+    if (template.evaluator, template.system) != (known.evaluator, known.system):
         warn(f"{config.model.path} was trained with another prompt than it is asked in here")
+    elif settings.evaluator and not config.prompt_from:
+        say("the model is asked in its own prompt, the one of its r1reward.json")
     return template
 
 

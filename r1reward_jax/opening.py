@@ -85,8 +85,8 @@ def _steps(config: ConfigDict, phase: str, records: int) -> str:
     c = phase_config(config, phase)
     epoch = max(1, records) / c.batch
     return (
-        f"{c.steps:,} updates of {c.batch:,} examples; {math.ceil(epoch):,} updates an epoch, "
-        f"{c.steps / epoch:.3g} epochs in all"
+        f"{_several(c.steps, 'update')} of {_several(c.batch, 'example')}; "
+        f"{_several(math.ceil(epoch), 'update')} an epoch, {c.steps / epoch:.3g} epochs in all"
     )
 
 
@@ -96,10 +96,15 @@ def _iterations(config: ConfigDict, records: int) -> str:
     updates, epoch = c.updates.epochs * c.updates.parts, max(1, records) / shown
     orders = ", each in both orders" if c.both_orders else ""
     return (
-        f"{c.iterations:,} iterations of {c.updates.rollout_batch:,} samples of {shown:,} "
-        f"records{orders}, {updates:,} updates of {c.updates.train_batch:,} each; "
-        f"{math.ceil(epoch):,} iterations an epoch, {c.iterations / epoch:.3g} epochs in all"
+        f"{_several(c.iterations, 'iteration')} of {_several(c.updates.rollout_batch, 'sample')} "
+        f"of {_several(shown, 'record')}{orders}, {_several(updates, 'update')} of "
+        f"{c.updates.train_batch:,} each; {_several(math.ceil(epoch), 'iteration')} an epoch, "
+        f"{c.iterations / epoch:.3g} epochs in all"
     )
+
+
+def _several(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def _counts(found: SetReport) -> str:

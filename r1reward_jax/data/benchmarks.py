@@ -169,13 +169,13 @@ def read_benchmark(
       how to score the benchmark, the records in the order of the file, and notes for the user.
 
     Raises:
-      InputError: an unknown name, no file or several, a row that is not as its layout says, images
-        or videos that are missing.
+      InputError: an unknown name, no file or several, a row that is not as its layout says, or no
+        record that names files has all of them; where some have, a note says what is missing.
     """
     if name_or_path in BENCHMARKS:
         return _read_public(BENCHMARKS[name_or_path], data, frames, outside)
     table = read_table(files_of(name_or_path, data))
-    records = table.records(frames, folder=data, outside=outside)
+    records = table.records(frames, folder=data, outside=outside, require_files="some")
     groups = [str(r.meta.get("group") or r.meta.get("skill") or "") for r in records]
     records = [replace(r, meta=r.meta | {"group": g}) for r, g in zip(records, groups)]
     return Benchmark(epath.Path(name_or_path).stem), records, table.notes
@@ -218,7 +218,8 @@ def _read_public(
         )
     metas = [reading.meta(row) for row in table.rows]
     # the authors' sampling goes before the caller's: their scores belong to it
-    records = table.records(sampling_of(benchmark.name, frames), folder=data, outside=outside)
+    sampling = sampling_of(benchmark.name, frames)
+    records = table.records(sampling, folder=data, outside=outside, require_files="some")
     blind = [row.name for row, r in zip(table.rows, records) if not has_media(r)]
     if blind:
         raise InputError(f"{blind[0]}: no image and no video; {len(blind)} rows are like that")

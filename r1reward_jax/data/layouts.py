@@ -15,7 +15,7 @@ the cold start warns (`train.preflight`).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from etils import epath
 
@@ -60,7 +60,7 @@ class Table:
         frames: Sampling,
         *,
         folder: str = "",
-        require_files: bool = True,
+        require_files: bool | Literal["some"] = True,
         outside: bool = True,
     ) -> list[Record]:
         """Return the record of each row; images are not decoded yet.
@@ -69,7 +69,8 @@ class Table:
           frames: how many frames of a video are read.
           folder: where the paths of images may start, beside the folder of the file.
           require_files: False keeps the paths of images and videos that are missing; whoever looks
-            at one gets the error, as with a video that cannot be read.
+            at one gets the error, as with a video that cannot be read. "some" does so, with a note,
+            unless each record that names files lacks some of them.
           outside: whether images may lie outside of the folders; False refuses them.
 
         Raises:
@@ -79,8 +80,13 @@ class Table:
         beside = str(epath.Path(self.paths[0]).parent)
         given = [folder] if folder and epath.Path(folder).is_dir() else []
         finder = Finder([beside, *given], frames)
-        records = [_record(row, LAYOUTS[self.layout], finder) for row in self.rows]
-        if require_files:
+        records, naming, lacking = [], 0, 0
+        for row in self.rows:
+            files, missing = finder.files, len(finder.missing)
+            records.append(_record(row, LAYOUTS[self.layout], finder))
+            naming += finder.files > files
+            lacking += len(finder.missing) > missing
+        if require_files is True or (require_files and lacking == naming):
             finder.require_all()
         if not outside:
             finder.require_inside()
@@ -88,7 +94,8 @@ class Table:
         if len(blind) < len(records):
             for row in blind:
                 finder.note("have no image and no video", row)
-        self.notes[:] = finder.notes()
+        told = [finder.lacking()] if require_files and lacking else []
+        self.notes[:] = [*told, *finder.notes()]
         return records
 
 

@@ -134,7 +134,9 @@ class Finder:
         found = tuple(self._path(text, row) for text in texts)
         lost = [text for text in texts if self._find(text, row) is None]
         if lost:
-            return VideoPart(Broken(found[0], f"video {shortened(lost[0])}: not found"), 1.0)
+            where = ", ".join(self.folders)
+            why = f"video {shortened(lost[0])}: not found in {where}"
+            return VideoPart(Broken(found[0], why), 1.0)
         if found not in self._videos:
             self._videos[found] = self._read(found, frames)
         return self._videos[found]
@@ -147,14 +149,16 @@ class Finder:
             return VideoPart(Broken(paths[0], str(error)), 1.0)
 
     def _path(self, value: str, row: Row) -> str:
-        """Return where a file is; the path as given, noted as missing, if it is nowhere."""
+        """Return where a file is; where it should be, noted as missing, if it is nowhere."""
         found = self._find(value, row)
         self.files += 1
         if found is None:
             self.missing.append(f"{row.name}: {shortened(value)}")
-        elif scheme_of(found) is None and not self._inside(found):
+            # the path alone could name a file of the working directory, which nobody meant
+            return str(epath.Path(self.folders[-1]) / local_path(value))
+        if scheme_of(found) is None and not self._inside(found):
             self.outside.append(found)
-        return found or value
+        return found
 
     def _inside(self, path: str) -> bool:
         real = os.path.realpath(path)
@@ -203,11 +207,17 @@ class Finder:
 
     def require_all(self) -> None:
         """Raise InputError if files are missing: how many, the first few, and the folders."""
+        if said := self.lacking():
+            raise InputError(said)
+
+    def lacking(self) -> str:
+        """Return what is missing: how many files, the first few, and the folders; empty if nothing
+        is."""
         if not self.missing:
-            return
+            return ""
         more = len(self.missing) - LISTED
         named = "; ".join(self.missing[:LISTED]) + (f"; and {more} more" if more > 0 else "")
-        raise InputError(
+        return (
             f"{len(self.missing)} images or videos are missing: {named}. Looked in "
             f"{', '.join(self.folders)}, with and without the leading folder of the path; is the "
             "data folder right, and are all archives unpacked?"

@@ -69,9 +69,13 @@ def read(folder: str) -> Evaluation:
     _require_all(root, len(judged))
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     stored = {row["row"]: row for row in rows if row["order"] == 1}
-    paths = [i for row in stored.values() for i in row.get("images") or () if not is_embedded(i)]
+    # of a record that could not be shown, nobody knows where its images are
+    there = {
+        n: None if row.get("skipped") else row.get("images") or [] for n, row in stored.items()
+    }
+    paths = [i for images in there.values() for i in images or () if not is_embedded(i)]
     records = {
-        n: {name: row.get(name) for name in SAME} | {"images": row.get("images") or []}
+        n: {name: row.get(name) for name in SAME} | {"images": there[n]}
         for n, row in stored.items()
     }
     return Evaluation(folder, judged, records, _folder(paths), _config(root / "config.json"))
@@ -152,6 +156,8 @@ def require_same_records(a: Evaluation, b: Evaluation) -> None:
 def _other_images(a: Evaluation, b: Evaluation, row: int) -> str:
     """Return which images differ, in words; empty if none do."""
     one, two = a.records[row]["images"], b.records[row]["images"]
+    if one is None or two is None:
+        return ""
     if len(one) != len(two):
         return f"{len(one)} and {len(two)} images"
     for x, y in zip(one, two):

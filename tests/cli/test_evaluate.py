@@ -168,6 +168,38 @@ def test_unreadable_images_are_told_before_the_model_is_loaded(desk, world, caps
     assert "(row 1)" in error and "(row 5)" in error and "and 2 more" in error
 
 
+def test_missing_images_are_counted_apart(desk, world, capsys):
+    """Records without their pictures are left out of all numbers, and told; where none has its
+    picture, the folder is what is wrong."""
+    records = list(world[1]["heldout"][:4])
+    folder = desk / "lost"
+    folder.mkdir()
+    write_records(f"{folder}/pairs.jsonl", records)
+    rows = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
+    rows[1]["image"] = "gone.png"  # a picture of this name beside the command is not meant
+    shutil.copy(next(folder.glob("**/*.png")), desk / "gone.png")
+    (folder / "some.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    arguments = evaluate("--benchmark", "lost/some.jsonl", "--workdir", "some", "eval.samples=0")
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert "1 images or videos are missing" in said.out and "Looked in lost" in said.out
+    assert "1 of 4 records cannot be shown" in said.err and "gone.png: not found" in said.err
+    found = json.loads((desk / "some" / "evaluation.json").read_text())
+    assert found["overall"]["pairs"] == 3 and found["skipped"]["records"] == 1
+    (gone,) = found["skipped"]["rows"]
+    assert gone["row"] == 1 and "lost/gone.png: not found" in gone["reason"]
+    # the picture is found: what was left out for its sake is not taken over
+    shutil.copy(desk / "gone.png", folder / "gone.png")
+    assert main(arguments) == 2 and "left_out_hash" in capsys.readouterr().err
+    for i, row in enumerate(rows):
+        row["image"] = f"none{i}.png"
+    (folder / "all.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert main(evaluate("--benchmark", "lost/all.jsonl", "--workdir", "none")) == 2
+    said = capsys.readouterr().err
+    assert "4 images or videos are missing" in said and "Looked in lost" in said
+    assert not (desk / "none").exists()
+
+
 def test_votes_that_end_early(desk, whole):
     """Three samples at a time without being asked; nothing to stop in a model without verdicts."""
     assert main(evaluate("--workdir", "stopped", "eval.stop=exact")) == 0

@@ -75,6 +75,7 @@ def test_the_python_api_takes_the_prompt_of_the_export(desk):
 
 def test_an_evaluation_takes_the_prompt_of_the_export(desk, capsys):
     asked = ["evaluate", "--model", "run/exported", "--benchmark", "pairs.jsonl", "--dry-run"]
+    lengths = []
     for more, said in (
         ([], "asked in its own prompt"),
         (["--prompt-from", "prompt.txt"], "14 characters"),
@@ -83,8 +84,13 @@ def test_an_evaluation_takes_the_prompt_of_the_export(desk, capsys):
         assert main([*asked, *SIZES, *more]) == 0
         printed = capsys.readouterr()
         assert said in printed.out and "another prompt" not in printed.err
+        lengths.append([line for line in printed.out.splitlines() if " tokens" in line])
+    # the look at the data counts the tokens of what the model is asked, not of its template
+    assert lengths[0] and lengths[0] == lengths[1] == lengths[2]
     assert main([*asked, *SIZES, "template=full"]) == 0
-    assert "run/exported was trained with another prompt" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "run/exported was trained with another prompt" in printed.err
+    assert lengths[0] != [line for line in printed.out.splitlines() if " tokens" in line]
 
 
 def test_a_training_in_other_words_than_those_of_its_model_warns(desk, capsys):

@@ -295,9 +295,15 @@ def test_missing_images_are_told_at_once(tmp_path):
     said = str(error.value)
     assert said.startswith("9 images") and "and 4 more" in said and str(tmp_path) in said
     assert "data.jsonl:5 (id RLHF-V-4): vl_reward/img/4.jpg" in said and "RLHF-V-5" not in said
+    # one of nine is there: the others keep where they should be, and a note says it
+    _, records, notes = read_benchmark(path, str(tmp_path / "vl"), FRAMES)
+    assert records[0].images == (str(tmp_path / "vl/img/0.jpg"),)
+    assert records[1].images == (str(tmp_path / "vl/vl_reward/img/1.jpg"),)
+    assert any(n.startswith("8 images") and str(tmp_path / "vl") in n for n in notes)
     for i in range(9):
         put(tmp_path / f"vl/img/{i}.jpg")
-    _, records, _ = read_benchmark(path, str(tmp_path / "vl"), FRAMES)
+    _, records, notes = read_benchmark(path, str(tmp_path / "vl"), FRAMES)
+    assert not any("missing" in note for note in notes)
     assert records[8].images == (str(tmp_path / "vl/img/8.jpg"),)
 
 

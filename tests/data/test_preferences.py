@@ -200,7 +200,8 @@ def test_missing_images_are_listed_at_once(tmp_path):
     with pytest.raises(InputError, match=r"7 images.*a.jsonl:5 \(id r4\): 4.png; and 2 more"):
         read_preferences(path)
     kept = read_records(path, require_files=False)
-    assert [record.images for record in kept] == [(f"{i}.png",) for i in range(7)]
+    # beside the file, and not wherever the command is started
+    assert [record.images for record in kept] == [(str(tmp_path / f"{i}.png"),) for i in range(7)]
 
 
 def test_training_refuses_candidates(tmp_path):

@@ -169,7 +169,7 @@ def test_videos_that_cannot_be_read_are_listed_or_left_out(tmp_path):
     found, told = run(training(records), rules=Rules(skip_unreadable=True))
     assert [r.id for r in found.items] == ["clip"] and found.report.train.videos == 1
     assert "rl: 3 of 4 records are skipped (3 x unreadable)" in told[0]
-    assert "record gone): video gone: not found" in told[0]
+    assert "record gone): video gone: not found in" in told[0]
 
 
 def test_candidates_are_decoded_too(tmp_path):
