@@ -22,8 +22,9 @@ KINDS = {
 """What the types of parts stand for."""
 HELD = (*HOLDERS, "video_url", "source")
 """Fields of parts that may hold an image or a video."""
-READ = {"type", "text", "detail", *HELD}
-"""Fields of parts; `detail` is for servers."""
+WORDS = ("type", "text", "detail")
+"""Further fields of parts; `detail` is for servers."""
+READ = {*WORDS, *HELD}
 
 
 @dataclass
@@ -96,9 +97,15 @@ def _parts(turn: Mapping[str, Any], row: Row, finder: Finder) -> Parts:
             parts.texts.append(part["text"])
             continue
         held = {name: part[name] for name in part if name in HELD}
+        if not isinstance(held.get("source"), dict):  # a word, such as where the image is from
+            held.pop("source", None)
         values = [v for value in held.values() for v in values_in(value, row, f"a part's {kind}")]
         if not values:
-            parts.unread += [n for n, v in part.items() if n not in READ and not _is_setting(v)]
+            parts.unread += [
+                n
+                for n, v in part.items()
+                if n not in held and n not in WORDS and not _is_setting(v)
+            ]
         parts.empty += not values
         (parts.images if kind == "image" else parts.videos).extend(values)
         if unread := [n for n in part if n not in READ and part[n] is not None]:

@@ -122,7 +122,6 @@ VALUES = {
     "a file URL of localhost": "file://localhost{folder}/images/a.png",
     "an absolute path": "{folder}/images/a.png",
     "with an archive's folder": "archive/images/a.png",
-    "Anthropic": {"source": {"type": "base64", "media_type": "image/png", "data": ENCODED}},
     "OpenAI": {"image_url": {"url": f"data:image/png;base64,{ENCODED}"}},
 }
 
@@ -222,6 +221,13 @@ def test_bytes_that_nobody_reads_are_refused_in_tables(folder):
     path = written(folder, row(file_name="images/a.png"), name="rows.parquet")
     with pytest.raises(InputError, match="the field file_name looks like an image"):
         read_preferences(path, FRAMES)
+
+
+def test_a_source_in_a_message_is_read(folder):
+    source = {"type": "base64", "media_type": "image/png", "data": ENCODED}
+    for part in ({"source": source}, {"image": "images/a.png", "source": "coco"}):
+        record = read(written(folder, row(message=chat({"type": "image"} | part))))
+        assert colours(record.images) == [RED]
 
 
 def test_paths_beside_a_picture_are_not_refused(folder):
