@@ -277,6 +277,8 @@ def _unreadable(image: Any, error: Exception) -> InputError:
     reason = str(error) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
         reason = "not an image"
+    elif isinstance(error, FileNotFoundError):
+        reason = "not found"  # the path stands before it already
     elif isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         # Pillow's own limit, which is higher; it says "Image size (N pixels) exceeds …"
         reason = _too_many(reason.partition("(")[2].partition(" ")[0] or "too many")

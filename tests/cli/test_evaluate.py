@@ -176,8 +176,9 @@ def test_missing_images_are_counted_apart(desk, world, capsys):
     folder.mkdir()
     write_records(f"{folder}/pairs.jsonl", records)
     rows = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
-    rows[1]["image"] = "gone.png"  # a picture of this name beside the command is not meant
-    shutil.copy(next(folder.glob("**/*.png")), desk / "gone.png")
+    named = lambda row, name: json.loads(json.dumps(row).replace(row["image"], name))  # noqa: E731
+    rows[1] = named(rows[1], "gone.png")  # a picture of this name beside the command is not meant
+    shutil.copy(records[0].images[0], desk / "gone.png")
     (folder / "some.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     arguments = evaluate("--benchmark", "lost/some.jsonl", "--workdir", "some", "eval.samples=0")
     assert main(arguments) == 0
@@ -191,8 +192,7 @@ def test_missing_images_are_counted_apart(desk, world, capsys):
     # the picture is found: what was left out for its sake is not taken over
     shutil.copy(desk / "gone.png", folder / "gone.png")
     assert main(arguments) == 2 and "left_out_hash" in capsys.readouterr().err
-    for i, row in enumerate(rows):
-        row["image"] = f"none{i}.png"
+    rows = [named(row, f"none{i}.png") for i, row in enumerate(rows)]
     (folder / "all.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     assert main(evaluate("--benchmark", "lost/all.jsonl", "--workdir", "none")) == 2
     said = capsys.readouterr().err
