@@ -126,7 +126,9 @@ def _packages() -> Iterator[Finding]:
     for r in [*wanted, Requirement("jaxlib")]:
         found = _installed(r.name)
         fits = found is not None and r.specifier.contains(found, prereleases=True)
-        yield _version(r.name, found, str(r.specifier), fits, f"pip install -U '{r}'")
+        # the lower bound first; packaging keeps no order
+        bounds = ",".join(sorted(map(str, r.specifier), reverse=True))
+        yield _version(r.name, found, bounds, fits, f"pip install -U '{r.name}{bounds}'")
 
 
 def _version(name: str, found: str | None, wanted: str, fits: bool, advice: str) -> Finding:

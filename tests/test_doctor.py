@@ -1,6 +1,7 @@
 """`r1reward doctor`: what it finds, what it says of what is missing, and that it never crashes."""
 
 import json
+import re
 import shutil
 from importlib import metadata
 
@@ -46,8 +47,8 @@ def test_what_is_too_old_or_missing_fails(monkeypatch, capsys):
     without(monkeypatch, jax="0.4.1", optax=None)
     assert main(["doctor"]) == 1
     out = capsys.readouterr().out
-    assert "0.4.1, required >=0.10; pip install -U 'jax>=0.10'" in out
-    assert "optax                not installed; pip install" in out
+    assert re.search(r"0\.4\.1, required (>=0\.10,<\S+); pip install -U 'jax\1'", out)
+    assert re.search("optax +not installed, required >=.*; pip install", out)
     assert out.endswith("FAILED: jax, optax\n")
 
 
