@@ -26,7 +26,7 @@ CONVENTIONS = {
     "left_out": "leaves them out, and wants more than half of all votes",
     "coin": "gives half a point",
     "wrong": "does so too",
-    "none": "does not exist",
+    "none": "is not defined for this data",
 }
 """What a benchmark's authors do with verdicts that are unparsable or tied."""
 
